@@ -1,0 +1,174 @@
+//! A delivery: one thing to be acknowledged, its identity, and the handle that acknowledges it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use bytes::Bytes;
+use chrono::{DateTime, SubsecRound, Utc};
+use sha2::{Digest, Sha256};
+use tokio::sync::oneshot;
+
+use crate::error::{Error, ErrorKind};
+
+/// The identity of a delivery, equal for every redelivery of it whatever its transport.
+///
+/// `index_time` is a pure function of the thing delivered (a message's publish time floored to the second),
+/// never of this event's arrival: the ledger looks ids up by it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DeliveryId {
+    scope: String,
+    name: String,
+    index_time: i64,
+}
+
+impl DeliveryId {
+    /// The id of a Pub/Sub message: the source's configured name (default: the full subscription name) and
+    /// the `messageId`, which is unique per topic and stable over redelivery.
+    pub fn message(
+        source: impl Into<String>,
+        message_id: impl Into<String>,
+        publish_time: DateTime<Utc>,
+    ) -> Self {
+        Self {
+            scope: source.into(),
+            name: message_id.into(),
+            index_time: publish_time.trunc_subsecs(0).timestamp(),
+        }
+    }
+
+    /// Where the name is unique: a source's name.
+    pub fn scope(&self) -> &str {
+        &self.scope
+    }
+
+    /// The name within the scope: a message id.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Seconds since the Unix epoch, a pure function of the id.
+    pub fn index_time(&self) -> i64 {
+        self.index_time
+    }
+
+    /// The first 128 bits of SHA-256 over the length-prefixed (space, scope, name).
+    ///
+    /// Clients choose some names, so a collision must be infeasible, not merely unlikely.
+    pub fn hash(&self) -> u128 {
+        let mut hasher = Sha256::new();
+        for part in ["M", &self.scope, &self.name] {
+            hasher.update((part.len() as u64).to_be_bytes());
+            hasher.update(part.as_bytes());
+        }
+        let digest: [u8; 32] = hasher.finalize().into();
+        let (head, _) = digest.split_at(16);
+        head.iter().fold(0, |hash, byte| (hash << 8) | u128::from(*byte))
+    }
+}
+
+impl fmt::Display for DeliveryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.scope, self.name)
+    }
+}
+
+/// What is known of a delivery besides its payload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Envelope {
+    /// The delivery's identity.
+    pub id: DeliveryId,
+    /// What woke us, as its sender names it: a full subscription name.
+    pub source: String,
+    /// When the sender published it.
+    pub published_at: DateTime<Utc>,
+    /// When this process received it.
+    pub received_at: DateTime<Utc>,
+    /// The sender's attributes.
+    pub attributes: BTreeMap<String, String>,
+}
+
+/// One thing to be acknowledged: envelope, payload and ack handle.
+#[derive(Debug)]
+pub struct Delivery {
+    /// Identity and attributes.
+    pub envelope: Envelope,
+    /// The bytes as the sender published them, perhaps compressed.
+    pub payload: Bytes,
+    /// Acknowledges the delivery; dropping it is a nack.
+    pub ack: Ack,
+}
+
+/// What became of an acknowledged delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Receipt {
+    /// Rows of it that are in a committed snapshot.
+    pub row_count: u64,
+    /// Records of it that are in the dead-letter sink.
+    pub dead_letter_count: u64,
+    /// The snapshot that holds the rows, if there are any.
+    pub snapshot_id: Option<i64>,
+}
+
+/// The one-time right to acknowledge a delivery. Dropping it is a nack: nothing is acknowledged by accident.
+#[derive(Debug)]
+pub struct Ack(oneshot::Sender<Result<Receipt, Error>>);
+
+/// The other end of an [`Ack`], held by the trigger that answers the sender.
+#[derive(Debug)]
+pub struct Answer(oneshot::Receiver<Result<Receipt, Error>>);
+
+impl Ack {
+    /// Makes an ack handle and the answer that the trigger waits for.
+    pub fn new() -> (Self, Answer) {
+        let (sender, receiver) = oneshot::channel();
+        (Self(sender), Answer(receiver))
+    }
+
+    /// Acknowledges. Call only when every record is in a committed snapshot or in the dead-letter sink (invariant 1).
+    ///
+    /// A sender that has gone away redelivers; the handle does not care.
+    pub fn ack(self, receipt: Receipt) {
+        let _gone = self.0.send(Ok(receipt));
+    }
+
+    /// Refuses with the reason, so that the sender delivers again.
+    pub fn nack(self, error: Error) {
+        let _gone = self.0.send(Err(error));
+    }
+}
+
+impl Answer {
+    /// Waits for the outcome. A dropped handle is [`ErrorKind::Unavailable`].
+    ///
+    /// # Errors
+    /// The reason of the nack.
+    pub async fn outcome(self) -> Result<Receipt, Error> {
+        self.0.await.unwrap_or_else(|_dropped| {
+            Err(Error::new(
+                ErrorKind::Unavailable,
+                "The delivery was let go before its commit; deliver it again.",
+            ))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn dropped_ack_is_a_nack() {
+        let (ack, answer) = Ack::new();
+        drop(ack);
+        assert!(answer.outcome().await.is_err());
+    }
+
+    #[test]
+    fn hash_keeps_scope_and_name_apart() {
+        let at = DateTime::UNIX_EPOCH;
+        let left = DeliveryId::message("ab", "c", at);
+        let right = DeliveryId::message("a", "bc", at);
+        assert_ne!(left.hash(), right.hash());
+        assert_eq!(left.hash(), left.clone().hash());
+    }
+}

@@ -1,1 +1,57 @@
-fn main() {}
+//! The command line of landfast: parses it, and calls one function.
+
+mod config;
+mod dev;
+mod output;
+mod serve;
+mod show;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use landfast::telemetry::LogFormat;
+
+use output::OutputFormat;
+
+/// Lands events in Apache Iceberg tables: acknowledged means committed.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// How results are written to standard output.
+    #[arg(long, global = true, value_enum, default_value_t = OutputFormat::Text)]
+    output: OutputFormat,
+    /// How logs are written to standard error. Default: stackdriver on Cloud Run, else text.
+    #[arg(long, global = true, value_enum)]
+    log: Option<LogFormat>,
+    /// Only warnings and errors.
+    #[arg(long, global = true)]
+    quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Everything on this machine, no configuration needed.
+    Dev(dev::DevArgs),
+    /// The HTTP handler that Cloud Run runs.
+    Serve(serve::ServeArgs),
+    /// What a table is and holds.
+    Show(show::ShowArgs),
+    /// Checks and shows configurations.
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if let Err(error) = output::start_logs(cli.log, cli.quiet) {
+        return output::failed(&error);
+    }
+    match cli.command {
+        Command::Dev(args) => dev::run(&args, cli.output),
+        Command::Serve(args) => serve::run(&args),
+        Command::Show(args) => show::run(&args, cli.output),
+        Command::Config(command) => config::run(command, cli.output),
+    }
+}

@@ -1,6 +1,7 @@
 //! The one error of the crate: a kind that a caller acts on, a sentence, and the things it names.
 
 use std::fmt;
+use std::sync::Arc;
 
 /// What went wrong, as an outcome that a caller acts on. [`ErrorKind::action`] says how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -95,16 +96,19 @@ impl ErrorKind {
 
 type Source = Box<dyn std::error::Error + Send + Sync>;
 
+#[derive(Clone)]
 struct Inner {
     kind: ErrorKind,
     message: String,
     context: Vec<(&'static str, String)>,
-    source: Option<Source>,
+    source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
 /// The crate's error: kind, one sentence, the named things it concerns, and its cause.
 ///
-/// The sentence names the rule and the way out; payloads, row values, tokens and headers never appear in it.
+/// The sentence names the rule and the way out; payloads, row values, tokens and headers never appear in it. Clones
+/// share the cause, so that every delivery of a batch can be told the same.
+#[derive(Clone)]
 pub struct Error(Box<Inner>);
 
 /// The crate's result.
@@ -131,7 +135,7 @@ impl Error {
     /// Sets the cause.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Source>) -> Self {
-        self.0.source = Some(source.into());
+        self.0.source = Some(Arc::from(source.into()));
         self
     }
 
@@ -184,7 +188,7 @@ impl fmt::Debug for Error {
 
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.0.source.as_ref().map(|source| source.as_ref() as _)
+        self.0.source.as_deref().map(|source| source as _)
     }
 }
 

@@ -9,3 +9,25 @@ pub mod config;
 pub mod trigger;
 
 pub mod decode;
+
+pub mod route;
+
+pub mod batch;
+
+pub mod write;
+
+pub mod commit;
+
+pub mod catalog;
+
+pub mod storage;
+
+pub mod dead_letter;
+
+pub mod telemetry;
+
+pub mod app;
+
+pub mod clock;
+
+pub mod random;

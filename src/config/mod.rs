@@ -1,1 +1,74 @@
-//! Configuration.
+//! Configuration: one YAML file, read and checked before anything starts.
+//!
+//! Every key has a default or its absence is an error; every error says file, line, column, key, the rule broken and
+//! what would be accepted. A key that another version of landfast reads is refused, never ignored. `${NAME}` in values
+//! expands after the YAML is parsed, so a variable cannot add structure, and what it held never shows in an error.
+//! The environment is read here only, through [`process_env`].
+
+mod catalog;
+mod column_type;
+mod expand;
+mod load;
+mod location;
+mod print;
+mod problem;
+mod quantity;
+mod reader;
+mod route;
+mod schema;
+mod server;
+mod source;
+mod table;
+#[cfg(test)]
+mod tests;
+mod tree;
+
+use std::collections::BTreeMap;
+
+use iceberg::TableIdent;
+
+pub use self::catalog::CatalogConfig;
+pub use self::expand::{Env, process_env};
+pub use self::location::{Location, Scheme};
+pub use self::problem::{Position, Problem, Problems};
+pub use self::route::{Glob, RouteConfig, TableTemplate, TemplatePart};
+pub use self::schema::{Column, SchemaConfig, iceberg_schema, parse_type, type_text};
+pub use self::server::{ApiAuth, PushAuth, ServerConfig};
+pub use self::source::SourceConfig;
+pub use self::table::{BatchConfig, DeliveryMatch, Format, TableConfig, TableDefaults, table_ident};
+
+/// A checked configuration with its defaults filled in.
+///
+/// ```
+/// use landfast::config::Config;
+///
+/// let text = "
+/// warehouse: file:///lake/warehouse
+/// catalog: { type: storage }
+/// dead_letters: file:///lake/dead-letters
+/// tables:
+///   shop.orders: { from: [{ subscription: orders-push }] }
+/// ";
+/// let config = Config::parse("landfast.yaml", text, &|_name| None)?;
+/// assert_eq!(config.server.listen.port(), 8080);
+/// # Ok::<(), landfast::error::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Key `warehouse`, required: where tables are stored.
+    pub warehouse: Location,
+    /// Key `catalog`, required.
+    pub catalog: CatalogConfig,
+    /// Key `server`, every key of it with a default or optional.
+    pub server: ServerConfig,
+    /// Key `dead_letters`, required: where records are kept that could not become rows; apart from the warehouse.
+    pub dead_letters: Location,
+    /// Key `sources`, default none: a subscription without a source is its own, under its full name.
+    pub sources: BTreeMap<String, SourceConfig>,
+    /// Key `defaults`: what tables have when they do not say otherwise.
+    pub defaults: TableDefaults,
+    /// Key `tables`, default none; `tables` or `routes` has at least one entry.
+    pub tables: BTreeMap<TableIdent, TableConfig>,
+    /// Key `routes`, default none, in the order of the file.
+    pub routes: Vec<RouteConfig>,
+}

@@ -1,1 +1,105 @@
-//! Decode.
+//! Decode: payload bytes to rows, and to rejected records with their reasons.
+//!
+//! Second on the path. Bad bytes become rejected records, never a panic and never a guess: a record that does not fit its
+//! table is rejected alone, with its position, its reason and its bytes, and its neighbours land (invariant 3).
+//! Reasons name types and fields, never values.
+//!
+#![doc = include_str!("../../docs/json.md")]
+
+mod column;
+mod datetime;
+mod decompress;
+mod envelope;
+mod framing;
+mod inference;
+mod json;
+mod notes;
+mod number;
+mod record;
+mod reject;
+mod text_check;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use arrow_array::RecordBatch;
+use bytes::Bytes;
+
+pub use decompress::decompress;
+pub use envelope::EnvelopeDecoder;
+pub use inference::Inference;
+pub use json::JsonDecoder;
+pub use reject::{Reason, RejectKind, RejectedRecord};
+
+use crate::error::Result;
+use crate::trigger::Envelope;
+
+/// What the string columns of a table take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Strings {
+    /// Strings only.
+    Strict,
+    /// Any value: strings as they are, all else as its JSON text. For tables with an inferred schema.
+    AnyValueAsText,
+}
+
+/// One table's decoder: what [`JsonDecoder`] and [`EnvelopeDecoder`] have in common.
+pub enum Decoder {
+    /// Rows are the records of JSON payloads.
+    Json(Box<JsonDecoder>),
+    /// Rows are the deliveries as they came.
+    Envelope(Box<EnvelopeDecoder>),
+}
+
+impl Decoder {
+    /// Appends the rows of one delivery and returns how many landed; the other records are pushed to `rejected`.
+    pub fn decode(
+        &mut self,
+        envelope: &Envelope,
+        payload: &Bytes,
+        rejected: &mut Vec<RejectedRecord>,
+    ) -> usize {
+        match self {
+            Self::Json(decoder) => decoder.decode(payload, rejected),
+            Self::Envelope(decoder) => decoder.decode(envelope, payload, rejected),
+        }
+    }
+
+    /// How many rows wait.
+    pub fn row_count(&self) -> usize {
+        match self {
+            Self::Json(decoder) => decoder.row_count(),
+            Self::Envelope(decoder) => decoder.row_count(),
+        }
+    }
+
+    /// Roughly the memory that the waiting rows take. Costs a step per column.
+    pub fn held_bytes(&self) -> usize {
+        match self {
+            Self::Json(decoder) => decoder.held_bytes(),
+            Self::Envelope(decoder) => decoder.held_bytes(),
+        }
+    }
+
+    /// Takes the waiting rows as one batch.
+    ///
+    /// # Errors
+    /// [`crate::error::ErrorKind::TableMismatch`] if the columns do not make a batch; the rows are gone then.
+    pub fn finish(&mut self) -> Result<RecordBatch> {
+        match self {
+            Self::Json(decoder) => decoder.finish(),
+            Self::Envelope(decoder) => decoder.finish(),
+        }
+    }
+
+    /// Takes the dotted names of fields that no column took, with how often each was seen.
+    pub fn take_unknown_fields(&mut self) -> BTreeMap<String, u64> {
+        match self {
+            Self::Json(decoder) => decoder.take_unknown_fields(),
+            Self::Envelope(_) => BTreeMap::new(),
+        }
+    }
+}

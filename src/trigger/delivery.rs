@@ -7,6 +7,9 @@ use bytes::Bytes;
 use chrono::{DateTime, SubsecRound, Utc};
 use sha2::{Digest, Sha256};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::limits::Held;
 
 use crate::error::{Error, ErrorKind};
 
@@ -87,7 +90,7 @@ pub struct Envelope {
     pub attributes: BTreeMap<String, String>,
 }
 
-/// One thing to be acknowledged: envelope, payload and ack handle.
+/// One thing to be acknowledged: envelope, payload, ack handle, and what bounds it.
 #[derive(Debug)]
 pub struct Delivery {
     /// Identity and attributes.
@@ -96,6 +99,10 @@ pub struct Delivery {
     pub payload: Bytes,
     /// Acknowledges the delivery; dropping it is a nack.
     pub ack: Ack,
+    /// Its share of the process's limits, given back when the delivery is done with.
+    pub held: Held,
+    /// When work on it stops: the sender's ack deadline less a margin.
+    pub deadline: Instant,
 }
 
 /// What became of an acknowledged delivery.

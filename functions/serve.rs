@@ -1,0 +1,44 @@
+//! `landfast serve`: the HTTP handler that Cloud Run runs.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Args;
+use landfast::app::{self, App, Parts};
+use landfast::config::{Config, PushAuth, process_env};
+use landfast::error::Result;
+use landfast::telemetry;
+
+use crate::output::{block_on, failed, say, shutdown_signal};
+
+/// Arguments of `serve`.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// The configuration file.
+    #[arg(long, default_value = "landfast.yaml")]
+    config: PathBuf,
+}
+
+/// Serves until SIGTERM or Ctrl-C.
+pub fn run(args: &ServeArgs) -> ExitCode {
+    let config = Config::load(&args.config, &process_env)
+        .and_then(|config| config.server.require_push_auth().map(|_auth| Arc::new(config)));
+    match config {
+        Ok(config) => block_on(serve(config)),
+        Err(error) => failed(&error),
+    }
+}
+
+async fn serve(config: Arc<Config>) -> Result<()> {
+    let metrics = telemetry::start_metrics()?;
+    if config.server.push_auth == Some(PushAuth::Off) {
+        tracing::warn!("push_auth is off: whoever reaches this address may push.");
+    }
+    let app = App::new(config.clone(), Parts::from_config(&config)?);
+    let listener = app::bind(config.server.listen).await?;
+    if let Ok(address) = listener.local_addr() {
+        say(&format!("listening on http://{address}"));
+    }
+    app::run(app, listener, metrics, shutdown_signal()).await
+}

@@ -1,0 +1,265 @@
+//! The application: the only place that chooses backends, and the order in which things start and stop.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::net::TcpListener;
+
+use crate::batch::{Shared, Writers};
+use crate::catalog::{Catalog, MemoryCatalog, StorageCatalog};
+use crate::clock::{Clock, SystemClock};
+use crate::commit::Engine;
+use crate::config::{CatalogConfig, Config};
+use crate::dead_letter::DeadLetters;
+use crate::decode::{Reason, RejectKind};
+use crate::error::{Error, ErrorKind, Result};
+use crate::random::Random;
+use crate::route::{Route, Router};
+use crate::storage::Store;
+use crate::telemetry;
+use crate::trigger::{Access, Delivery, Intake, Limits, Receipt, Server, router};
+
+/// From the signal to the exit. Cloud Run kills after 10 s.
+const SHUTDOWN: Duration = Duration::from_secs(9);
+
+/// What an application stands on. Tests put fault layers and fixed seeds in here.
+#[derive(Debug)]
+pub struct Parts {
+    /// Names the tables.
+    pub catalog: Arc<dyn Catalog>,
+    /// Keeps dead letters.
+    pub dead_letters: Store,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Names and jitter.
+    pub random: Arc<Random>,
+}
+
+impl Parts {
+    /// Chooses the backends that a configuration names.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] when a location cannot be opened.
+    pub fn from_config(config: &Config) -> Result<Self> {
+        let warehouse = Store::open(&config.warehouse.to_string())?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let catalog: Arc<dyn Catalog> = match config.catalog {
+            CatalogConfig::Storage => Arc::new(StorageCatalog::new(warehouse, clock.clone())),
+            CatalogConfig::Memory => Arc::new(MemoryCatalog::new(warehouse)),
+        };
+        let dead_letters = Store::open(&config.dead_letters.to_string())?;
+        Ok(Self {
+            catalog,
+            dead_letters,
+            clock,
+            random: Arc::new(Random::from_os()),
+        })
+    }
+}
+
+/// A running pipeline: deliveries in, commits out.
+#[derive(Debug)]
+pub struct App {
+    config: Arc<Config>,
+    shared: Arc<Shared>,
+    writers: Arc<Writers>,
+}
+
+impl App {
+    /// Puts the stages together.
+    pub fn new(config: Arc<Config>, parts: Parts) -> Arc<Self> {
+        let server = &config.server;
+        let max_bytes = usize::try_from(server.max_in_flight_bytes).unwrap_or(usize::MAX);
+        let shared = Arc::new(Shared {
+            engine: Engine::new(parts.catalog, parts.clock.clone(), parts.random.clone()),
+            dead_letters: DeadLetters::new(parts.dead_letters),
+            limits: Limits::new(max_bytes, server.max_in_flight_requests),
+            clock: parts.clock,
+            random: parts.random,
+        });
+        let writers = Writers::new(shared.clone());
+        Arc::new(Self {
+            config,
+            shared,
+            writers,
+        })
+    }
+
+    /// The catalog, to read back what landed.
+    pub fn catalog(&self) -> &Arc<dyn Catalog> {
+        self.shared.engine.catalog()
+    }
+
+    /// Dead-letters a whole delivery, then acknowledges it.
+    fn dead_letter(&self, delivery: Delivery, reason: Reason, payload: Bytes) {
+        let shared = self.shared.clone();
+        tokio::spawn(async move {
+            let written = shared
+                .dead_letters
+                .write_delivery(&delivery.envelope, None, &reason, &payload)
+                .await;
+            match written {
+                Ok(()) => {
+                    metrics::counter!(telemetry::DELIVERIES, "outcome" => "dead_letter").increment(1);
+                    let receipt = Receipt {
+                        dead_letter_count: 1,
+                        ..Receipt::default()
+                    };
+                    delivery.ack.ack(receipt);
+                }
+                Err(error) => {
+                    metrics::counter!(telemetry::DELIVERIES, "outcome" => "nacked").increment(1);
+                    tracing::error!(
+                        message.id = %delivery.envelope.id,
+                        error = error.report(),
+                        "A dead letter could not be written; its delivery comes again."
+                    );
+                    delivery.ack.nack(error);
+                }
+            }
+        });
+    }
+}
+
+impl Intake for App {
+    fn source_of(&self, subscription: &str) -> String {
+        let short = crate::route::short_name(subscription);
+        let source = self.config.sources.iter().find(|(_, source)| {
+            source
+                .subscriptions
+                .iter()
+                .any(|name| name == subscription || name == short)
+        });
+        source.map_or_else(|| subscription.to_owned(), |(name, _)| name.clone())
+    }
+
+    fn accept(&self, delivery: Delivery) {
+        match Router::new(&self.config).route(&delivery.envelope) {
+            Route::Table(ident, table) => self.writers.accept(ident, &table, delivery),
+            Route::Nowhere(why) => {
+                let payload = delivery.payload.clone();
+                let reason = Reason {
+                    kind: RejectKind::NoRoute,
+                    message: why,
+                    path: None,
+                };
+                self.dead_letter(delivery, reason, payload);
+            }
+        }
+    }
+
+    fn accept_undecodable(&self, delivery: Delivery, raw: Bytes) {
+        let message = "the message's `data` is not padded standard base64".to_owned();
+        self.dead_letter(
+            delivery,
+            Reason {
+                kind: RejectKind::BadBase64,
+                message,
+                path: None,
+            },
+            raw,
+        );
+    }
+}
+
+/// Binds the server's address.
+///
+/// # Errors
+/// [`ErrorKind::Unavailable`] naming the address, such as when another process has it.
+pub async fn bind(listen: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(listen).await.map_err(|error| {
+        Error::new(
+            ErrorKind::Unavailable,
+            "The address cannot be listened on; is another process using it?",
+        )
+        .with("listen", listen)
+        .with_source(error)
+    })
+}
+
+/// Serves until `shutdown` resolves, then stops in order: intake, flush, commit, answers; inside 10 s.
+///
+/// # Errors
+/// [`ErrorKind::Unavailable`] when the listener fails, or when something was still unanswered at the end of the time.
+pub async fn run(
+    app: Arc<App>,
+    listener: TcpListener,
+    metrics: PrometheusHandle,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<()> {
+    let config = &app.config.server;
+    let address = listener.local_addr().map_err(listener_failed)?;
+    let access = match &config.api_auth {
+        Some(auth) => Access::Bearer(auth.bearer.clone()),
+        None if address.ip().is_loopback() => Access::Open,
+        None => Access::Refused,
+    };
+    let server = Arc::new(Server {
+        intake: app.clone(),
+        limits: app.shared.limits.clone(),
+        clock: app.shared.clock.clone(),
+        metrics: metrics.clone(),
+        access,
+        max_body_bytes: usize::try_from(config.max_body_bytes).unwrap_or(usize::MAX),
+        ack_deadline: config.ack_deadline,
+        draining: AtomicBool::new(false),
+    });
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let mut intake_ends = stopped.clone();
+    let serving = axum::serve(listener, router(server.clone()))
+        .with_graceful_shutdown(async move {
+            let _sender_gone = intake_ends.wait_for(|stop| *stop).await;
+        })
+        .into_future();
+    let mut serving = tokio::spawn(serving);
+    let upkeep = tokio::spawn(keep_up(app.writers.clone(), metrics));
+    tokio::select! {
+        () = shutdown => {}
+        ended = &mut serving => {
+            upkeep.abort();
+            return match ended {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(error)) => Err(listener_failed(error)),
+                Err(error) => Err(Error::new(ErrorKind::Unavailable, "The server stopped.").with_source(error)),
+            };
+        }
+    }
+    server.draining.store(true, Ordering::Release);
+    let _server_gone = stop.send(true);
+    tracing::info!("Stopping: no new work, the rest is committed and answered.");
+    let finished = tokio::time::timeout(SHUTDOWN, async {
+        app.writers.close().await;
+        app.catalog().settle().await;
+        let _ended = serving.await;
+    })
+    .await;
+    upkeep.abort();
+    // A client that never finishes its request keeps its connection to the end, but no delivery waits for it.
+    if finished.is_ok() || app.shared.limits.held_requests() == 0 {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Unavailable,
+        "Some deliveries were not answered in time; they come again.",
+    ))
+}
+
+fn listener_failed(error: std::io::Error) -> Error {
+    Error::new(ErrorKind::Unavailable, "The listener failed.").with_source(error)
+}
+
+/// What runs beside the requests: relief when slots run out, and the metrics recorder's housekeeping.
+async fn keep_up(writers: Arc<Writers>, metrics: PrometheusHandle) {
+    let mut every = tokio::time::interval(Duration::from_secs(5));
+    let housekeeping = async {
+        loop {
+            every.tick().await;
+            metrics.run_upkeep();
+        }
+    };
+    tokio::join!(writers.relieve_pressure(), housekeeping);
+}

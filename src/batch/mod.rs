@@ -1,0 +1,14 @@
+//! Batch: deliveries of one table wait for each other, and are answered together by one commit (group commit).
+//!
+//! Per table two tasks: the *writer* takes deliveries in, decodes them as they come and decides when the batch is due;
+//! the *committer* writes and commits one batch while the next fills, and takes along what has arrived when an attempt
+//! has to be repeated. Both belong to the process, not to a request: a request that goes away only drops its answer.
+
+mod committer;
+mod decoding;
+mod opening;
+mod part;
+mod writer;
+mod writers;
+
+pub use writers::{Shared, Writers};

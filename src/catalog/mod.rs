@@ -1,0 +1,156 @@
+//! Catalog: where a table's current metadata is named, and the one conditional write that moves it.
+//!
+//! The trait stands beside its backends; one conformance suite (`tests/catalog.rs`) runs on all of them.
+//! Keeps invariant 6: a commit carries requirements against the state it was computed from.
+
+mod memory;
+mod storage;
+
+use std::fmt::Debug;
+
+use async_trait::async_trait;
+use iceberg::spec::{TableMetadata, TableMetadataRef};
+use iceberg::table::Table;
+use iceberg::{NamespaceIdent, Runtime, TableCreation, TableIdent, TableRequirement, TableUpdate};
+
+pub use memory::MemoryCatalog;
+pub use storage::StorageCatalog;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::storage::Store;
+
+/// One atomic change of a table's metadata: what must still hold, and what to change.
+#[derive(Debug, Clone)]
+pub struct TableCommit {
+    /// What the table must still be for the updates to apply.
+    pub requirements: Vec<TableRequirement>,
+    /// The changes, applied together or not at all.
+    pub updates: Vec<TableUpdate>,
+}
+
+/// What became of a commit. Only [`Outcome::Committed`] says that the table moved.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The commit is durable, and this is the table after it.
+    Committed(Box<Table>),
+    /// This request did not apply now; never that no copy of it applied. Load again, check again.
+    Conflict(Error),
+    /// Nobody knows whether the commit applied. Load again, check again.
+    OutcomeUnknown(Error),
+    /// The commit can never apply as it is. Stop, and surface it.
+    Rejected(Error),
+}
+
+/// A place that names the current metadata of tables.
+///
+/// Every method may be called from any number of processes at once.
+#[async_trait]
+pub trait Catalog: Debug + Send + Sync {
+    /// Makes a namespace if it is absent.
+    async fn create_namespace(&self, namespace: &NamespaceIdent) -> Result<()>;
+
+    /// Lists the tables directly in a namespace, in order of name.
+    async fn list_tables(&self, namespace: &NamespaceIdent) -> Result<Vec<TableIdent>>;
+
+    /// Makes a table. Field ids are assigned anew: read them back from the result.
+    ///
+    /// # Errors
+    /// [`ErrorKind::AlreadyExists`] when the name is taken: load it.
+    async fn create_table(&self, namespace: &NamespaceIdent, creation: TableCreation) -> Result<Table>;
+
+    /// Loads the newest metadata of a table. Strongly consistent: a commit that was answered is seen.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when there is no such table.
+    async fn load_table(&self, table: &TableIdent) -> Result<Table>;
+
+    /// Forgets a table; its files stay until they are swept.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when there is no such table, [`ErrorKind::Conflict`] when it moved meanwhile.
+    async fn drop_table(&self, table: &TableIdent) -> Result<()>;
+
+    /// Applies a commit to the table exactly as `base` was loaded; atomic and durable when `Committed`.
+    ///
+    /// `base` is the fence: two commits computed from the same load exclude each other.
+    async fn commit_table(&self, base: &Table, commit: TableCommit) -> Outcome;
+
+    /// Writes now what was put off for other readers. Called when the process stops; nothing depends on it.
+    async fn settle(&self) {}
+}
+
+/// Checks the requirements against the base and applies the updates to it.
+fn apply(base: &Table, commit: TableCommit) -> Result<TableMetadata, Outcome> {
+    for requirement in &commit.requirements {
+        if let Err(error) = requirement.check(Some(base.metadata())) {
+            return Err(Outcome::Conflict(
+                Error::new(
+                    ErrorKind::Conflict,
+                    "The table is no longer what the commit was computed from.",
+                )
+                .with("table", base.identifier())
+                .with_source(error),
+            ));
+        }
+    }
+    let invalid = |error: iceberg::Error| {
+        Outcome::Rejected(
+            Error::new(ErrorKind::Rejected, "The changes do not fit the table.")
+                .with("table", base.identifier())
+                .with_source(error),
+        )
+    };
+    let location = base.metadata_location().map(str::to_owned);
+    let mut builder = base.metadata().clone().into_builder(location);
+    for update in commit.updates {
+        builder = update.apply(builder).map_err(invalid)?;
+    }
+    Ok(builder.build().map_err(invalid)?.metadata)
+}
+
+/// Builds the crate's table over a store; its scans run on the current runtime.
+fn open_table(
+    warehouse: &Store,
+    ident: &TableIdent,
+    metadata: impl Into<TableMetadataRef>,
+    location: String,
+) -> Result<Table> {
+    let built = Runtime::try_current().and_then(|runtime| {
+        Table::builder()
+            .identifier(ident.clone())
+            .metadata(metadata)
+            .metadata_location(location)
+            .file_io(warehouse.file_io())
+            // Manifests are read once, by the engine, which keeps what it needs of them.
+            .disable_cache()
+            .runtime(runtime)
+            .build()
+    });
+    built.map_err(|error| {
+        Error::new(ErrorKind::Unavailable, "The table cannot be opened.")
+            .with("table", ident)
+            .with_source(error)
+    })
+}
+
+fn not_found(table: &TableIdent) -> Error {
+    Error::new(ErrorKind::NotFound, "There is no such table.").with("table", table)
+}
+
+fn already_exists(table: &TableIdent) -> Error {
+    Error::new(ErrorKind::AlreadyExists, "A table of this name exists already.").with("table", table)
+}
+
+fn creation_metadata(creation: TableCreation, table: &TableIdent) -> Result<TableMetadata> {
+    iceberg::spec::TableMetadataBuilder::from_table_creation(creation)
+        .and_then(|builder| builder.build())
+        .map(|built| built.metadata)
+        .map_err(|error| {
+            Error::new(
+                ErrorKind::Rejected,
+                "The table cannot be made as it is described.",
+            )
+            .with("table", table)
+            .with_source(error)
+        })
+}

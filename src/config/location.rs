@@ -1,0 +1,192 @@
+//! A place in a store: where the warehouse and the dead letters live.
+
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+
+use crate::error::{Error, ErrorKind};
+
+/// What a location may look like, for error messages.
+pub(super) const LOCATION: &str =
+    "a location such as `file:///var/lib/landfast/warehouse` (or `memory:///` in tests)";
+
+/// Schemes of stores that later versions bring.
+const LATER_SCHEMES: [&str; 9] = ["gs", "s3", "s3a", "s3n", "az", "abfs", "abfss", "wasb", "wasbs"];
+
+/// The kind of store that a [`Location`] is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scheme {
+    /// A folder of this machine.
+    File,
+    /// The memory of this process: gone when it ends.
+    Memory,
+}
+
+impl Scheme {
+    /// The name before `://`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Memory => "memory",
+        }
+    }
+}
+
+/// A folder in a store, written as a URL: `file:///lake/warehouse`.
+///
+/// The path is absolute, starts with `/`, does not end with one (the root of `memory:///` is the empty path), has no
+/// empty, `.` or `..` segments, and is literal: engines disagree on `%`, `?` and `#`, so those are refused.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Location {
+    scheme: Scheme,
+    path: String,
+}
+
+impl Location {
+    /// Reads a URL.
+    ///
+    /// # Errors
+    /// A clause that says what is wrong with the URL; [`LOCATION`] says what is right.
+    pub(super) fn parse(url: &str) -> Result<Self, String> {
+        let Some((scheme, rest)) = url.split_once(':') else {
+            return Err(format!("`{url}` is not a URL"));
+        };
+        let scheme = match scheme {
+            "file" => Scheme::File,
+            "memory" => Scheme::Memory,
+            later if LATER_SCHEMES.contains(&later) => {
+                return Err(format!("`{later}://` is not in this version of landfast"));
+            }
+            _ => return Err(format!("`{scheme}:` is not a store that landfast knows")),
+        };
+        let path = match rest.strip_prefix("//") {
+            // An authority would be a host: a folder on another machine, or a forgotten slash.
+            Some(path) if !path.starts_with('/') => {
+                return Err(format!("`{url}` names a host; three slashes begin a path"));
+            }
+            Some(path) => path,
+            None => rest,
+        };
+        Self::new(scheme, path).map_err(|reason| format!("`{url}` {reason}"))
+    }
+
+    /// The location of a folder of this machine, made absolute against the working directory.
+    ///
+    /// # Errors
+    /// A clause that says what is wrong with the path.
+    pub(super) fn folder(path: &Path) -> Result<Self, String> {
+        let shown = path.display();
+        let absolute = std::path::absolute(path)
+            .map_err(|error| format!("`{shown}` cannot be made absolute: {error}"))?;
+        let text = absolute
+            .to_str()
+            .ok_or_else(|| format!("`{shown}` is not Unicode"))?;
+        Self::new(Scheme::File, text).map_err(|reason| format!("`{shown}` {reason}"))
+    }
+
+    fn new(scheme: Scheme, path: &str) -> Result<Self, String> {
+        if !path.starts_with('/') {
+            return Err("is not an absolute path".to_owned());
+        }
+        if let Some(bad) = path.chars().find(|c| c.is_control() || "%?#*\\".contains(*c)) {
+            return Err(format!("holds {bad:?}, which engines read differently"));
+        }
+        let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
+        if segments.iter().any(|segment| matches!(*segment, "." | "..")) {
+            return Err("holds `.` or `..`".to_owned());
+        }
+        if segments.is_empty() && scheme == Scheme::File {
+            return Err("is the root of the disk; name a folder".to_owned());
+        }
+        let path = segments
+            .iter()
+            .fold(String::new(), |path, segment| path + "/" + segment);
+        Ok(Self { scheme, path })
+    }
+
+    /// The kind of store.
+    pub fn scheme(&self) -> Scheme {
+        self.scheme
+    }
+
+    /// The path in the store: absolute, without a trailing slash; empty for the root.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Whether the other location is this one or lies in it.
+    pub fn contains(&self, other: &Self) -> bool {
+        self.scheme == other.scheme
+            && other
+                .path
+                .strip_prefix(&self.path)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+}
+
+/// Reads a URL such as `file:///lake/warehouse`; the error is of kind [`ErrorKind::Config`].
+impl FromStr for Location {
+    type Err = Error;
+
+    fn from_str(url: &str) -> Result<Self, Error> {
+        Self::parse(url)
+            .map_err(|reason| Error::new(ErrorKind::Config, format!("{reason}; write {LOCATION}")))
+    }
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = if self.path.is_empty() { "/" } else { &self.path };
+        write!(f, "{}://{path}", self.scheme.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_made_canonical() {
+        for (url, canonical) in [
+            ("file:///lake/warehouse", "file:///lake/warehouse"),
+            ("file:/lake//warehouse/", "file:///lake/warehouse"),
+            ("file:///my lake/été", "file:///my lake/été"),
+            ("memory:///", "memory:///"),
+            ("memory:/w", "memory:///w"),
+        ] {
+            assert_eq!(Location::parse(url).unwrap().to_string(), canonical);
+        }
+    }
+
+    #[test]
+    fn other_urls_are_refused_with_the_reason() {
+        for (url, word) in [
+            ("/lake", "not a URL"),
+            ("", "not a URL"),
+            ("lake:x", "not a store"),
+            ("gs://lake/w", "`gs://` is not in this version"),
+            ("s3://lake/w", "`s3://` is not in this version"),
+            ("az://lake/w", "`az://` is not in this version"),
+            ("file://lake/w", "names a host"),
+            ("file:lake", "absolute"),
+            ("file:///", "root"),
+            ("file:///a/../b", "`..`"),
+            ("file:///a%20b", "'%'"),
+            ("file:///a?b", "'?'"),
+            ("file:///a\nb", "'\\n'"),
+        ] {
+            let error = Location::parse(url).unwrap_err();
+            assert!(error.contains(word), "{url}: {error}");
+        }
+    }
+
+    #[test]
+    fn containment_respects_segments() {
+        let at = |url| Location::parse(url).unwrap();
+        assert!(at("file:///a").contains(&at("file:///a/b")));
+        assert!(at("file:///a").contains(&at("file:///a")));
+        assert!(at("memory:///").contains(&at("memory:///a")));
+        assert!(!at("file:///a").contains(&at("file:///ab")));
+        assert!(!at("file:///a").contains(&at("memory:///a/b")));
+    }
+}

@@ -1,0 +1,228 @@
+//! Routes: deliveries that name their own table.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use super::reader::{Field, nearest};
+use super::table::{parse_table_ident, read_conditions};
+use crate::error::{Error, ErrorKind};
+
+const TEMPLATE: &str = "a table name in which `{subscription}` and `{attributes.NAME}` stand for values, such as `cdc.{attributes.table}`";
+const ALLOW: &str = "a list of table names in which `*` stands for any text, such as `[\"cdc.*\"]`";
+const ROUTES: &str =
+    "a list such as `- {subscription: cdc, table: \"cdc.{attributes.table}\", allow: [\"cdc.*\"]}`";
+
+/// A table per value: deliveries that no table's `from` takes. An item of the key `routes`; the first match wins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteConfig {
+    /// Key `subscription`, default any: a short or full name.
+    pub subscription: Option<String>,
+    /// Key `attributes`, default any: attributes that the message must have, with exactly these values.
+    pub attributes: BTreeMap<String, String>,
+    /// Key `table`, required: the table's name with placeholders. A table that is not in `tables` is created from
+    /// `defaults`.
+    pub table: TableTemplate,
+    /// Key `allow`, default any table: what the expanded name must match, at least one of them.
+    pub allow: Vec<Glob>,
+}
+
+/// A table's name with placeholders, such as `cdc.{attributes.table}`.
+///
+/// Its fixed text makes a table name of at least two levels when placeholders are one letter each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableTemplate(Vec<TemplatePart>);
+
+/// A piece of a [`TableTemplate`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TemplatePart {
+    /// Text as it is.
+    Text(String),
+    /// `{subscription}`: the subscription's short name.
+    Subscription,
+    /// `{attributes.NAME}`: the value of the message's attribute.
+    Attribute(String),
+}
+
+impl TableTemplate {
+    /// The pieces, in order; two texts never stand side by side.
+    pub fn parts(&self) -> &[TemplatePart] {
+        &self.0
+    }
+
+    /// Reads a template.
+    ///
+    /// # Errors
+    /// A clause that says what is wrong with it; [`TEMPLATE`] says what is right.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        let mut parts = Vec::new();
+        let mut rest = text;
+        while let Some(at) = rest.find(['{', '}']) {
+            let (before, from_brace) = rest.split_at(at);
+            if !before.is_empty() {
+                parts.push(TemplatePart::Text(before.to_owned()));
+            }
+            let inside = from_brace
+                .strip_prefix('{')
+                .and_then(|after| after.split_once('}'));
+            let (placeholder, after) =
+                inside.ok_or_else(|| format!("`{text}` has a brace without its pair"))?;
+            parts.push(parse_placeholder(placeholder)?);
+            rest = after;
+        }
+        if !rest.is_empty() {
+            parts.push(TemplatePart::Text(rest.to_owned()));
+        }
+        let shape: String = parts
+            .iter()
+            .map(|part| match part {
+                TemplatePart::Text(text) => text.as_str(),
+                TemplatePart::Subscription | TemplatePart::Attribute(_) => "x",
+            })
+            .collect();
+        parse_table_ident(&shape).map_err(|_shape| {
+            format!("`{text}` does not make a `namespace.table` of letters, digits, `_` and `-`")
+        })?;
+        Ok(Self(parts))
+    }
+}
+
+fn parse_placeholder(placeholder: &str) -> Result<TemplatePart, String> {
+    if placeholder == "subscription" {
+        return Ok(TemplatePart::Subscription);
+    }
+    match placeholder.strip_prefix("attributes.") {
+        Some(name) if !name.is_empty() && !name.contains('{') => Ok(TemplatePart::Attribute(name.to_owned())),
+        _ => Err(
+            match nearest(placeholder, ["subscription", "attributes.NAME"].into_iter()) {
+                Some(name) => {
+                    format!("`{{{placeholder}}}` is not a placeholder (did you mean `{{{name}}}`?)")
+                }
+                None => format!("`{{{placeholder}}}` is not a placeholder"),
+            },
+        ),
+    }
+}
+
+/// Reads a template such as `cdc.{attributes.table}`; the error is of kind [`ErrorKind::Config`].
+impl FromStr for TableTemplate {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        Self::parse(text)
+            .map_err(|reason| Error::new(ErrorKind::Config, format!("{reason}; write {TEMPLATE}")))
+    }
+}
+
+impl fmt::Display for TableTemplate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for part in &self.0 {
+            match part {
+                TemplatePart::Text(text) => f.write_str(text)?,
+                TemplatePart::Subscription => f.write_str("{subscription}")?,
+                TemplatePart::Attribute(name) => write!(f, "{{attributes.{name}}}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A pattern over whole table names, in which `*` stands for any text, dots included.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Glob(String);
+
+impl Glob {
+    /// The pattern as written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Reads a pattern; the error is a clause.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        let known = |c: char| c.is_ascii_alphanumeric() || "_-.*".contains(c);
+        if text.is_empty() || !text.chars().all(known) {
+            return Err(format!("`{text}` could match no table name"));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+/// Reads a pattern such as `cdc.*`; the error is of kind [`ErrorKind::Config`].
+impl FromStr for Glob {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        Self::parse(text).map_err(|reason| Error::new(ErrorKind::Config, format!("{reason}; write {ALLOW}")))
+    }
+}
+
+/// Reads the key `routes`.
+pub(super) fn read(field: &Field<'_>) -> Vec<RouteConfig> {
+    let items = field.items(ROUTES).unwrap_or_default();
+    items.iter().filter_map(read_route).collect()
+}
+
+fn read_route(field: &Field<'_>) -> Option<RouteConfig> {
+    let mut keys = field.mapping(ROUTES)?;
+    let conditions = read_conditions(&mut keys);
+    let table = keys
+        .required("table", TEMPLATE)
+        .and_then(|field| field.parse(TEMPLATE, TableTemplate::parse));
+    let allow = match keys.key("allow") {
+        None => Some(Vec::new()),
+        Some(field) => field.items(ALLOW).and_then(|items| {
+            let globs = items.iter().map(|item| item.parse(ALLOW, Glob::parse));
+            globs.collect::<Option<Vec<_>>>()
+        }),
+    };
+    keys.finish();
+    let conditions = conditions?;
+    Some(RouteConfig {
+        subscription: conditions.subscription,
+        attributes: conditions.attributes,
+        table: table?,
+        allow: allow?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn templates_are_read_in_parts() {
+        let template = TableTemplate::parse("cdc.{attributes.db.name}_{subscription}.t").unwrap();
+        assert_eq!(
+            template.parts(),
+            [
+                TemplatePart::Text("cdc.".to_owned()),
+                TemplatePart::Attribute("db.name".to_owned()),
+                TemplatePart::Text("_".to_owned()),
+                TemplatePart::Subscription,
+                TemplatePart::Text(".t".to_owned()),
+            ]
+        );
+        assert_eq!(template.to_string(), "cdc.{attributes.db.name}_{subscription}.t");
+    }
+
+    #[test]
+    fn wrong_templates_are_refused_with_the_reason() {
+        for (text, word) in [
+            ("cdc", "does not make"),
+            ("{attributes.table}", "does not make"),
+            ("cdc..{subscription}", "does not make"),
+            (".{subscription}", "does not make"),
+            ("cdc.{subscription}.", "does not make"),
+            ("c d.{subscription}", "does not make"),
+            ("cdc.{subscription", "without its pair"),
+            ("cdc.subscription}", "without its pair"),
+            ("cdc.{}", "`{}` is not a placeholder"),
+            ("cdc.{attributes.}", "not a placeholder"),
+            ("cdc.{subscritpion}", "did you mean `{subscription}`?"),
+            ("cdc.{attribute.table}", "not a placeholder"),
+        ] {
+            let error = TableTemplate::parse(text).unwrap_err();
+            assert!(error.contains(word), "{text}: {error}");
+        }
+    }
+}

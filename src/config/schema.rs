@@ -1,0 +1,247 @@
+//! The columns of a table: declared, inferred from the first data, or the raw envelope.
+
+use std::collections::BTreeSet;
+
+use iceberg::spec::{ListType, MapType, NestedField, NestedFieldRef, Schema, SchemaRef, StructType, Type};
+
+use super::column_type::{self, TYPE};
+use super::reader::Field;
+use crate::error::{Error, ErrorKind, Result};
+
+const SCHEMA: &str = "`inferred`, `envelope`, or a list of columns such as `- {name: id, type: long}`";
+
+/// Columns that readers make up; a column of such a name could not be read back.
+const RESERVED_COLUMNS: [&str; 10] = [
+    "_file",
+    "_pos",
+    "_deleted",
+    "_spec_id",
+    "_partition",
+    "_change_type",
+    "_change_ordinal",
+    "_commit_snapshot_id",
+    "_row_id",
+    "_last_updated_sequence_number",
+];
+
+/// What columns a table has. Key `schema`, default `inferred`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum SchemaConfig {
+    /// From the first data (`inferred`, or the key left out).
+    #[default]
+    Inferred,
+    /// The raw envelope: id, source, published_at, ingested_at, attributes, payload.
+    Envelope,
+    /// As written. Field ids are unique; a catalog assigns its own when it creates the table.
+    Declared(SchemaRef),
+}
+
+/// One declared column.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Column {
+    /// Key `name`: the column's name. Unique in the table, upper and lower case alike.
+    pub name: String,
+    /// Key `type`: an Iceberg type string.
+    pub data_type: Type,
+    /// Key `required`, default `false`: whether a record without a value is refused.
+    pub required: bool,
+    /// Key `doc`, default none: a comment kept in the table.
+    pub doc: Option<String>,
+}
+
+/// Reads an Iceberg type string such as `list<struct<sku: string, n: int>>`.
+///
+/// # Errors
+/// [`ErrorKind::Config`], with what is wrong at which character.
+pub fn parse_type(text: &str) -> Result<Type> {
+    column_type::parse(text)
+        .map_err(|reason| Error::new(ErrorKind::Config, format!("{reason}; write {TYPE}")))
+}
+
+/// Writes a type so that [`parse_type`] reads the same, but for field ids and docs.
+pub fn type_text(data_type: &Type) -> String {
+    column_type::text(data_type)
+}
+
+/// Builds the schema of the columns, with field ids from 1 on: the columns first, then what is nested in them.
+///
+/// # Errors
+/// [`ErrorKind::Config`] when there is no column or two names are one (upper and lower case alike).
+pub fn iceberg_schema(columns: &[Column]) -> Result<Schema> {
+    build_schema(columns).map_err(|reason| Error::new(ErrorKind::Config, reason))
+}
+
+fn build_schema(columns: &[Column]) -> Result<Schema, String> {
+    if columns.is_empty() {
+        return Err("a schema needs at least one column".to_owned());
+    }
+    let mut names = BTreeSet::new();
+    for column in columns {
+        if !names.insert(column.name.to_lowercase()) {
+            return Err(twice(&column.name));
+        }
+    }
+    let fields: Vec<NestedFieldRef> = columns
+        .iter()
+        .map(|column| {
+            let field = NestedField::new(0, &column.name, column.data_type.clone(), column.required);
+            match &column.doc {
+                Some(doc) => field.with_doc(doc).into(),
+                None => field.into(),
+            }
+        })
+        .collect();
+    let fields = renumber_fields(&fields, &mut 0);
+    let schema = Schema::builder().with_fields(fields).build();
+    // Names joined with dots must be unique too: the column `a.b` beside a field `b` of the struct `a`.
+    schema.map_err(|error| format!("the columns do not make a schema: {}", error.message()))
+}
+
+fn twice(name: &str) -> String {
+    format!("the column `{name}` stands twice (upper and lower case are alike)")
+}
+
+fn renumber_fields(fields: &[NestedFieldRef], last_id: &mut i32) -> Vec<NestedFieldRef> {
+    let ids: Vec<i32> = fields.iter().map(|_| next(last_id)).collect();
+    fields
+        .iter()
+        .zip(ids)
+        .map(|(field, id)| {
+            let mut field = NestedField::clone(field);
+            field.id = id;
+            field.field_type = Box::new(renumber_type(&field.field_type, last_id));
+            field.into()
+        })
+        .collect()
+}
+
+fn renumber_type(data_type: &Type, last_id: &mut i32) -> Type {
+    match data_type {
+        Type::Primitive(_) => data_type.clone(),
+        Type::Struct(fields) => Type::Struct(StructType::new(renumber_fields(fields.fields(), last_id))),
+        Type::List(list) => {
+            let element = &list.element_field;
+            let id = next(last_id);
+            let inner = renumber_type(&element.field_type, last_id);
+            Type::List(ListType::new(
+                NestedField::list_element(id, inner, element.required).into(),
+            ))
+        }
+        Type::Map(map) => {
+            let (key, value) = (&map.key_field, &map.value_field);
+            let (key_id, value_id) = (next(last_id), next(last_id));
+            let key = NestedField::map_key_element(key_id, renumber_type(&key.field_type, last_id));
+            let inner = renumber_type(&value.field_type, last_id);
+            let value = NestedField::map_value_element(value_id, inner, value.required);
+            Type::Map(MapType::new(key.into(), value.into()))
+        }
+    }
+}
+
+fn next(last_id: &mut i32) -> i32 {
+    *last_id = last_id.saturating_add(1);
+    *last_id
+}
+
+/// Reads the key `schema`.
+pub(super) fn read(field: &Field<'_>) -> Option<SchemaConfig> {
+    if !field.is_list() {
+        return field.parse(SCHEMA, |text| match text {
+            "inferred" => Ok(SchemaConfig::Inferred),
+            "envelope" => Ok(SchemaConfig::Envelope),
+            _ => Err(format!("`{text}` is not a schema")),
+        });
+    }
+    let mut columns = Vec::new();
+    let mut names = BTreeSet::new();
+    let mut all_read = true;
+    for item in field.items(SCHEMA)? {
+        match read_column(&item) {
+            Some(column) if !names.insert(column.name.to_lowercase()) => item.problem(twice(&column.name)),
+            Some(column) => columns.push(column),
+            None => all_read = false,
+        }
+    }
+    if !all_read {
+        return None;
+    }
+    match build_schema(&columns) {
+        Ok(schema) => Some(SchemaConfig::Declared(schema.into())),
+        Err(reason) => {
+            field.problem(reason);
+            None
+        }
+    }
+}
+
+fn read_column(item: &Field<'_>) -> Option<Column> {
+    const COLUMN: &str = "a column such as `{name: id, type: long}`";
+    let mut keys = item.mapping(COLUMN)?;
+    let name = keys.required("name", "`name: …`").and_then(|field| {
+        field.parse("a column name without spaces around it", |text| {
+            if text.is_empty() || text.trim() != text || text.chars().any(char::is_control) {
+                return Err("this is not a column name".to_owned());
+            }
+            if RESERVED_COLUMNS.contains(&text.to_lowercase().as_str()) {
+                return Err(format!("`{text}` is a column that Iceberg readers make up"));
+            }
+            Ok(text.to_owned())
+        })
+    });
+    let data_type = keys
+        .required("type", TYPE)
+        .and_then(|field| field.parse(TYPE, column_type::parse));
+    let required = keys.key("required").map(|field| field.boolean());
+    let doc = keys.key("doc").map(|field| field.text("a comment"));
+    keys.later(&["from"]);
+    keys.finish();
+    Some(Column {
+        name: name?,
+        data_type: data_type?,
+        required: required.unwrap_or(Some(false))?,
+        doc: doc.unwrap_or(Some(String::new())).filter(|doc| !doc.is_empty()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn column(name: &str, data_type: &str) -> Column {
+        Column {
+            name: name.to_owned(),
+            data_type: parse_type(data_type).unwrap(),
+            required: false,
+            doc: None,
+        }
+    }
+
+    #[test]
+    fn field_ids_are_unique_and_columns_come_first() {
+        let schema = iceberg_schema(&[
+            column("id", "long"),
+            column(
+                "lines",
+                "list<struct<sku: string, tags: map<string, struct<a: int, b: int>>>>",
+            ),
+            column("at", "timestamptz"),
+        ])
+        .unwrap();
+        let top: Vec<i32> = schema.as_struct().fields().iter().map(|field| field.id).collect();
+        assert_eq!(top, [1, 2, 3]);
+        assert_eq!(schema.highest_field_id(), 10);
+        assert_eq!(schema.field_id_to_fields().len(), 10);
+        assert_eq!(schema.field_by_name("lines.element.tags.value.b").unwrap().id, 10);
+    }
+
+    #[test]
+    fn names_that_are_one_are_refused() {
+        for columns in [
+            vec![],
+            vec![column("id", "int"), column("ID", "int")],
+            vec![column("a", "struct<b: int>"), column("a.b", "int")],
+        ] {
+            assert_eq!(iceberg_schema(&columns).unwrap_err().kind(), ErrorKind::Config);
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! The HTTP server: where it listens, whom it lets in, and how much it holds.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+
+use super::reader::{Context, Field};
+use crate::error::{Error, ErrorKind, Result};
+
+/// The subscription's acknowledgement deadline that Pub/Sub allows.
+const ACK_DEADLINE: std::ops::RangeInclusive<Duration> = Duration::from_secs(10)..=Duration::from_secs(600);
+
+const PUSH_AUTH: &str =
+    "`off`, when something in front of the service (Cloud Run's IAM) lets only the push in";
+
+/// How the server listens and what it holds. Key `server`, every key optional.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerConfig {
+    /// Key `listen`, default `0.0.0.0:8080`: the address. The environment's `$PORT` wins over its port.
+    pub listen: SocketAddr,
+    /// Key `push_auth`, no default: who may push. `serve` starts only when it is set, see
+    /// [`ServerConfig::require_push_auth`].
+    pub push_auth: Option<PushAuth>,
+    /// Key `api_auth`, default none: who may use the records, status and metrics calls. Without it they are open on a
+    /// loopback address and refused elsewhere.
+    pub api_auth: Option<ApiAuth>,
+    /// Key `max_in_flight_bytes`, default `256MiB`, in bytes: payload held at one time; past it, 429.
+    pub max_in_flight_bytes: u64,
+    /// Key `max_in_flight_requests`, default `1000`: requests held at one time; past it, 429.
+    pub max_in_flight_requests: usize,
+    /// Key `max_body_bytes`, default `32MiB`, in bytes: the largest request body; at most `max_in_flight_bytes`.
+    pub max_body_bytes: u64,
+    /// Key `ack_deadline`, default `60s`, `10s` to `600s`: the subscription's; bounds every wait.
+    pub ack_deadline: Duration,
+}
+
+/// Who may push. Key `push_auth`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PushAuth {
+    /// `off`: whatever reaches the server was let in by what stands in front of it.
+    Off,
+}
+
+/// Who may use the calls that are not pushes. Key `api_auth`.
+#[derive(Debug, Clone)]
+pub struct ApiAuth {
+    /// Key `bearer`, required: the token that callers send; visible ASCII characters, never printed.
+    pub bearer: SecretString,
+}
+
+/// Compares tokens in time that depends on them: for configurations, not for callers.
+impl PartialEq for ApiAuth {
+    fn eq(&self, other: &Self) -> bool {
+        self.bearer.expose_secret() == other.bearer.expose_secret()
+    }
+}
+
+impl Eq for ApiAuth {}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8080),
+            push_auth: None,
+            api_auth: None,
+            max_in_flight_bytes: 256 << 20,
+            max_in_flight_requests: 1000,
+            max_body_bytes: 32 << 20,
+            ack_deadline: Duration::from_secs(60),
+        }
+    }
+}
+
+impl ServerConfig {
+    pub(super) const ACCEPTED: &'static str = "a mapping such as `{listen: 0.0.0.0:8080, push_auth: off}`";
+
+    /// Checks that the configuration says who may push, as `serve` must know.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] with what to write, when the key is missing.
+    pub fn require_push_auth(&self) -> Result<PushAuth> {
+        self.push_auth.ok_or_else(|| {
+            Error::new(
+                ErrorKind::Config,
+                "The key `server.push_auth` is missing, and `serve` does not guess who may push: write `push_auth: off` \
+                 under `server:`, and let only the push's service account invoke the service (on Cloud Run: require \
+                 authentication and grant it roles/run.invoker).",
+            )
+        })
+    }
+
+    /// Reads the key `server`.
+    pub(super) fn read(field: &Field<'_>) -> Self {
+        let mut server = Self::default();
+        let Some(mut keys) = field.mapping(Self::ACCEPTED) else {
+            return server;
+        };
+        if let Some(listen) = keys.key("listen").and_then(|field| read_listen(&field)) {
+            server.listen = listen;
+        }
+        server.push_auth = keys.key("push_auth").and_then(|field| read_push_auth(&field));
+        server.api_auth = keys.key("api_auth").and_then(|field| read_api_auth(&field));
+        let in_flight = keys.key("max_in_flight_bytes");
+        if let Some(bytes) = in_flight.as_ref().and_then(Field::size) {
+            server.max_in_flight_bytes = bytes;
+        }
+        let requests = keys.key("max_in_flight_requests").and_then(|field| field.count());
+        if let Some(requests) = requests {
+            // More requests than the machine can number are no limit.
+            server.max_in_flight_requests = usize::try_from(requests).unwrap_or(usize::MAX);
+        }
+        let body = keys.key("max_body_bytes");
+        if let Some(bytes) = body.as_ref().and_then(Field::size) {
+            server.max_body_bytes = bytes;
+        }
+        if server.max_body_bytes > server.max_in_flight_bytes
+            && let Some(field) = body.or(in_flight)
+        {
+            field.problem(
+                "`max_body_bytes` is larger than `max_in_flight_bytes`, so such a body could never be held; write \
+                 `max_body_bytes` no larger than `max_in_flight_bytes` (defaults: 32MiB and 256MiB)",
+            );
+        }
+        if let Some(field) = keys.key("ack_deadline")
+            && let Some(deadline) = field.duration()
+        {
+            if ACK_DEADLINE.contains(&deadline) {
+                server.ack_deadline = deadline;
+            } else {
+                field.problem(
+                    "the acknowledgement deadline of a subscription is `10s` to `600s`; write that of yours",
+                );
+            }
+        }
+        keys.later(&["status_page", "drain"]);
+        keys.finish();
+        server
+    }
+
+    /// Lets `$PORT`, which Cloud Run sets, win over the port. An empty one counts as not set.
+    pub(super) fn apply_port(&mut self, cx: &Context<'_>, root: &Field<'_>) {
+        let Some(text) = cx.variable("PORT").filter(|text| !text.is_empty()) else {
+            return;
+        };
+        match text.parse::<u16>() {
+            Ok(port) if port > 0 => self.listen.set_port(port),
+            _ => root.problem(
+                "the environment variable `PORT`, which wins over the port of `server.listen`, is not a port; set it to \
+                 1 to 65535, or unset it",
+            ),
+        }
+    }
+}
+
+fn read_listen(field: &Field<'_>) -> Option<SocketAddr> {
+    field.parse(
+        "an IP address and a port, such as `0.0.0.0:8080` or `[::1]:8080`",
+        |text| {
+            text.parse().map_err(|_not_an_address| {
+                if text.starts_with("localhost") {
+                    format!("`{text}` is a host name (did you mean `127.0.0.1`?)")
+                } else {
+                    format!("`{text}` is not an address")
+                }
+            })
+        },
+    )
+}
+
+fn read_push_auth(field: &Field<'_>) -> Option<PushAuth> {
+    if !field.is_mapping() {
+        return field.parse(PUSH_AUTH, |text| match text {
+            // `false` is what YAML 1.1 tools make of `off`.
+            "off" | "false" => Ok(PushAuth::Off),
+            _ => Err(format!("`{text}` does not say who may push")),
+        });
+    }
+    // The mapping is read to the end, so that its mistakes show today, and then refused: never open by accident.
+    let mut keys = field.mapping(PUSH_AUTH)?;
+    if let Some(audience) = keys.required("audience", "`audience: https://…`") {
+        audience.name("the audience of the push subscription's token");
+    }
+    let accounts = "a list of service accounts";
+    if let Some(field) = keys.required("service_accounts", accounts) {
+        for account in field.items(accounts).unwrap_or_default() {
+            account.name("the e-mail address of a service account");
+        }
+    }
+    keys.finish();
+    field.key_problem(
+        "verification of signed pushes is not in this version of landfast: put Cloud Run's IAM in front of the service \
+         and set `push_auth: off`",
+    );
+    None
+}
+
+fn read_api_auth(field: &Field<'_>) -> Option<ApiAuth> {
+    const BEARER: &str = "`bearer: \"${API_TOKEN}\"`: a token of visible ASCII characters";
+    let mut keys = field.mapping("a mapping such as `{bearer: \"${API_TOKEN}\"}`")?;
+    let bearer = keys.required("bearer", BEARER).and_then(|field| {
+        // The reason shows nothing of the value, as it may be written in the file.
+        field.parse(BEARER, |text| {
+            let visible = !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic());
+            visible
+                .then(|| SecretString::from(text))
+                .ok_or_else(|| "the token is empty or holds other characters".to_owned())
+        })
+    });
+    keys.finish();
+    bearer.map(|bearer| ApiAuth { bearer })
+}

@@ -1,0 +1,87 @@
+//! Sources: the scope in which message ids count, and the subscriptions that share it.
+
+use super::reader::Field;
+
+/// What a subscription's name may look like, for error messages.
+pub(super) const SUBSCRIPTION: &str =
+    "a subscription as `orders-push` or `projects/P/subscriptions/orders-push`";
+
+/// The subscriptions of one topic whose messages count once, however they came. Key `sources.NAME`.
+///
+/// Keep the name when a subscription is built anew: it is part of every message's identity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceConfig {
+    /// Key `subscriptions`, required: short or full names; each belongs to one source at most.
+    pub subscriptions: Vec<String>,
+}
+
+/// Reads the key `sources`.
+pub(super) fn read(field: &Field<'_>) -> std::collections::BTreeMap<String, SourceConfig> {
+    const SOURCES: &str = "a mapping such as `orders: {subscriptions: [orders-push, orders-pull]}`";
+    let mut sources = std::collections::BTreeMap::new();
+    let mut taken: Vec<(String, String)> = Vec::new();
+    for (name, field) in field.entries(SOURCES).unwrap_or_default() {
+        if !name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
+        {
+            field.key_problem("a source's name is of letters, digits, `_` and `-`");
+        }
+        let Some(mut keys) = field.mapping(SOURCES) else {
+            continue;
+        };
+        let list = "a list of subscriptions such as `[orders-push, orders-pull]`";
+        let items = keys
+            .required("subscriptions", list)
+            .and_then(|field| field.items(list));
+        keys.later(&["dedupe_attribute"]);
+        keys.finish();
+        let mut subscriptions = Vec::new();
+        for item in items.unwrap_or_default() {
+            let Some(subscription) = read_subscription(&item) else {
+                continue;
+            };
+            if let Some((_, first)) = taken.iter().find(|(other, _)| is_same(other, &subscription)) {
+                item.problem(format!(
+                    "the subscription stands already in `{first}`; its messages can count in one source only"
+                ));
+            } else {
+                taken.push((subscription.clone(), item.path().to_owned()));
+                subscriptions.push(subscription);
+            }
+        }
+        sources.insert(name.to_owned(), SourceConfig { subscriptions });
+    }
+    sources
+}
+
+/// Reads a subscription's short or full name.
+pub(super) fn read_subscription(field: &Field<'_>) -> Option<String> {
+    field.parse(SUBSCRIPTION, |text| {
+        let parts: Vec<&str> = text.split('/').collect();
+        let shaped = match parts.as_slice() {
+            [short] => is_part(short),
+            ["projects", project, "subscriptions", short] => is_part(project) && is_part(short),
+            _ => false,
+        };
+        if shaped {
+            Ok(text.to_owned())
+        } else {
+            Err(format!("`{text}` is not the name of a subscription"))
+        }
+    })
+}
+
+fn is_part(part: &str) -> bool {
+    // What Pub/Sub allows, and the `:` of domain-scoped projects.
+    !part.is_empty()
+        && part
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "-_.~+%:".contains(c))
+}
+
+/// Whether one event could come from both: a short name stands for that subscription of any project.
+fn is_same(left: &str, right: &str) -> bool {
+    let short = |name: &str| name.rsplit('/').next().unwrap_or(name).to_owned();
+    left == right || (left.contains('/') != right.contains('/') && short(left) == short(right))
+}

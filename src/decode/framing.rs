@@ -1,0 +1,370 @@
+//! Framing: where the records of a JSON payload begin and end.
+//!
+//! One object, an array of objects, objects one after the other, one or more of these per line. A record that is lost
+//! costs its neighbours nothing as long as its end can be found; where the syntax breaks, the line is lost in NDJSON, and
+//! the rest of the payload otherwise.
+
+use std::ops::Range;
+
+use serde::de::{DeserializeSeed, IgnoredAny};
+use serde_json::error::Category;
+
+use super::reject::{Reason, RejectKind};
+
+const BYTE_ORDER_MARK: &[u8] = &[0xef, 0xbb, 0xbf];
+
+/// Lines that are looked at to tell NDJSON from one document over many lines.
+const SAMPLE_LINES: usize = 3;
+
+/// What became of a record whose text is JSON.
+pub(super) struct Parsed {
+    /// Where its text ends.
+    pub(super) end: usize,
+    /// Why it is lost, if it is.
+    pub(super) misfit: Option<Reason>,
+}
+
+/// A record whose text is not JSON, or not text that serde_json reads.
+pub(super) struct Broken {
+    /// What serde_json says.
+    pub(super) error: serde_json::Error,
+    /// Where in the record, as far as known.
+    pub(super) path: Option<String>,
+}
+
+/// Takes the records of a payload.
+pub(super) trait Records {
+    /// Takes the object at the start of the text, which begins with its brace.
+    fn record(&mut self, text: &str) -> Result<Parsed, Broken>;
+
+    /// Takes note of a lost record: which one it is, and its bytes in the payload.
+    fn lost(&mut self, position: u64, span: Range<usize>, reason: Reason);
+
+    /// Whether no more records are wanted.
+    fn is_full(&self) -> bool {
+        false
+    }
+}
+
+/// Walks a payload's records in order. Every record is either taken or lost, once.
+pub(super) fn walk(payload: &[u8], records: &mut impl Records) {
+    let content = trim(payload, without_mark(payload));
+    if content.is_empty() {
+        records.lost(
+            0,
+            0..payload.len(),
+            Reason::new(RejectKind::EmptyPayload, "the payload has no record"),
+        );
+        return;
+    }
+    let bytes = payload.get(content.clone()).unwrap_or_default();
+    let mut walker = Walker {
+        payload,
+        text: std::str::from_utf8(bytes).ok(),
+        text_start: content.start,
+        position: 0,
+        records,
+    };
+    if is_line_delimited(bytes) {
+        for line in Lines::new(payload, content) {
+            if walker.records.is_full() {
+                return;
+            }
+            walker.segment(line);
+        }
+    } else {
+        walker.segment(content);
+    }
+}
+
+/// The payload's range after its byte order mark.
+fn without_mark(payload: &[u8]) -> Range<usize> {
+    let start = if payload.starts_with(BYTE_ORDER_MARK) {
+        BYTE_ORDER_MARK.len()
+    } else {
+        0
+    };
+    start..payload.len()
+}
+
+/// Takes whitespace off both ends of a range.
+fn trim(payload: &[u8], range: Range<usize>) -> Range<usize> {
+    let Range { mut start, mut end } = range;
+    while start < end && payload.get(start).is_some_and(is_space) {
+        start += 1;
+    }
+    while start < end && payload.get(end - 1).is_some_and(is_space) {
+        end -= 1;
+    }
+    start..end
+}
+
+fn is_space(byte: &u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
+}
+
+/// The lines of a range that are not empty, trimmed.
+struct Lines<'a> {
+    payload: &'a [u8],
+    rest: Range<usize>,
+}
+
+impl<'a> Lines<'a> {
+    fn new(payload: &'a [u8], rest: Range<usize>) -> Self {
+        Self { payload, rest }
+    }
+}
+
+impl Iterator for Lines<'_> {
+    type Item = Range<usize>;
+
+    fn next(&mut self) -> Option<Range<usize>> {
+        while self.rest.start < self.rest.end {
+            let bytes = self.payload.get(self.rest.clone())?;
+            let len = memchr::memchr(b'\n', bytes).unwrap_or(bytes.len());
+            let line = trim(self.payload, self.rest.start..self.rest.start + len);
+            self.rest.start = (self.rest.start + len + 1).min(self.rest.end);
+            if !line.is_empty() {
+                return Some(line);
+            }
+        }
+        None
+    }
+}
+
+/// Decides whether newlines end records, given the trimmed content of a payload.
+///
+/// They do if the first line is complete on its own. If it is not, it may begin a document over many lines, which a value
+/// that begins in it and ends in a later one proves, or be a broken record: then another complete line among the first
+/// proves NDJSON. That line must not be indented, as lines within a document are.
+fn is_line_delimited(content: &[u8]) -> bool {
+    let Some(first_end) = memchr::memchr(b'\n', content) else {
+        return false;
+    };
+    if content.get(..first_end).is_some_and(is_complete_line) {
+        return true;
+    }
+    if opens_container(content) && value_end(content).is_some_and(|end| end > first_end) {
+        return false;
+    }
+    content
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.iter().all(is_space))
+        .take(SAMPLE_LINES)
+        .any(is_complete_line)
+}
+
+/// Whether a line is one or more objects or arrays, complete and not indented.
+fn is_complete_line(line: &[u8]) -> bool {
+    let mut rest = line;
+    loop {
+        if !opens_container(rest) {
+            return false;
+        }
+        let Some(end) = value_end(rest) else {
+            return false;
+        };
+        rest = rest.get(end..).unwrap_or_default().trim_ascii_start();
+        if rest.is_empty() {
+            return true;
+        }
+    }
+}
+
+fn opens_container(text: &[u8]) -> bool {
+    matches!(text.first(), Some(b'{' | b'['))
+}
+
+/// Where the value at the start of the bytes ends, if it is one. Checks neither UTF-8 nor the meaning of escapes.
+fn value_end(bytes: &[u8]) -> Option<usize> {
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    std::marker::PhantomData::<IgnoredAny>
+        .deserialize(&mut deserializer)
+        .ok()?;
+    Some(deserializer.into_iter::<IgnoredAny>().byte_offset())
+}
+
+/// Whether a segment goes on behind a record.
+enum Next {
+    At(usize),
+    Lost,
+}
+
+struct Walker<'a, R> {
+    payload: &'a [u8],
+    /// The content as text, if all of it is UTF-8.
+    text: Option<&'a str>,
+    text_start: usize,
+    position: u64,
+    records: &'a mut R,
+}
+
+impl<R: Records> Walker<'_, R> {
+    /// Walks values one after the other: a line, or a whole payload.
+    fn segment(&mut self, segment: Range<usize>) {
+        let mut at = segment.start;
+        loop {
+            at = self.skip_space(at, segment.end);
+            if at >= segment.end || self.records.is_full() {
+                return;
+            }
+            let next = if self.payload.get(at) == Some(&b'[') {
+                self.array(at, segment.end)
+            } else {
+                self.value(at, segment.end)
+            };
+            match next {
+                Next::At(next) => at = next,
+                Next::Lost => return,
+            }
+        }
+    }
+
+    /// Walks the elements of the array that begins at `start`.
+    fn array(&mut self, start: usize, end: usize) -> Next {
+        let mut at = self.skip_space(start + 1, end);
+        if self.byte(at, end) == Some(b']') {
+            return Next::At(at + 1);
+        }
+        loop {
+            match self.value(at, end) {
+                Next::At(next) => at = self.skip_space(next, end),
+                Next::Lost => return Next::Lost,
+            }
+            if self.records.is_full() {
+                return Next::Lost;
+            }
+            match self.byte(at, end) {
+                Some(b']') => return Next::At(at + 1),
+                Some(b',') => {
+                    let comma = at;
+                    at = self.skip_space(at + 1, end);
+                    if at >= end {
+                        let reason = Reason::new(RejectKind::Truncated, "the array is not closed");
+                        return self.lose_rest(comma, end, reason);
+                    }
+                }
+                Some(_) => {
+                    let message = "is not JSON: expected a comma or the end of the array";
+                    return self.lose_rest(at, end, Reason::new(RejectKind::Syntax, message));
+                }
+                None => {
+                    let reason = Reason::new(RejectKind::Truncated, "the array is not closed");
+                    return self.lose_rest(at, end, reason);
+                }
+            }
+        }
+    }
+
+    /// Takes or loses the one value that begins at `at`.
+    fn value(&mut self, at: usize, end: usize) -> Next {
+        let bytes = self.payload.get(at..end).unwrap_or_default();
+        let text = match self.text {
+            Some(text) => text
+                .get(at - self.text_start..end - self.text_start)
+                .unwrap_or_default(),
+            // Somewhere in the payload is a byte that is not UTF-8: here or not?
+            None => match value_end(bytes).map(|len| bytes.get(..len).unwrap_or_default()) {
+                Some(value) => match std::str::from_utf8(value) {
+                    Ok(text) => text,
+                    Err(_) => return self.lose(at..at + value.len(), not_utf8()),
+                },
+                None => match std::str::from_utf8(bytes) {
+                    Ok(text) => text,
+                    Err(_) => return self.lose_rest(at, end, not_utf8()),
+                },
+            },
+        };
+        if !text.starts_with('{') {
+            return match value_end(bytes) {
+                Some(len) => {
+                    let message = "found a value that is not an object where a record is expected";
+                    self.lose(at..at + len, Reason::new(RejectKind::NotAnObject, message))
+                }
+                None => self.lose_rest(at, end, scalar_error(text)),
+            };
+        }
+        match self.records.record(text) {
+            Ok(Parsed { end, misfit: None }) => {
+                self.position += 1;
+                Next::At(at + end)
+            }
+            Ok(Parsed {
+                end,
+                misfit: Some(reason),
+            }) => self.lose(at..at + end, reason),
+            // The text may be JSON all the same: too deep, or with half a surrogate pair. Then it ends somewhere.
+            Err(broken) => match value_end(bytes) {
+                Some(len) => self.lose(at..at + len, reason_of(broken)),
+                None => self.lose_rest(at, end, reason_of(broken)),
+            },
+        }
+    }
+
+    fn lose(&mut self, span: Range<usize>, reason: Reason) -> Next {
+        let next = span.end;
+        self.records.lost(self.position, span, reason);
+        self.position += 1;
+        Next::At(next)
+    }
+
+    fn lose_rest(&mut self, at: usize, end: usize, reason: Reason) -> Next {
+        self.lose(at..end, reason);
+        Next::Lost
+    }
+
+    fn skip_space(&self, mut at: usize, end: usize) -> usize {
+        while at < end && self.payload.get(at).is_some_and(is_space) {
+            at += 1;
+        }
+        at
+    }
+
+    fn byte(&self, at: usize, end: usize) -> Option<u8> {
+        if at < end {
+            self.payload.get(at).copied()
+        } else {
+            None
+        }
+    }
+}
+
+fn not_utf8() -> Reason {
+    Reason::new(RejectKind::NotUtf8, "the record is not UTF-8")
+}
+
+/// The reason of a text that begins no object and is no value.
+fn scalar_error(text: &str) -> Reason {
+    match serde_json::from_str::<IgnoredAny>(text) {
+        Err(error) => reason_of(Broken { error, path: None }),
+        Ok(_) => Reason::new(RejectKind::Syntax, "is not JSON"),
+    }
+}
+
+/// Says what is wrong with a text that serde_json does not read, without the text.
+fn reason_of(broken: Broken) -> Reason {
+    let said = broken.error.to_string();
+    let (kind, message) = match broken.error.classify() {
+        Category::Eof => (RejectKind::Truncated, format!("is cut short: {said}")),
+        // The messages of syntax errors are fixed texts; serde_json has no other way to tell them apart.
+        Category::Syntax if said.starts_with("recursion limit exceeded") => (
+            RejectKind::TooDeep,
+            "found a value nested deeper than 128 levels".to_owned(),
+        ),
+        Category::Syntax if said.starts_with("number out of range") => (
+            RejectKind::OutOfRange,
+            "found a number too large for double".to_owned(),
+        ),
+        Category::Syntax if said.starts_with("invalid unicode code point") => {
+            (RejectKind::NotUtf8, "the record is not UTF-8".to_owned())
+        }
+        Category::Syntax => (RejectKind::Syntax, format!("is not JSON: {said}")),
+        // Errors of these categories may quote values. No visitor of ours makes one.
+        Category::Data | Category::Io => (RejectKind::Syntax, "is not JSON".to_owned()),
+    };
+    Reason {
+        kind,
+        message,
+        path: broken.path,
+    }
+}

@@ -1,0 +1,156 @@
+//! The decoder of JSON payloads into the rows of one table.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow_array::{RecordBatch, RecordBatchOptions};
+use arrow_schema::{ArrowError, SchemaRef as ArrowSchemaRef};
+use bytes::Bytes;
+use iceberg::arrow::schema_to_arrow_schema;
+use iceberg::spec::SchemaRef;
+
+use super::Strings;
+use super::column::Struct;
+use super::framing::{Broken, Parsed, Records, walk};
+use super::notes::{Fit, Notes};
+use super::record::read_record;
+use super::reject::{Reason, RejectedRecord};
+use crate::error::{Error, ErrorKind, Result};
+
+/// The columns of a table's next batch.
+pub(super) struct Rows {
+    arrow: ArrowSchemaRef,
+    pub(super) root: Struct,
+}
+
+impl Rows {
+    /// Makes the empty columns of a table.
+    pub(super) fn try_new(schema: &SchemaRef, strings: Strings) -> Result<Self> {
+        let arrow = schema_to_arrow_schema(schema).map_err(|error| {
+            Error::new(ErrorKind::TableMismatch, "The table's schema has no Arrow form.").with_source(error)
+        })?;
+        Ok(Self {
+            arrow: Arc::new(arrow),
+            root: Struct::try_new(schema.as_struct(), "", strings)?,
+        })
+    }
+
+    /// Takes the rows as a batch of the table's Arrow schema and leaves none.
+    pub(super) fn finish(&mut self) -> Result<RecordBatch> {
+        let options = RecordBatchOptions::new().with_row_count(Some(self.root.len()));
+        let columns = self.root.finish_fields(self.arrow.fields());
+        self.root.reset();
+        columns
+            .and_then(|columns| RecordBatch::try_new_with_options(self.arrow.clone(), columns, &options))
+            .map_err(|error: ArrowError| {
+                Error::new(
+                    ErrorKind::TableMismatch,
+                    "The rows do not make a batch of the table.",
+                )
+                .with_source(error)
+            })
+    }
+}
+
+/// One table's decoder of JSON: feed it many payloads, take one batch.
+///
+/// Takes one object, an array of objects, objects one after the other, and NDJSON. Which values a column takes is the
+/// table of [`crate::decode`]. A record that does not fit is rejected alone; the columns are as if it had never come.
+pub struct JsonDecoder {
+    rows: Rows,
+    notes: Notes,
+}
+
+impl JsonDecoder {
+    /// Makes a decoder for a table's schema.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TableMismatch`] if a type of the schema has no JSON form: a map whose keys are not scalars.
+    pub fn try_new(schema: SchemaRef, strings: Strings) -> Result<Self> {
+        Ok(Self {
+            rows: Rows::try_new(&schema, strings)?,
+            notes: Notes::default(),
+        })
+    }
+
+    /// Appends the rows of one payload and returns how many landed; the other records are pushed to `rejected`.
+    ///
+    /// Every record is either a row or rejected. A payload without any is one rejected record, but for an empty array.
+    pub fn decode(&mut self, payload: &Bytes, rejected: &mut Vec<RejectedRecord>) -> usize {
+        let before = self.row_count();
+        walk(
+            payload,
+            &mut Decoding {
+                decoder: self,
+                payload,
+                rejected,
+            },
+        );
+        self.row_count() - before
+    }
+
+    /// How many rows wait.
+    pub fn row_count(&self) -> usize {
+        self.rows.root.len()
+    }
+
+    /// Roughly the memory that the waiting rows take. Costs a step per column.
+    pub fn held_bytes(&self) -> usize {
+        self.rows.root.held_bytes()
+    }
+
+    /// Takes the waiting rows as one batch, with the field ids in the metadata of its schema.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TableMismatch`] if the columns do not make a batch; the rows are gone then.
+    pub fn finish(&mut self) -> Result<RecordBatch> {
+        self.rows.finish()
+    }
+
+    /// Takes the dotted names of fields that no column took, with how often each was seen.
+    ///
+    /// At most 100 names are told apart; the others count under `*`.
+    pub fn take_unknown_fields(&mut self) -> BTreeMap<String, u64> {
+        self.notes.take_unknown()
+    }
+}
+
+/// One payload on its way into a decoder.
+struct Decoding<'a> {
+    decoder: &'a mut JsonDecoder,
+    payload: &'a Bytes,
+    rejected: &'a mut Vec<RejectedRecord>,
+}
+
+impl Records for Decoding<'_> {
+    fn record(&mut self, text: &str) -> Result<Parsed, Broken> {
+        let JsonDecoder { rows, notes } = &mut *self.decoder;
+        let before = rows.root.len();
+        match read_record(&mut rows.root, notes, text) {
+            Ok((Fit::Fits, end)) => Ok(Parsed { end, misfit: None }),
+            Ok((Fit::Not, end)) => {
+                rows.root.truncate(before);
+                Ok(Parsed {
+                    end,
+                    misfit: Some(notes.take_reason()),
+                })
+            }
+            Err(error) => {
+                rows.root.truncate(before);
+                Err(Broken {
+                    error,
+                    path: notes.take_path(),
+                })
+            }
+        }
+    }
+
+    fn lost(&mut self, position: u64, span: Range<usize>, reason: Reason) {
+        self.rejected.push(RejectedRecord {
+            position,
+            reason,
+            raw: self.payload.slice(span),
+        });
+    }
+}

@@ -1,0 +1,191 @@
+//! A [`Store`] as the `iceberg` crate's `Storage`, so that both share one client.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use iceberg::io::{
+    FileIO, FileIOBuilder, FileMetadata, FileRead, FileWrite, InputFile, OutputFile, Storage, StorageConfig,
+    StorageFactory,
+};
+use object_store::ObjectStoreExt;
+use serde::{Deserialize, Serialize};
+
+use super::Store;
+use crate::error::ErrorKind;
+
+pub(super) fn file_io(store: Store) -> FileIO {
+    FileIOBuilder::new(Arc::new(StoreFactory { store: Some(store) })).build()
+}
+
+/// The crate asks for serialisable storage; ours is a live client, which does not travel: it comes back empty.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct StoreFactory {
+    #[serde(skip)]
+    store: Option<Store>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct StoreStorage {
+    #[serde(skip)]
+    store: Option<Store>,
+}
+
+#[typetag::serde(name = "LandfastStoreFactory")]
+impl StorageFactory for StoreFactory {
+    fn build(&self, _config: &StorageConfig) -> iceberg::Result<Arc<dyn Storage>> {
+        Ok(Arc::new(StoreStorage {
+            store: self.store.clone(),
+        }))
+    }
+}
+
+fn wrong(message: &str) -> iceberg::Error {
+    iceberg::Error::new(iceberg::ErrorKind::Unexpected, message)
+}
+
+fn convert(error: crate::error::Error) -> iceberg::Error {
+    let kind = match error.kind() {
+        ErrorKind::NotFound => iceberg::ErrorKind::DataInvalid,
+        _ => iceberg::ErrorKind::Unexpected,
+    };
+    iceberg::Error::new(kind, error.message().to_owned()).with_source(error)
+}
+
+impl StoreStorage {
+    fn store(&self) -> iceberg::Result<&Store> {
+        self.store
+            .as_ref()
+            .ok_or_else(|| wrong("A store does not survive serialisation; open the location again."))
+    }
+
+    async fn read_file(&self, location: &str) -> iceberg::Result<Bytes> {
+        let store = self.store()?;
+        let key = store.key(location).map_err(convert)?;
+        let bytes = store.get(key).await.map_err(convert)?;
+        bytes.ok_or_else(|| {
+            iceberg::Error::new(iceberg::ErrorKind::DataInvalid, "The file is missing.")
+                .with_context("location", location)
+        })
+    }
+}
+
+#[async_trait]
+#[typetag::serde(name = "LandfastStore")]
+impl Storage for StoreStorage {
+    async fn exists(&self, path: &str) -> iceberg::Result<bool> {
+        let store = self.store()?;
+        let key = store.path(store.key(path).map_err(convert)?).map_err(convert)?;
+        match store.objects.head(&key).await {
+            Ok(_) => Ok(true),
+            Err(object_store::Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(wrong("The file cannot be looked up.").with_source(error)),
+        }
+    }
+
+    async fn metadata(&self, path: &str) -> iceberg::Result<FileMetadata> {
+        let store = self.store()?;
+        let key = store.path(store.key(path).map_err(convert)?).map_err(convert)?;
+        let object = store.objects.head(&key).await.map_err(|error| {
+            wrong("The file cannot be looked up.")
+                .with_context("location", path)
+                .with_source(error)
+        })?;
+        Ok(FileMetadata { size: object.size })
+    }
+
+    async fn read(&self, path: &str) -> iceberg::Result<Bytes> {
+        self.read_file(path).await
+    }
+
+    async fn reader(&self, path: &str) -> iceberg::Result<Box<dyn FileRead>> {
+        let store = self.store()?.clone();
+        let path = store.path(store.key(path).map_err(convert)?).map_err(convert)?;
+        Ok(Box::new(Reader { store, path }))
+    }
+
+    async fn write(&self, path: &str, bs: Bytes) -> iceberg::Result<()> {
+        let store = self.store()?;
+        let key = store.key(path).map_err(convert)?;
+        store.put(key, bs).await.map_err(convert)
+    }
+
+    async fn writer(&self, path: &str) -> iceberg::Result<Box<dyn FileWrite>> {
+        let store = self.store()?.clone();
+        let key = store.key(path).map_err(convert)?.to_owned();
+        Ok(Box::new(Writer {
+            store,
+            key,
+            buffer: BytesMut::new(),
+        }))
+    }
+
+    async fn delete(&self, path: &str) -> iceberg::Result<()> {
+        let store = self.store()?;
+        let key = store.path(store.key(path).map_err(convert)?).map_err(convert)?;
+        store
+            .objects
+            .delete(&key)
+            .await
+            .map_err(|error| wrong("The file cannot be deleted.").with_source(error))
+    }
+
+    // Only the sweep deletes more than one file, and it names each one (protocol §5).
+    async fn delete_prefix(&self, _path: &str) -> iceberg::Result<()> {
+        Err(wrong("landfast never deletes by prefix."))
+    }
+
+    async fn delete_stream(&self, mut paths: BoxStream<'static, String>) -> iceberg::Result<()> {
+        while let Some(path) = paths.next().await {
+            self.delete(&path).await?;
+        }
+        Ok(())
+    }
+
+    fn new_input(&self, path: &str) -> iceberg::Result<InputFile> {
+        Ok(InputFile::new(Arc::new(self.clone()), path.to_owned()))
+    }
+
+    fn new_output(&self, path: &str) -> iceberg::Result<OutputFile> {
+        Ok(OutputFile::new(Arc::new(self.clone()), path.to_owned()))
+    }
+}
+
+struct Reader {
+    store: Store,
+    path: object_store::path::Path,
+}
+
+#[async_trait]
+impl FileRead for Reader {
+    async fn read(&self, range: Range<u64>) -> iceberg::Result<Bytes> {
+        self.store
+            .objects
+            .get_range(&self.path, range)
+            .await
+            .map_err(|error| wrong("The file cannot be read.").with_source(error))
+    }
+}
+
+/// Gathers the file in memory and puts it whole on close: manifests and lists are small, and a put is atomic.
+struct Writer {
+    store: Store,
+    key: String,
+    buffer: BytesMut,
+}
+
+#[async_trait]
+impl FileWrite for Writer {
+    async fn write(&mut self, bs: Bytes) -> iceberg::Result<()> {
+        self.buffer.extend_from_slice(&bs);
+        Ok(())
+    }
+
+    async fn close(&mut self) -> iceberg::Result<()> {
+        let bytes = std::mem::take(&mut self.buffer).freeze();
+        self.store.put(&self.key, bytes).await.map_err(convert)
+    }
+}

@@ -1,0 +1,301 @@
+//! Storage: the objects under one location, whatever keeps them.
+//!
+//! Everything durable goes through a [`Store`]: data files, manifests, table metadata, dead letters. One client per
+//! location, shared. On `file://` a file and its folder are synced to disk before success is reported, so that a
+//! write that returned survives a crash (assumption E1 of the protocol).
+
+mod file_io;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
+use iceberg::io::FileIO;
+use object_store::local::LocalFileSystem;
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// Whether a create-only write made the object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Creation {
+    /// The object is new and durable.
+    Created,
+    /// The name was taken; nothing was written by this call, though perhaps by an earlier copy of it.
+    Exists,
+}
+
+/// The objects under one root location.
+#[derive(Debug, Clone)]
+pub struct Store {
+    /// The root without a trailing slash, such as `file:///data/warehouse`.
+    root: String,
+    objects: Arc<dyn ObjectStore>,
+}
+
+impl Store {
+    /// Wraps an object store whose keys are relative to `root`. Fault layers come in here.
+    pub fn new(root: impl Into<String>, objects: Arc<dyn ObjectStore>) -> Self {
+        let root = root.into();
+        Self {
+            root: root.trim_end_matches('/').to_owned(),
+            objects,
+        }
+    }
+
+    /// Opens a location: `file:///folder` (made when absent) or `memory:///name`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] for another scheme, [`ErrorKind::Unavailable`] when the folder cannot be made.
+    pub fn open(location: &str) -> Result<Self> {
+        let url = url::Url::parse(location).map_err(|error| {
+            Error::new(
+                ErrorKind::Config,
+                "The location is not a URL such as file:///folder.",
+            )
+            .with("location", location)
+            .with_source(error)
+        })?;
+        match url.scheme() {
+            "file" => Self::open_folder(&url),
+            "memory" => Ok(Self::new(location, Arc::new(InMemory::new()))),
+            _ => Err(Error::new(
+                ErrorKind::Config,
+                "This version stores on file:/// (and memory:/// in tests) only.",
+            )
+            .with("location", location)),
+        }
+    }
+
+    fn open_folder(url: &url::Url) -> Result<Self> {
+        let folder: PathBuf = url.to_file_path().map_err(|()| {
+            Error::new(ErrorKind::Config, "The location is not a folder of this machine.")
+                .with("location", url)
+        })?;
+        let refused = |error: std::io::Error| {
+            Error::new(ErrorKind::Unavailable, "The folder cannot be made or opened.")
+                .with("folder", folder.display())
+                .with_source(error)
+        };
+        std::fs::create_dir_all(&folder).map_err(refused)?;
+        let folder = folder.canonicalize().map_err(refused)?;
+        let objects = LocalFileSystem::new_with_prefix(&folder)
+            .map_err(|error| {
+                unavailable(
+                    "The folder cannot be opened.",
+                    &folder.display().to_string(),
+                    error,
+                )
+            })?
+            .with_fsync(true);
+        Ok(Self::new(
+            format!("file://{}", folder.display()),
+            Arc::new(objects),
+        ))
+    }
+
+    /// The root location, without a trailing slash.
+    pub fn root(&self) -> &str {
+        &self.root
+    }
+
+    /// The full location of a key.
+    pub fn url(&self, key: &str) -> String {
+        format!("{}/{key}", self.root)
+    }
+
+    /// The key of a full location under the root; also takes `file:/x` and plain absolute paths for `file://` roots.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Rejected`] for a location outside the root.
+    pub fn key<'a>(&self, location: &'a str) -> Result<&'a str> {
+        let plain = |text: &'a str| -> &'a str {
+            let path = text.strip_prefix("file:").unwrap_or(text);
+            path.strip_prefix("//").unwrap_or(path)
+        };
+        let under = location.strip_prefix(&self.root).or_else(|| {
+            let root = self.root.strip_prefix("file://")?;
+            plain(location).strip_prefix(root)
+        });
+        under.and_then(|key| key.strip_prefix('/')).ok_or_else(|| {
+            Error::new(ErrorKind::Rejected, "The file lies outside the warehouse.")
+                .with("location", location)
+                .with("warehouse", &self.root)
+        })
+    }
+
+    fn path(&self, key: &str) -> Result<Path> {
+        Path::parse(key).map_err(|error| {
+            Error::new(ErrorKind::Rejected, "The name cannot be an object's.")
+                .with("key", key)
+                .with_source(error)
+        })
+    }
+
+    /// Writes an object that no name was promised to: durable on `Ok`, replaced if it exists.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`]; the object may or may not be there.
+    pub async fn put(&self, key: &str, bytes: Bytes) -> Result<()> {
+        let path = self.path(key)?;
+        match self.objects.put(&path, bytes.into()).await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(unavailable(
+                "The object cannot be written.",
+                &self.url(key),
+                error,
+            )),
+        }
+    }
+
+    /// Writes an object only if its name is free; atomic per name, durable on `Ok(Created)`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`]; the object may or may not have been created.
+    pub async fn create(&self, key: &str, bytes: Bytes) -> Result<Creation> {
+        let path = self.path(key)?;
+        let options = PutOptions {
+            mode: PutMode::Create,
+            ..PutOptions::default()
+        };
+        match self.objects.put_opts(&path, bytes.into(), options).await {
+            Ok(_) => Ok(Creation::Created),
+            Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
+                Ok(Creation::Exists)
+            }
+            Err(error) => Err(unavailable(
+                "The object cannot be created.",
+                &self.url(key),
+                error,
+            )),
+        }
+    }
+
+    /// Reads a whole object; `None` when there is none.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`].
+    pub async fn get(&self, key: &str) -> Result<Option<Bytes>> {
+        let path = self.path(key)?;
+        let read = async { self.objects.get(&path).await?.bytes().await };
+        match read.await {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(unavailable("The object cannot be read.", &self.url(key), error)),
+        }
+    }
+
+    /// Lists the names directly in a folder that sort after `after`, in no order.
+    ///
+    /// Object stores skip to `after` on their side; a local folder is read whole.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`].
+    pub async fn names_after(&self, folder: &str, after: &str) -> Result<Vec<String>> {
+        let prefix = self.path(folder)?;
+        let offset = self.path(&format!("{folder}/{after}"))?;
+        self.objects
+            .list_with_offset(Some(&prefix), &offset)
+            // A store lists folders within the folder too; their names are not the folder's.
+            .try_filter_map(|object| {
+                let mut below = object.location.prefix_match(&prefix).into_iter().flatten();
+                let name = match (below.next(), below.next()) {
+                    (Some(name), None) => Some(name.as_ref().to_owned()),
+                    _ => None,
+                };
+                async move { Ok(name) }
+            })
+            .try_collect()
+            .await
+            .map_err(|error| unavailable("The folder cannot be listed.", &self.url(folder), error))
+    }
+
+    /// Lists the folders directly in a folder, by name.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`].
+    pub async fn folders(&self, folder: &str) -> Result<Vec<String>> {
+        let prefix = self.path(folder)?;
+        let listing = self
+            .objects
+            .list_with_delimiter(Some(&prefix))
+            .await
+            .map_err(|error| unavailable("The folder cannot be listed.", &self.url(folder), error))?;
+        let mut names: Vec<String> = listing
+            .common_prefixes
+            .iter()
+            .filter_map(|path| path.filename().map(str::to_owned))
+            .collect();
+        names.sort();
+        Ok(names)
+    }
+
+    /// Lists every key under a folder.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`].
+    pub async fn keys(&self, folder: &str) -> Result<Vec<String>> {
+        let prefix = self.path(folder)?;
+        let mut listing = self.objects.list(Some(&prefix));
+        let mut keys = Vec::new();
+        while let Some(object) = listing.next().await {
+            let object = object
+                .map_err(|error| unavailable("The folder cannot be listed.", &self.url(folder), error))?;
+            keys.push(object.location.to_string());
+        }
+        keys.sort();
+        Ok(keys)
+    }
+
+    /// The same objects as the `iceberg` crate's file access, for its manifest writers, readers and scans.
+    pub fn file_io(&self) -> FileIO {
+        file_io::file_io(self.clone())
+    }
+}
+
+fn unavailable(message: &str, location: &str, error: object_store::Error) -> Error {
+    let kind = match error {
+        object_store::Error::NotFound { .. } => ErrorKind::NotFound,
+        _ => ErrorKind::Unavailable,
+    };
+    Error::new(kind, message)
+        .with("location", location)
+        .with_source(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_name_is_created_once() {
+        let folder = tempfile::tempdir().unwrap();
+        for location in [
+            format!("file://{}", folder.path().display()),
+            "memory:///w".to_owned(),
+        ] {
+            let store = Store::open(&location).unwrap();
+            let first = store.create("a/b/v1", Bytes::from_static(b"1")).await.unwrap();
+            let second = store.create("a/b/v1", Bytes::from_static(b"2")).await.unwrap();
+            assert_eq!((first, second), (Creation::Created, Creation::Exists));
+            assert_eq!(
+                store.get("a/b/v1").await.unwrap().unwrap(),
+                Bytes::from_static(b"1")
+            );
+            assert_eq!(store.get("a/b/v2").await.unwrap(), None);
+        }
+    }
+
+    #[test]
+    fn locations_of_other_engines_are_understood() {
+        let store = Store::new("file:///w", Arc::new(InMemory::new()));
+        for location in ["file:///w/a/b", "file:/w/a/b", "/w/a/b"] {
+            assert_eq!(store.key(location).unwrap(), "a/b");
+        }
+        assert!(store.key("file:///other/a").is_err());
+        assert!(store.key("file:///ww/a").is_err());
+    }
+}

@@ -1,0 +1,109 @@
+//! Telemetry: logs for people and for Cloud Logging, metrics for Prometheus.
+//!
+//! No payload, row value, token or header is ever logged (invariant 7).
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// Rows in committed snapshots. Counter; label `table`.
+pub const RECORDS_WRITTEN: &str = "iceberg_records_written_total";
+/// Commits that landed. Counter; label `table`.
+pub const BATCHES_COMMITTED: &str = "iceberg_batches_committed_total";
+/// Bytes of data files in committed snapshots. Counter; label `table`.
+pub const BYTES_WRITTEN: &str = "iceberg_bytes_written_total";
+/// From the batch's hand-over to its commit, all attempts, in seconds. Histogram; label `table`.
+pub const COMMIT_DURATION: &str = "iceberg_commit_duration_seconds";
+/// Rows of one commit. Histogram; label `table`.
+pub const RECORDS_PER_BATCH: &str = "iceberg_records_per_batch";
+/// Deliveries by outcome: `landed`, `dead_letter`, `refused`, `nacked`. Counter; label `outcome`.
+pub const DELIVERIES: &str = "landfast_deliveries_total";
+/// Dead letters written. Counter; labels `table`, `reason`.
+pub const DEAD_LETTERS: &str = "landfast_dead_letters_total";
+/// Attempts that did not commit. Counter; labels `table`, `kind` (`conflict`, `outcome_unknown`).
+pub const COMMIT_RETRIES: &str = "landfast_commit_retries_total";
+/// Batches given up: their deliveries come again. Counter; labels `table`, `reason`.
+pub const BATCHES_ABANDONED: &str = "landfast_batches_abandoned_total";
+/// Fields of the input that the table has no column for. Counter; labels `table`, `field` (at most 100, the rest `*`).
+pub const UNKNOWN_FIELDS: &str = "landfast_unknown_fields_total";
+/// When the last commit landed, in seconds since the Unix epoch. Gauge; label `table`.
+pub const LAST_COMMIT: &str = "landfast_last_commit_timestamp_seconds";
+/// From publish time to committed, per delivery, in seconds. Histogram; label `table`.
+pub const FRESHNESS: &str = "landfast_freshness_seconds";
+/// Bytes held between request and answer. Gauge.
+pub const HELD_BYTES: &str = "landfast_held_bytes";
+/// Requests held between request and answer. Gauge.
+pub const HELD_REQUESTS: &str = "landfast_held_requests";
+
+/// Buckets of durations, in seconds.
+const SECONDS: [f64; 14] = [
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0,
+];
+/// Buckets of row counts.
+const ROWS: [f64; 11] = [1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1e3, 3e3, 1e4, 3e4, 1e5];
+
+/// How logs are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// Lines for a person.
+    Text,
+    /// One JSON object a line.
+    Json,
+    /// Cloud Logging's JSON: severity, message, time.
+    Stackdriver,
+}
+
+/// Starts logging to standard error. `filter` is a `tracing` filter such as `info` or `landfast=debug`.
+///
+/// # Errors
+/// [`ErrorKind::Config`] when the filter is not one.
+pub fn start_logs(format: LogFormat, filter: &str) -> Result<()> {
+    let filter = EnvFilter::try_new(filter).map_err(|error| {
+        Error::new(
+            ErrorKind::Config,
+            "The log filter is not one, such as `info` or `landfast=debug`.",
+        )
+        .with_source(error)
+    })?;
+    let writer = std::io::stderr;
+    let colours = std::io::stderr().is_terminal();
+    let layer = match format {
+        LogFormat::Text => tracing_subscriber::fmt::layer()
+            .with_writer(writer)
+            .with_ansi(colours)
+            .with_target(false)
+            .boxed(),
+        LogFormat::Json => tracing_subscriber::fmt::layer()
+            .with_writer(writer)
+            .json()
+            .boxed(),
+        LogFormat::Stackdriver => tracing_stackdriver::layer().with_writer(writer).boxed(),
+    };
+    // A second start (tests) keeps the first one's logs.
+    let _already_started = tracing_subscriber::registry().with(filter).with(layer).try_init();
+    Ok(())
+}
+
+/// Installs the process's metrics recorder; the handle renders Prometheus text.
+///
+/// # Errors
+/// [`ErrorKind::Config`] when another recorder is installed.
+pub fn start_metrics() -> Result<PrometheusHandle> {
+    let failed = |error: metrics_exporter_prometheus::BuildError| {
+        Error::new(ErrorKind::Config, "The metrics recorder cannot be installed.").with_source(error)
+    };
+    PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Full(RECORDS_PER_BATCH.to_owned()), &ROWS)
+        .map_err(failed)?
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)
+        .map_err(failed)?
+        .upkeep_timeout(Duration::from_secs(5))
+        .install_recorder()
+        .map_err(failed)
+}

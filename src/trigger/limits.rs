@@ -1,0 +1,153 @@
+//! What one process may hold: bytes and requests, counted from the request's first byte to its answer (invariant 4).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::Notify;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// The process's counters of held bytes and requests.
+#[derive(Debug)]
+pub struct Limits {
+    max_bytes: usize,
+    max_requests: usize,
+    bytes: AtomicUsize,
+    requests: AtomicUsize,
+    pressure: Notify,
+}
+
+/// One request's share of the limits; dropping it gives the share back.
+#[derive(Debug)]
+pub struct Held {
+    limits: Arc<Limits>,
+    bytes: usize,
+}
+
+impl Limits {
+    /// Sets the limits.
+    pub fn new(max_bytes: usize, max_requests: usize) -> Arc<Self> {
+        Arc::new(Self {
+            max_bytes,
+            max_requests,
+            bytes: AtomicUsize::new(0),
+            requests: AtomicUsize::new(0),
+            pressure: Notify::new(),
+        })
+    }
+
+    /// Takes a request slot, holding no bytes yet.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Full`] when every slot is taken.
+    pub fn admit(self: &Arc<Self>) -> Result<Held> {
+        let before = self.requests.fetch_add(1, Ordering::AcqRel);
+        // Made before the check, so that a refusal gives the slot back like any other request.
+        let held = Held {
+            limits: self.clone(),
+            bytes: 0,
+        };
+        if before >= self.max_requests {
+            return Err(Error::new(
+                ErrorKind::Full,
+                "Every request slot is taken; send it again later.",
+            ));
+        }
+        // Once, on the way up: a flag for every request above the mark would flush half batches.
+        if before.saturating_add(1) == self.pressure_mark() {
+            self.pressure.notify_one();
+        }
+        Ok(held)
+    }
+
+    /// 80 % of the slots: beyond it, waiting any longer only turns requests away.
+    fn pressure_mark(&self) -> usize {
+        self.max_requests.saturating_mul(4).div_ceil(5).max(1)
+    }
+
+    /// Waits until held requests cross 80 % of the slots.
+    pub async fn pressure(&self) {
+        self.pressure.notified().await;
+    }
+
+    /// Bytes held now.
+    pub fn held_bytes(&self) -> usize {
+        self.bytes.load(Ordering::Acquire)
+    }
+
+    /// Requests held now.
+    pub fn held_requests(&self) -> usize {
+        self.requests.load(Ordering::Acquire)
+    }
+
+    /// The most bytes that may be held.
+    pub fn max_bytes(&self) -> usize {
+        self.max_bytes
+    }
+}
+
+impl Held {
+    /// Takes more bytes, before they are read or made.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Full`] when they do not fit beside what others hold; nothing is taken then.
+    pub fn grow(&mut self, bytes: usize) -> Result<()> {
+        let before = self.limits.bytes.fetch_add(bytes, Ordering::AcqRel);
+        if before.saturating_add(bytes) > self.limits.max_bytes {
+            self.limits.bytes.fetch_sub(bytes, Ordering::AcqRel);
+            return Err(Error::new(
+                ErrorKind::Full,
+                "The bytes held for commits are at max_in_flight_bytes; send it again later.",
+            ));
+        }
+        self.bytes = self.bytes.saturating_add(bytes);
+        Ok(())
+    }
+
+    /// Gives back all but this many bytes.
+    pub fn shrink_to(&mut self, bytes: usize) {
+        let surplus = self.bytes.saturating_sub(bytes);
+        self.limits.bytes.fetch_sub(surplus, Ordering::AcqRel);
+        self.bytes = self.bytes.saturating_sub(surplus);
+    }
+
+    /// Bytes held by this request.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.limits.bytes.fetch_sub(self.bytes, Ordering::AcqRel);
+        self.limits.requests.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_refused_is_given_back() {
+        let limits = Limits::new(10, 2);
+        let mut first = limits.admit().unwrap();
+        first.grow(8).unwrap();
+        assert_eq!(first.grow(3).unwrap_err().kind(), ErrorKind::Full);
+        assert_eq!(limits.held_bytes(), 8);
+        let second = limits.admit().unwrap();
+        assert_eq!(limits.admit().unwrap_err().kind(), ErrorKind::Full);
+        drop((first, second));
+        assert_eq!((limits.held_bytes(), limits.held_requests()), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn pressure_is_told_once_on_the_way_up() {
+        let limits = Limits::new(10, 5);
+        let held: Vec<_> = (0..5).map(|_| limits.admit().unwrap()).collect();
+        limits.pressure().await;
+        let again = tokio::time::timeout(std::time::Duration::from_millis(1), limits.pressure()).await;
+        assert!(again.is_err());
+        drop(held);
+    }
+}

@@ -1,0 +1,161 @@
+//! Pub/Sub push bodies, wrapped form.
+//!
+//! Contract: `PubsubMessage` and the push request of the Pub/Sub v1 API. Google sends ids and times in camelCase and in
+//! snake_case at once; either alone is taken. `data` and `attributes` may be absent; `data` is padded standard base64.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use serde::Deserialize;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// A message that was pushed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Push {
+    /// Full subscription name.
+    pub subscription: String,
+    /// Unique per topic, stable over redelivery.
+    pub message_id: String,
+    /// When the topic took the message.
+    pub publish_time: DateTime<Utc>,
+    /// The publisher's attributes.
+    pub attributes: BTreeMap<String, String>,
+    /// The message's bytes, or what stood in `data` if that was not base64.
+    pub data: Result<Bytes, Bytes>,
+}
+
+#[derive(Deserialize)]
+struct Body<'a> {
+    #[serde(borrow)]
+    message: Option<Message<'a>>,
+    #[serde(borrow)]
+    subscription: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+struct Message<'a> {
+    #[serde(borrow)]
+    data: Option<Cow<'a, str>>,
+    attributes: Option<BTreeMap<String, String>>,
+    #[serde(borrow, rename = "messageId")]
+    message_id: Option<Cow<'a, str>>,
+    #[serde(borrow, rename = "message_id")]
+    message_id_snake: Option<Cow<'a, str>>,
+    #[serde(borrow, rename = "publishTime")]
+    publish_time: Option<Cow<'a, str>>,
+    #[serde(borrow, rename = "publish_time")]
+    publish_time_snake: Option<Cow<'a, str>>,
+}
+
+impl Push {
+    /// Reads a request body.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotAnEvent`] when the body is not a wrapped push with its message id, publish time and subscription:
+    /// without them a redelivery could not be told from a new message.
+    pub fn parse(body: &[u8]) -> Result<Self> {
+        if body.is_empty() {
+            return Err(not_an_event("The body is empty; a Pub/Sub push has a JSON body."));
+        }
+        let body: Body<'_> = serde_json::from_slice(body).map_err(|error| {
+            not_an_event("The body is not the JSON of a Pub/Sub push.")
+                .with("line", error.line())
+                .with("column", error.column())
+        })?;
+        let (Some(message), Some(subscription)) = (body.message, body.subscription) else {
+            return Err(not_an_event(
+                "The body has no `message` and `subscription`: it is not a wrapped Pub/Sub push. A subscription with \
+                 payload unwrapping has no message id to tell repetitions by; turn unwrapping off.",
+            ));
+        };
+        let message_id = message
+            .message_id
+            .or(message.message_id_snake)
+            .filter(|id| !id.is_empty());
+        let publish_time = message.publish_time.or(message.publish_time_snake);
+        let (Some(message_id), Some(publish_time)) = (message_id, publish_time) else {
+            return Err(not_an_event("The message has no `messageId` and `publishTime`."));
+        };
+        let publish_time = DateTime::parse_from_rfc3339(&publish_time).map_err(|error| {
+            not_an_event("The message's `publishTime` is not an RFC 3339 time.").with_source(error)
+        })?;
+        let data = message.data.unwrap_or_default();
+        Ok(Self {
+            subscription: subscription.into_owned(),
+            message_id: message_id.into_owned(),
+            publish_time: publish_time.to_utc(),
+            attributes: message.attributes.unwrap_or_default(),
+            data: match BASE64.decode(data.as_bytes()) {
+                Ok(bytes) => Ok(Bytes::from(bytes)),
+                Err(_not_base64) => Err(Bytes::from(data.into_owned())),
+            },
+        })
+    }
+}
+
+fn not_an_event(message: &str) -> Error {
+    Error::new(ErrorKind::NotAnEvent, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(message: &str) -> Result<Push> {
+        Push::parse(
+            format!(r#"{{"subscription":"projects/p/subscriptions/s","message":{message}}}"#).as_bytes(),
+        )
+    }
+
+    #[test]
+    fn both_spellings_together_or_alone_are_taken() {
+        let both = r#"{"messageId":"1","message_id":"1","publishTime":"2026-01-02T03:04:05.678Z","publish_time":"2026-01-02T03:04:05.678Z","data":"e30="}"#;
+        let camel = r#"{"messageId":"1","publishTime":"2026-01-02T03:04:05.678Z","data":"e30="}"#;
+        let snake = r#"{"message_id":"1","publish_time":"2026-01-02T03:04:05.678Z","data":"e30="}"#;
+        let expected = parse(both).unwrap();
+        assert_eq!(expected.data, Ok(Bytes::from_static(b"{}")));
+        assert_eq!(parse(camel).unwrap(), expected);
+        assert_eq!(parse(snake).unwrap(), expected);
+    }
+
+    #[test]
+    fn absent_data_and_attributes_are_empty() {
+        let push = parse(r#"{"messageId":"1","publishTime":"2026-01-02T03:04:05Z"}"#).unwrap();
+        assert_eq!((push.data, push.attributes.len()), (Ok(Bytes::new()), 0));
+    }
+
+    #[test]
+    fn bad_base64_is_kept_as_it_came() {
+        let push = parse(r#"{"messageId":"1","publishTime":"2026-01-02T03:04:05Z","data":"e30"}"#).unwrap();
+        assert_eq!(push.data, Err(Bytes::from_static(b"e30")));
+    }
+
+    #[test]
+    fn a_message_without_identity_is_not_an_event() {
+        for message in [
+            r#"{"messageId":"1"}"#,
+            r#"{"publishTime":"2026-01-02T03:04:05Z"}"#,
+            r#"{"messageId":"","publishTime":"2026-01-02T03:04:05Z"}"#,
+            r#"{"messageId":"1","publishTime":"yesterday"}"#,
+            "7",
+        ] {
+            assert_eq!(
+                parse(message).unwrap_err().kind(),
+                ErrorKind::NotAnEvent,
+                "{message}"
+            );
+        }
+        for body in ["", "[]", "{}", "null", "{\"message\":{}}", "no"] {
+            assert_eq!(
+                Push::parse(body.as_bytes()).unwrap_err().kind(),
+                ErrorKind::NotAnEvent,
+                "{body}"
+            );
+        }
+    }
+}

@@ -1,3 +1,52 @@
-//! Integration tests.
+//! The one integration binary. `tests/run` runs it with everything it needs; `cargo test` alone ignores, with the
+//! reason, what needs more than this machine's Rust.
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test's broken assumption is its failure"
+)]
 
-fn main() {}
+mod batch;
+mod catalog;
+mod commit;
+mod fakes;
+mod house;
+mod kill;
+mod landing;
+mod processes;
+mod refusals;
+mod shutdown;
+mod storage_faults;
+mod support;
+mod surface;
+mod tidy;
+mod types;
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, run};
+
+fn main() -> ExitCode {
+    let tests = [
+        house::tests(),
+        tidy::tests(),
+        types::tests(),
+        landing::tests(),
+        processes::tests(),
+        refusals::tests(),
+        storage_faults::tests(),
+        shutdown::tests(),
+        surface::tests(),
+        kill::tests(),
+        fakes::tests(),
+        catalog::tests(),
+        commit::tests(),
+        batch::tests(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    let conclusion = run(&Arguments::from_args(), tests);
+    support::readers::stop_all();
+    conclusion.exit_code()
+}

@@ -1,0 +1,37 @@
+# The habits of the house. `just` lists them; `tests/run` is the one test command behind them.
+
+# Lists the recipes.
+default:
+    @just --list
+
+# Formats, Rust and this file.
+fmt:
+    cargo fmt
+    just --fmt --unstable
+
+# Lints and tests that need Rust alone.
+quick:
+    tests/run --quick
+
+# Everything: checks, documentation, tests, independent readers.
+test:
+    tests/run
+
+# What CI runs.
+check:
+    .ci/run
+
+# The library's documentation, opened in a browser.
+doc:
+    cargo doc --no-deps --locked --open
+
+# Licences, advisories and sources of the dependencies.
+deny:
+    cargo deny --locked check
+
+# Messages per second, latency, memory, and whether commit 500 costs what commit 20 did.
+bench:
+    cargo build --release --locked
+    benches/push.py
+    benches/commits.py
+    cargo bench --locked --bench decode

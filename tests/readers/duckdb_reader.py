@@ -1,0 +1,79 @@
+"""Reads Iceberg tables with DuckDB. `protocol.serve` says how it is spoken to; `support/readers.rs` speaks."""
+
+import os
+import sys
+
+import duckdb
+import protocol
+from duckdb_extensions import import_extension
+
+OPERATORS = {"=", "!=", "<", "<=", ">", ">="}
+
+db = duckdb.connect(
+    config={
+        "autoinstall_known_extensions": False,
+        "autoload_known_extensions": False,
+        "allow_community_extensions": False,
+        # Beside the packages that bring them: the user's own extensions stay as they are.
+        "extension_directory": os.path.join(sys.prefix, "duckdb-extensions"),
+        "threads": 1,
+    }
+)
+for extension in ("avro", "iceberg"):
+    import_extension(extension, con=db)
+    db.load_extension(extension)
+db.execute("set timezone = 'UTC'")
+
+
+def text(value):
+    return "'" + value.replace("'", "''") + "'"
+
+
+def name(column):
+    return ".".join('"' + part.replace('"', '""') + '"' for part in column.split("."))
+
+
+def table(location, snapshot_id=None):
+    snapshot = "" if snapshot_id is None else f", snapshot_from_id = {int(snapshot_id)}"
+    return f"iceberg_scan({text(protocol.path_of(location))}{snapshot})"
+
+
+def arrow(query):
+    return db.execute(query).to_arrow_table()
+
+
+def scalar(query):
+    return db.execute(query).fetchone()[0]
+
+
+def count(location, snapshot_id=None):
+    return scalar(f"select count(*) from {table(location, snapshot_id)}")
+
+
+def rows(location, snapshot_id=None):
+    return protocol.rows(arrow(f"select * from {table(location, snapshot_id)}"))
+
+
+def count_where(location, column, op, literal):
+    if op not in OPERATORS:
+        raise ValueError(f"unknown operator {op}")
+    # A quoted literal takes the column's type, whatever that is.
+    literal = text(str(literal).lower() if isinstance(literal, bool) else str(literal))
+    query = f"select count(*) from {table(location)} where {name(column)} {op} {literal}"
+    return {"rows": scalar(query), "planned_files": None}
+
+
+def columns(location):
+    """For each top-level column: values, nulls, smallest, largest. A NaN is larger than any number."""
+    result = {}
+    for column, kind, *_ in db.execute(f"describe select * from {table(location)}").fetchall():
+        quoted = '"' + column.replace('"', '""') + '"'
+        nested = kind.endswith("[]") or kind.startswith(("STRUCT", "MAP"))
+        ends = "null, null" if nested else f"min({quoted}), max({quoted})"
+        answer = arrow(f"select count({quoted}), count(*) - count({quoted}), {ends} from {table(location)}")
+        values, nulls, smallest, largest = (protocol.values(answer.column(i))[0] for i in range(4))
+        result[column] = {"values": values, "nulls": nulls, "min": smallest, "max": largest}
+    return result
+
+
+protocol.serve({"count": count, "rows": rows, "count_where": count_where, "columns": columns})

@@ -1,0 +1,243 @@
+//! Independent readers, PyIceberg and DuckDB, as judges of what is in a table.
+//!
+//! Each is one Python process, started at first use, and asked one thing at a time over its stdin. A location is a
+//! metadata file or, where `version-hint.text` is kept, the table's folder; a path or a `file:` URL.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::{Component, TestResult, needs};
+
+/// One independent reader.
+///
+/// Values come back exact: booleans and integers as themselves; decimal, date, time, timestamp (`Z` where it has a
+/// zone) and uuid as text; bytes as base64; a map as a list of pairs; NaN and infinities by name.
+#[derive(Debug)]
+pub struct Reader {
+    script: &'static str,
+    process: Mutex<Option<Process>>,
+}
+
+/// What a filter found.
+#[derive(Debug, Deserialize, PartialEq, Eq)]
+pub struct Matches {
+    /// Rows that match.
+    pub rows: u64,
+    /// Data files that the reader would open for them; only PyIceberg says.
+    pub planned_files: Option<u64>,
+}
+
+/// What one top-level column holds. Nested columns have no ends; a NaN is larger than any number.
+#[derive(Debug, Deserialize, PartialEq)]
+pub struct Column {
+    pub values: u64,
+    pub nulls: u64,
+    pub min: Value,
+    pub max: Value,
+}
+
+static PYICEBERG: Reader = Reader::new("pyiceberg_reader.py");
+static DUCKDB: Reader = Reader::new("duckdb_reader.py");
+static SAMPLE_WRITER: Reader = Reader::new("sample_writer.py");
+
+impl Reader {
+    const fn new(script: &'static str) -> Self {
+        Self {
+            script,
+            process: Mutex::new(None),
+        }
+    }
+
+    /// PyIceberg. Ends the test as ignored where there is no Python.
+    ///
+    /// Its blind spots: it reads a null list or map of structs as an empty one, filters no uuid column, and refuses
+    /// equality deletes. Ask DuckDB for those.
+    pub fn pyiceberg() -> TestResult<&'static Self> {
+        needs(Component::Python).map(|_| &PYICEBERG)
+    }
+
+    /// DuckDB. Ends the test as ignored where there is no Python.
+    pub fn duckdb() -> TestResult<&'static Self> {
+        needs(Component::Python).map(|_| &DUCKDB)
+    }
+
+    /// Both, for what each must say alike.
+    pub fn all() -> TestResult<[&'static Self; 2]> {
+        Ok([Self::pyiceberg()?, Self::duckdb()?])
+    }
+
+    /// Number of rows.
+    pub fn count(&self, location: impl AsRef<Path>) -> TestResult<u64> {
+        self.ask("count", location, json!({}))
+    }
+
+    /// All rows, in no order; see [`sort_by`].
+    pub fn rows(&self, location: impl AsRef<Path>) -> TestResult<Vec<Value>> {
+        self.ask("rows", location, json!({}))
+    }
+
+    /// All rows of one snapshot, in no order.
+    pub fn rows_at(&self, location: impl AsRef<Path>, snapshot_id: i64) -> TestResult<Vec<Value>> {
+        self.ask("rows", location, json!({ "snapshot_id": snapshot_id }))
+    }
+
+    /// What `column op literal` finds; `op` is one of `= != < <= > >=`, `a.b` a field of a struct. A wrong bound in
+    /// a manifest or a footer shows as a wrong number here.
+    pub fn count_where(
+        &self,
+        location: impl AsRef<Path>,
+        column: &str,
+        op: &str,
+        literal: impl Into<Value>,
+    ) -> TestResult<Matches> {
+        self.ask(
+            "count_where",
+            location,
+            json!({ "column": column, "op": op, "literal": literal.into() }),
+        )
+    }
+
+    /// What each top-level column holds, from the rows.
+    pub fn columns(&self, location: impl AsRef<Path>) -> TestResult<BTreeMap<String, Column>> {
+        self.ask("columns", location, json!({}))
+    }
+
+    /// The metadata as PyIceberg parsed it, in the specification's JSON: `snapshots`, `schemas`, `properties` ... PyIceberg only.
+    pub fn describe(&self, location: impl AsRef<Path>) -> TestResult<Value> {
+        self.ask("describe", location, json!({}))
+    }
+
+    /// The live data and delete files with all that manifests say of them, metrics and bounds by column name
+    /// (`lower_bounds`, `null_value_counts` ...) and bounds written as rows are. PyIceberg only.
+    pub fn files(&self, location: impl AsRef<Path>) -> TestResult<Vec<Value>> {
+        self.ask("files", location, json!({}))
+    }
+
+    /// One of PyIceberg's metadata tables: `manifests`, `snapshots`, `partitions`, `refs`, `history` ...
+    pub fn inspect(&self, location: impl AsRef<Path>, what: &str) -> TestResult<Vec<Value>> {
+        self.ask("inspect", location, json!({ "what": what }))
+    }
+
+    fn ask<T: DeserializeOwned>(
+        &self,
+        call: &str,
+        location: impl AsRef<Path>,
+        arguments: Value,
+    ) -> TestResult<T> {
+        let mut request = arguments;
+        request["call"] = call.into();
+        request["location"] = location.as_ref().to_string_lossy().into();
+        self.request(&request)
+    }
+
+    fn request<T: DeserializeOwned>(&self, request: &Value) -> TestResult<T> {
+        let mut process = self.lock();
+        if process.is_none() {
+            *process = Some(Process::start(&needs(Component::Python)?, self.script)?);
+        }
+        let answer = process.as_mut().expect("it was just started").exchange(request);
+        if answer.is_err() {
+            // A broken pipe is not mended: the next question starts another process.
+            process.take().into_iter().for_each(Process::stop);
+        }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "lowercase")]
+        enum Answer<T> {
+            Ok(T),
+            Error(String),
+        }
+        match serde_json::from_str(&answer?)? {
+            Answer::Ok(result) => Ok(result),
+            Answer::Error(text) => Err(format!("{} on {request}: {text}", self.script).into()),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Process>> {
+        self.process.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Sorts rows by one column: numbers by value, everything else by its JSON text.
+pub fn sort_by(rows: &mut [Value], column: &str) {
+    rows.sort_by_cached_key(|row| (row[column].as_i64(), row[column].to_string()));
+}
+
+/// A table that PyIceberg wrote: one commit a row, every primitive type of format version 2, nested types.
+#[derive(Debug, Deserialize)]
+pub struct Sample {
+    pub metadata: PathBuf,
+    pub folder: PathBuf,
+}
+
+impl Sample {
+    /// Writes it into a folder.
+    pub fn write(folder: &Path) -> TestResult<Self> {
+        SAMPLE_WRITER.request(&json!({ "call": "write", "folder": folder }))
+    }
+
+    /// Writes one of a single row whose lists and maps are null: `ints`, `lines` and `by_name` (of structs).
+    pub fn write_null_lists(folder: &Path) -> TestResult<Self> {
+        SAMPLE_WRITER.request(&json!({ "call": "write_null_lists", "folder": folder }))
+    }
+}
+
+/// Stops every reader. Call when the tests are over: statics are not dropped.
+pub fn stop_all() {
+    for reader in [&PYICEBERG, &DUCKDB, &SAMPLE_WRITER] {
+        reader.lock().take().into_iter().for_each(Process::stop);
+    }
+}
+
+#[derive(Debug)]
+struct Process {
+    child: Child,
+    requests: ChildStdin,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Process {
+    fn start(python: &str, script: &str) -> TestResult<Self> {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/readers")
+            .join(script);
+        let mut command = Command::new(python);
+        // -B: no compiled files in the source tree.
+        command
+            .arg("-B")
+            .arg(script)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        let mut child = command.spawn()?;
+        let requests = child.stdin.take().expect("stdin is piped");
+        let answers = BufReader::new(child.stdout.take().expect("stdout is piped"));
+        Ok(Self {
+            child,
+            requests,
+            answers,
+        })
+    }
+
+    fn exchange(&mut self, request: &Value) -> std::io::Result<String> {
+        writeln!(self.requests, "{request}")?;
+        let mut answer = String::new();
+        match self.answers.read_line(&mut answer)? {
+            0 => Err(std::io::Error::other(
+                "The reader ended; what it printed above says why.",
+            )),
+            _ => Ok(answer),
+        }
+    }
+
+    fn stop(mut self) {
+        // A failure only says that it is gone already.
+        let _gone = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}

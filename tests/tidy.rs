@@ -1,0 +1,170 @@
+//! The rules of the house that no lint knows, read from the repository's files.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use libtest_mimic::Trial;
+
+use crate::support::{TestResult, trials};
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+const MAX_LINES: usize = 500;
+const SKIPPED: [&str; 5] = [".git", ".tools", "target", "landfast-data", "__pycache__"];
+
+pub fn tests() -> Vec<Trial> {
+    trials![
+        rust_files_are_short,
+        ignored_tests_say_why,
+        lint_exceptions_are_expected_and_reasoned,
+        architecture_names_every_folder,
+        architecture_names_tests_that_exist,
+        metrics_are_documented,
+        no_machine_paths,
+    ]
+}
+
+async fn rust_files_are_short() -> TestResult {
+    let files = files(".rs")?
+        .into_iter()
+        .filter(|file| !file.path.ends_with("/tests.rs"));
+    none(
+        files
+            .filter(|file| file.text.lines().count() > MAX_LINES)
+            .map(|file| file.path),
+    )
+}
+
+async fn ignored_tests_say_why() -> TestResult {
+    none(
+        attributes("ignore")?
+            .into_iter()
+            .filter(|found| !found.contains('"')),
+    )
+}
+
+async fn lint_exceptions_are_expected_and_reasoned() -> TestResult {
+    let unreasoned = attributes("expect")?
+        .into_iter()
+        .filter(|found| !found.contains("reason ="));
+    none(attributes("allow")?.into_iter().chain(unreasoned))
+}
+
+async fn architecture_names_every_folder() -> TestResult {
+    let page = fs::read_to_string(Path::new(ROOT).join("ARCHITECTURE.md"))?;
+    let files = files("")?;
+    let folders = files
+        .iter()
+        .filter_map(|file| Some(file.path.strip_prefix("src/")?.split_once('/')?.0));
+    let unnamed: BTreeSet<_> = folders
+        .filter(|folder| !page.contains(&format!("src/{folder}")))
+        .collect();
+    none(unnamed)
+}
+
+async fn architecture_names_tests_that_exist() -> TestResult {
+    let page = fs::read_to_string(Path::new(ROOT).join("ARCHITECTURE.md"))?;
+    let sources: String = files(".rs")?.iter().map(|file| file.text.as_str()).collect();
+    // The last cell of the rows of the table of invariants, whose first cell is a number.
+    let rows = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| "))
+        .filter(|line| line.starts_with(|first: char| first.is_ascii_digit()));
+    let tests = rows.flat_map(|row| {
+        let last = row
+            .trim_end_matches([' ', '|'])
+            .rsplit('|')
+            .next()
+            .unwrap_or_default();
+        last.split('`').skip(1).step_by(2)
+    });
+    none(tests.filter(|test| !sources.contains(&format!("fn {test}("))))
+}
+
+async fn metrics_are_documented() -> TestResult {
+    let files = files("")?;
+    let of = |wanted: fn(&str) -> bool| files.iter().filter(move |file| wanted(&file.path));
+    let names: Vec<_> = of(|path| path.starts_with("src/telemetry"))
+        .flat_map(|file| file.text.split('"').skip(1).step_by(2))
+        .filter(|text| text.starts_with("iceberg_") || text.starts_with("landfast_"))
+        .filter(|text| text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'))
+        .collect();
+    assert!(!names.is_empty(), "src/telemetry names metrics");
+    let pages = of(|path| path == "README.md" || path.starts_with("docs/"));
+    let pages: String = pages.map(|page| page.text.as_str()).collect();
+    none(names.into_iter().filter(|name| !pages.contains(name)))
+}
+
+async fn no_machine_paths() -> TestResult {
+    // In two parts, so that this file holds none.
+    let needles = ["ho|me", "ro|ot", "Us|ers", "wo|rk"].map(|name| format!("/{}/", name.replace('|', "")));
+    let inside = |before: char| before.is_alphanumeric() || "._-}$".contains(before);
+    let names = |line: &str, needle: &String| {
+        line.match_indices(needle)
+            .any(|(at, _)| !line[..at].ends_with(inside))
+    };
+    let mut found = Vec::new();
+    for file in files("")? {
+        for (number, line) in file.text.lines().enumerate() {
+            if line.contains(ROOT) || needles.iter().any(|needle| names(line, needle)) {
+                found.push(format!("{}:{}", file.path, number + 1));
+            }
+        }
+    }
+    none(found)
+}
+
+struct File {
+    path: String,
+    text: String,
+}
+
+/// Attributes of this name, each with its place.
+fn attributes(name: &str) -> TestResult<Vec<String>> {
+    let starts = ["#[", "#!["].map(|open| format!("{open}{name}"));
+    let mut found = Vec::new();
+    for file in files(".rs")? {
+        let lines: Vec<_> = file.text.lines().map(str::trim).collect();
+        for (at, line) in lines.iter().enumerate() {
+            if starts.iter().any(|start| line.starts_with(start)) {
+                let attribute = lines[at..].split_inclusive(|line| line.ends_with(']')).next();
+                found.push(format!(
+                    "{}:{}: {}",
+                    file.path,
+                    at + 1,
+                    attribute.unwrap_or_default().concat()
+                ));
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn none(offences: impl IntoIterator<Item = impl Into<String>>) -> TestResult {
+    let offences: Vec<String> = offences.into_iter().map(Into::into).collect();
+    assert!(offences.is_empty(), "{}", offences.join("\n"));
+    Ok(())
+}
+
+/// Every text file whose name ends so, and that is not built, installed or ignored.
+fn files(end: &str) -> TestResult<Vec<File>> {
+    let mut folders = vec![PathBuf::new()];
+    let mut files = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(Path::new(ROOT).join(&folder))? {
+            let entry = entry?;
+            let path = folder.join(entry.file_name());
+            if SKIPPED.iter().any(|skipped| path.ends_with(skipped)) {
+                continue;
+            } else if entry.file_type()?.is_dir() {
+                folders.push(path);
+            } else if path.to_string_lossy().ends_with(end)
+                && let Ok(text) = fs::read_to_string(entry.path())
+            {
+                let path = path.to_string_lossy().into_owned();
+                files.push(File { path, text });
+            }
+        }
+    }
+    Ok(files)
+}

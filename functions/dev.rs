@@ -49,7 +49,7 @@ pub fn run(args: &DevArgs, output: OutputFormat) -> ExitCode {
 
 async fn dev(config: Arc<Config>, args: &DevArgs, output: OutputFormat) -> Result<()> {
     let metrics = telemetry::start_metrics()?;
-    let app = App::new(config.clone(), Parts::from_config(&config)?);
+    let app = App::new(config.clone(), Parts::from_config(&config).await?);
     let listener = app::bind(args.listen).await?;
     let address = listener.local_addr().map_err(|error| {
         Error::new(ErrorKind::Unavailable, "The listener has no address.").with_source(error)

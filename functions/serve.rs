@@ -35,7 +35,7 @@ async fn serve(config: Arc<Config>) -> Result<()> {
     if config.server.push_auth == Some(PushAuth::Off) {
         tracing::warn!("push_auth is off: whoever reaches this address may push.");
     }
-    let app = App::new(config.clone(), Parts::from_config(&config)?);
+    let app = App::new(config.clone(), Parts::from_config(&config).await?);
     let listener = app::bind(config.server.listen).await?;
     if let Ok(address) = listener.local_addr() {
         say(&format!("listening on http://{address}"));

@@ -33,7 +33,11 @@ pub fn run(args: &ShowArgs, output: OutputFormat) -> ExitCode {
 async fn show(args: &ShowArgs, output: OutputFormat) -> Result<()> {
     let config = Config::load(&args.config, &process_env)?;
     let ident = table_ident(&args.table)?;
-    let table = Parts::from_config(&config)?.catalog.load_table(&ident).await?;
+    let table = Parts::from_config(&config)
+        .await?
+        .catalog
+        .load_table(&ident)
+        .await?;
     let location = table.metadata_location().unwrap_or_default();
     let page = describe(&ident.to_string(), location, table.metadata());
     match output {

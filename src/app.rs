@@ -10,7 +10,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 
 use crate::batch::{Shared, Writers};
-use crate::catalog::{Catalog, MemoryCatalog, StorageCatalog};
+use crate::catalog::{Catalog, MemoryCatalog, SqlCatalog, StorageCatalog};
 use crate::clock::{Clock, SystemClock};
 use crate::commit::Engine;
 use crate::config::{CatalogConfig, Config};
@@ -43,12 +43,16 @@ impl Parts {
     /// Chooses the backends that a configuration names.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`] when a location cannot be opened.
-    pub fn from_config(config: &Config) -> Result<Self> {
+    /// [`ErrorKind::Unavailable`] when a location or the catalog's database cannot be opened.
+    pub async fn from_config(config: &Config) -> Result<Self> {
         let warehouse = Store::open(&config.warehouse.to_string())?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let catalog: Arc<dyn Catalog> = match config.catalog {
+        let random = Arc::new(Random::from_os());
+        let catalog: Arc<dyn Catalog> = match &config.catalog {
             CatalogConfig::Storage => Arc::new(StorageCatalog::new(warehouse, clock.clone())),
+            CatalogConfig::Sql(sql) => {
+                Arc::new(SqlCatalog::open(&sql.uri, &sql.name, warehouse, random.clone()).await?)
+            }
             CatalogConfig::Memory => Arc::new(MemoryCatalog::new(warehouse)),
         };
         let dead_letters = Store::open(&config.dead_letters.to_string())?;
@@ -56,7 +60,7 @@ impl Parts {
             catalog,
             dead_letters,
             clock,
-            random: Arc::new(Random::from_os()),
+            random,
         })
     }
 }

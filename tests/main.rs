@@ -16,6 +16,7 @@ mod landing;
 mod processes;
 mod refusals;
 mod shutdown;
+mod sql;
 mod storage_faults;
 mod support;
 mod surface;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         kill::tests(),
         fakes::tests(),
         catalog::tests(),
+        sql::tests(),
         commit::tests(),
         batch::tests(),
     ]

@@ -4,6 +4,7 @@
 //! Keeps invariant 6: a commit carries requirements against the state it was computed from.
 
 mod memory;
+mod sql;
 mod storage;
 
 use std::fmt::Debug;
@@ -14,6 +15,7 @@ use iceberg::table::Table;
 use iceberg::{NamespaceIdent, Runtime, TableCreation, TableIdent, TableRequirement, TableUpdate};
 
 pub use memory::MemoryCatalog;
+pub use sql::SqlCatalog;
 pub use storage::StorageCatalog;
 
 use crate::error::{Error, ErrorKind, Result};

@@ -7,6 +7,7 @@
 
 mod catalog;
 mod column_type;
+mod database_uri;
 mod expand;
 mod load;
 mod location;
@@ -27,7 +28,8 @@ use std::collections::BTreeMap;
 
 use iceberg::TableIdent;
 
-pub use self::catalog::CatalogConfig;
+pub use self::catalog::{CatalogConfig, SqlCatalogConfig};
+pub use self::database_uri::{DatabaseTarget, DatabaseUri};
 pub use self::expand::{Env, process_env};
 pub use self::location::{Location, Scheme};
 pub use self::problem::{Position, Problem, Problems};

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use super::expand::escape;
 use super::quantity::{duration_text, size_text};
 use super::schema::type_text;
-use super::{BatchConfig, Config, Format, PushAuth, RouteConfig, SchemaConfig, ServerConfig, TableConfig};
+use super::{
+    BatchConfig, CatalogConfig, Config, Format, PushAuth, RouteConfig, SchemaConfig, ServerConfig,
+    TableConfig,
+};
 
 /// What stands for a secret.
 const SECRET: &str = "***";
@@ -26,7 +29,13 @@ impl Config {
     fn printed(&self) -> Printed {
         let mut keys = Keys::default();
         keys.text("warehouse", &self.warehouse.to_string());
-        keys.map("catalog", |catalog| catalog.text("type", self.catalog.name()));
+        keys.map("catalog", |keys| {
+            keys.text("type", self.catalog.name());
+            if let CatalogConfig::Sql(sql) = &self.catalog {
+                keys.text("uri", &sql.uri.to_string());
+                keys.text("name", &sql.name);
+            }
+        });
         keys.map("server", |keys| print_server(&self.server, keys));
         keys.text("dead_letters", &self.dead_letters.to_string());
         keys.map("sources", |keys| {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures::future::{join_all, try_join_all};
 use iceberg::{NamespaceIdent, TableIdent, TableRequirement, TableUpdate};
-use landfast::catalog::{Catalog, MemoryCatalog, Outcome, StorageCatalog, TableCommit};
+use landfast::catalog::{Catalog, MemoryCatalog, Outcome, SqlCatalog, StorageCatalog, TableCommit};
 use landfast::clock::SystemClock;
 use landfast::commit::{ChangeSet, Engine, Head, Reloaded};
 use landfast::error::{Action, ErrorKind};
@@ -13,6 +13,7 @@ use landfast::storage::Store;
 use libtest_mimic::Trial;
 use tempfile::TempDir;
 
+use crate::support::postgres::fresh_database;
 use crate::support::tables::{create, file_of, ids_now, order_creation, orders, summary};
 use crate::support::{TestResult, test};
 
@@ -28,12 +29,20 @@ enum Backend {
     Memory,
     StorageInMemory,
     StorageOnDisk,
+    Sqlite,
+    Postgres,
 }
 
 impl Backend {
-    const ALL: [Self; 3] = [Self::Memory, Self::StorageInMemory, Self::StorageOnDisk];
+    const ALL: [Self; 5] = [
+        Self::Memory,
+        Self::StorageInMemory,
+        Self::StorageOnDisk,
+        Self::Sqlite,
+        Self::Postgres,
+    ];
 
-    fn open(self) -> TestResult<Catalogs> {
+    async fn open(self) -> TestResult<Catalogs> {
         let storage = |store: &Store| -> Arc<dyn Catalog> {
             Arc::new(StorageCatalog::new(store.clone(), Arc::new(SystemClock)))
         };
@@ -63,6 +72,28 @@ impl Backend {
                     _folder: Some(folder),
                 }
             }
+            Self::Sqlite => {
+                let folder = tempfile::tempdir()?;
+                let uri = format!("sqlite://{}/catalog.db", folder.path().display());
+                Self::sql(folder, &uri).await?
+            }
+            Self::Postgres => Self::sql(tempfile::tempdir()?, &fresh_database().await?).await?,
+        })
+    }
+
+    async fn sql(folder: TempDir, uri: &str) -> TestResult<Catalogs> {
+        let location = format!("file://{}/warehouse", folder.path().display());
+        let open = async |seed| {
+            let (store, random) = (Store::open(&location)?, Arc::new(Random::seeded(seed)));
+            let catalog = SqlCatalog::open(&uri.parse()?, "landfast", store, random).await?;
+            let catalog: Arc<dyn Catalog> = Arc::new(catalog);
+            TestResult::Ok(catalog)
+        };
+        let (one, other) = tokio::join!(open(1), open(2));
+        Ok(Catalogs {
+            one: one?,
+            other: other?,
+            _folder: Some(folder),
         })
     }
 }
@@ -74,7 +105,7 @@ macro_rules! conformance {
         for backend in Backend::ALL {
             $(trials.push(test(
                 &format!("{}::{}::{backend:?}", module_path!(), stringify!($case)),
-                move || async move { $case(&backend.open()?).await },
+                move || async move { $case(&backend.open().await?).await },
             ));)*
         }
         trials

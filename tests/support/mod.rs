@@ -5,6 +5,7 @@
 pub mod clock;
 pub mod faults;
 pub mod lake;
+pub mod postgres;
 pub mod push;
 pub mod readers;
 pub mod server;
@@ -48,12 +49,18 @@ impl<E: Into<Box<dyn Error + Send + Sync>>> From<E> for Stop {
 pub enum Component {
     /// A Python with PyIceberg and DuckDB.
     Python,
+    /// A PostgreSQL server; the URI of its database `postgres`.
+    Postgres,
+    /// A Python with Spark, and beside it the jars of Iceberg and of database drivers.
+    Spark,
 }
 
 /// Where `component` is, as `tests/run` says in the environment; else ends the test as ignored, with the reason.
 pub fn needs(component: Component) -> TestResult<String> {
     let (name, variable) = match component {
         Component::Python => ("Python readers", "LANDFAST_TEST_PYTHON"),
+        Component::Postgres => ("PostgreSQL", "LANDFAST_TEST_POSTGRES"),
+        Component::Spark => ("Spark", "LANDFAST_TEST_SPARK"),
     };
     #[expect(
         clippy::disallowed_methods,

@@ -22,6 +22,7 @@ use super::{Component, TestResult, needs};
 #[derive(Debug)]
 pub struct Reader {
     script: &'static str,
+    component: Component,
     process: Mutex<Option<Process>>,
 }
 
@@ -46,11 +47,18 @@ pub struct Column {
 static PYICEBERG: Reader = Reader::new("pyiceberg_reader.py");
 static DUCKDB: Reader = Reader::new("duckdb_reader.py");
 static SAMPLE_WRITER: Reader = Reader::new("sample_writer.py");
+static SQL_WRITER: Reader = Reader::new("sql_writer.py");
+static SPARK_WRITER: Reader = Reader::of(Component::Spark, "spark_writer.py");
 
 impl Reader {
     const fn new(script: &'static str) -> Self {
+        Self::of(Component::Python, script)
+    }
+
+    const fn of(component: Component, script: &'static str) -> Self {
         Self {
             script,
+            component,
             process: Mutex::new(None),
         }
     }
@@ -140,7 +148,7 @@ impl Reader {
     fn request<T: DeserializeOwned>(&self, request: &Value) -> TestResult<T> {
         let mut process = self.lock();
         if process.is_none() {
-            *process = Some(Process::start(&needs(Component::Python)?, self.script)?);
+            *process = Some(Process::start(&needs(self.component)?, self.script)?);
         }
         let answer = process.as_mut().expect("it was just started").exchange(request);
         if answer.is_err() {
@@ -188,9 +196,47 @@ impl Sample {
     }
 }
 
+/// An engine that writes through a SQL catalog, beside us and through the same rows.
+#[derive(Debug, Clone, Copy)]
+pub enum SqlEngine {
+    /// PyIceberg's `SqlCatalog`.
+    PyIceberg,
+    /// Spark over Java's `JdbcCatalog`.
+    Spark,
+}
+
+impl SqlEngine {
+    /// Appends rows `(id, name)` to a table of `id long required, name string`.
+    pub fn append(self, catalog: &Value, table: &str, ids: &[i64]) -> TestResult {
+        self.ask(json!({ "call": "append", "catalog": catalog, "table": table, "ids": ids }))
+    }
+
+    /// Makes a table of `id long required, name string`, with its namespace.
+    pub fn create(self, catalog: &Value, table: &str) -> TestResult {
+        self.ask(json!({ "call": "create", "catalog": catalog, "table": table }))
+    }
+
+    /// The ids of all rows, in order.
+    pub fn ids(self, catalog: &Value, table: &str) -> TestResult<Vec<i64>> {
+        self.ask(json!({ "call": "ids", "catalog": catalog, "table": table }))
+    }
+
+    /// The tables of a namespace, in order.
+    pub fn tables(self, catalog: &Value, namespace: &str) -> TestResult<Vec<String>> {
+        self.ask(json!({ "call": "tables", "catalog": catalog, "namespace": namespace }))
+    }
+
+    fn ask<T: DeserializeOwned>(self, request: Value) -> TestResult<T> {
+        match self {
+            Self::PyIceberg => SQL_WRITER.request(&request),
+            Self::Spark => SPARK_WRITER.request(&request),
+        }
+    }
+}
+
 /// Stops every reader. Call when the tests are over: statics are not dropped.
 pub fn stop_all() {
-    for reader in [&PYICEBERG, &DUCKDB, &SAMPLE_WRITER] {
+    for reader in [&PYICEBERG, &DUCKDB, &SAMPLE_WRITER, &SQL_WRITER, &SPARK_WRITER] {
         reader.lock().take().into_iter().for_each(Process::stop);
     }
 }

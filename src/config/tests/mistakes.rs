@@ -256,6 +256,45 @@ fn stores_and_catalogs_of_later_versions_are_refused_as_such() {
 }
 
 #[test]
+fn sql_catalog_needs_a_database() {
+    for (catalog, key, word) in [
+        ("type: sql", "catalog.uri", "the key is missing"),
+        ("type: sql, uri: s3cret", "catalog.uri", "not the address"),
+        (
+            "type: sql, uri: 'postgresql://u:${BAD}@h'",
+            "catalog.uri",
+            "not accepted",
+        ),
+        (
+            "type: sql, uri: 'sqlite:///d/c.db', name: ''",
+            "catalog.name",
+            "empty",
+        ),
+        (
+            "type: sql, uri: 'sqlite:///d/c.db', nam: x",
+            "catalog.nam",
+            "did you mean `name`?",
+        ),
+        (
+            "type: storage, uri: 'sqlite:///d/c.db'",
+            "catalog.uri",
+            "goes with `type: sql`",
+        ),
+    ] {
+        let found = problems(&format!("{HEAD}{TABLE}").replace("type: storage", catalog));
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(
+            found[0].contains(&format!(": {key}: ")) && found[0].contains(word),
+            "{found:?}"
+        );
+        assert!(
+            !found[0].contains("s3cret") && !found[0].contains("hunter2"),
+            "{found:?}"
+        );
+    }
+}
+
+#[test]
 fn every_mistake_of_a_file_is_told_in_one_pass() {
     let found = problems("warehous: x\ncatalog: {type: storge}\nserver: {listen: x, listne: y}\n");
     let keys: Vec<&str> = found

@@ -48,6 +48,21 @@ fn refuses(rest: &str, expected: &str) {
 }
 
 #[test]
+fn sql_example_is_read() {
+    let text = include_str!("../../../examples/sql.yaml");
+    let env = |name: &str| (name == "PGPASSWORD").then(|| "s3cret".to_owned());
+    let config = Config::check("sql.yaml", text, &env).unwrap_or_else(|problems| panic!("{problems}"));
+    let CatalogConfig::Sql(sql) = &config.catalog else {
+        panic!("sql")
+    };
+    assert_eq!(sql.name, "lake");
+    assert_eq!(
+        sql.uri.to_string(),
+        "postgresql://landfast:***@db.internal:5432/catalog?sslmode=verify-full"
+    );
+}
+
+#[test]
 fn example_is_read_with_variables_and_defaults() {
     let config = parse(EXAMPLE);
     assert_eq!(config.warehouse.to_string(), "file:///var/lib/landfast/warehouse");

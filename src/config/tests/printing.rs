@@ -10,6 +10,14 @@ fn printed_configurations_read_back_as_they_were() {
     for text in [
         EXAMPLE.replace("  api_auth", "  # api_auth"),
         format!("{HEAD}{TABLE}"),
+        format!("{HEAD}{TABLE}").replace(
+            "type: storage",
+            "type: sql, uri: 'sqlite:////d/c d.db', name: 'a: b'",
+        ),
+        format!("{HEAD}{TABLE}").replace(
+            "type: storage",
+            "type: sql, uri: 'postgresql://u@h/db?sslmode=require'",
+        ),
         format!(
             "{HEAD}server: {{ack_deadline: 10s, listen: \"[::1]:1\"}}\nroutes: [{{table: \"a.{{subscription}}\"}}]\n"
         ),
@@ -38,6 +46,22 @@ fn printed_configurations_hide_secrets() {
     let shown = format!("{}{}{config:?}", config.to_yaml(), config.to_json());
     assert!(!shown.contains("s3cret"));
     assert!(config.to_yaml().contains("    bearer: \"***\"\n"));
+}
+
+#[test]
+fn printed_database_hides_its_password() {
+    let text = format!("{HEAD}{TABLE}").replace(
+        "type: storage",
+        "type: sql, uri: 'postgresql://u:${API_TOKEN}@h/db?sslmode=require'",
+    );
+    let config = parse(&text);
+    let shown = format!("{}{}{config:?}", config.to_yaml(), config.to_json());
+    assert!(!shown.contains("s3cret"), "{shown}");
+    let yaml = config.to_yaml();
+    assert!(
+        yaml.contains("  uri: \"postgresql://u:***@h/db?sslmode=require\"\n  name: landfast\n"),
+        "{yaml}"
+    );
 }
 
 #[test]

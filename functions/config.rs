@@ -55,8 +55,12 @@ pub fn validate(path: &Path, output: OutputFormat) -> io::Result<ExitCode> {
     match output {
         OutputFormat::Text => writeln!(
             stdout,
-            "{} is valid; tables: {table_count}, routes: {route_count}",
-            path.display()
+            "{} is valid; tables: {table_count}, routes: {route_count}{}",
+            path.display(),
+            match config.server.push_auth {
+                Some(_) => "",
+                None => "; `serve` will want `server.push_auth` as well",
+            }
         )?,
         OutputFormat::Json => writeln!(
             stdout,

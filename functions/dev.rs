@@ -73,7 +73,7 @@ fn greet(config: &Config, address: SocketAddr) {
         DEMO_SUBSCRIPTION,
         "1",
         Utc::now(),
-        &json!({"id": 1, "item": "ice axe", "price": 89.9}),
+        &json!({"id": 1, "item": "ice axe", "total": 89.9}),
     );
     let warehouse = Path::new(config.warehouse.path());
     say(&format!("listening on http://{address}"));
@@ -147,20 +147,20 @@ async fn demo(app: &App, config: &Config, address: SocketAddr, output: OutputFor
         .current_snapshot()
         .map(|snapshot| snapshot.summary());
     let total = summary.and_then(|summary| summary.additional_properties.get("total-records"));
-    let total = total.map_or("0", String::as_str);
+    let total: u64 = total.and_then(|total| total.parse().ok()).unwrap_or_default();
     match output {
         OutputFormat::Json => tell(
             &json!({"answered": answered, "table": demo_table().to_string(), "rows": total, "metadata": location})
                 .to_string(),
         ),
         OutputFormat::Text => tell(&format!(
-            "{rows}\n{answered} orders answered 204; {} holds {total} rows, read from\n  {location}\n\
+            "{rows}\n{answered} orders answered 204; {} now holds {total} rows, read from\n  {location}\n\
              1 event with a text where a number belongs answered {broken}; it is kept, with its reason, in\n  \
              {dead_letters}/{}",
             demo_table(),
             demo_table()
         )),
-    }
+    }?;
     say("Serving on; Ctrl-C stops.");
     Ok(())
 }
@@ -188,7 +188,7 @@ fn sample_order(number: i64, at: DateTime<Utc>) -> Value {
         "customer": {"id": number % 97, "country": if number % 2 == 0 { "NO" } else { "GL" }},
         "item": item,
         "quantity": quantity,
-        "total": price * quantity as f64,
+        "total": (price * quantity as f64 * 100.0).round() / 100.0,
         "tags": if number % 5 == 0 { json!(["gift"]) } else { json!([]) },
     })
 }

@@ -24,8 +24,7 @@ pub enum OutputFormat {
 
 /// Starts logging. `RUST_LOG` overrides what is logged.
 pub fn start_logs(format: Option<LogFormat>, quiet: bool) -> Result<()> {
-    let on_cloud_run = process_env("K_SERVICE").is_some();
-    let format = format.unwrap_or(if on_cloud_run {
+    let format = format.unwrap_or(if on_cloud_run() {
         LogFormat::Stackdriver
     } else {
         LogFormat::Text
@@ -35,6 +34,11 @@ pub fn start_logs(format: Option<LogFormat>, quiet: bool) -> Result<()> {
         format,
         &process_env("RUST_LOG").unwrap_or_else(|| default.to_owned()),
     )
+}
+
+/// Whether Cloud Run started this process.
+pub fn on_cloud_run() -> bool {
+    process_env("K_SERVICE").is_some()
 }
 
 /// Tells why a command failed, and gives its exit code: 2 for configuration, else 1.
@@ -53,10 +57,20 @@ pub fn say(line: &str) {
 }
 
 /// Writes a result to standard output.
-pub fn tell(result: &str) {
+///
+/// # Errors
+/// [`ErrorKind::Unavailable`] when standard output takes no more.
+pub fn tell(result: &str) -> Result<()> {
     let mut stdout = std::io::stdout().lock();
-    let _closed = writeln!(stdout, "{result}");
-    let _closed = stdout.flush();
+    writeln!(stdout, "{result}")
+        .and_then(|()| stdout.flush())
+        .map_err(|error| {
+            Error::new(
+                ErrorKind::Unavailable,
+                "The result cannot be written to standard output.",
+            )
+            .with_source(error)
+        })
 }
 
 /// Runs a command's future on the process's runtime.

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use clap::Args;
 use landfast::app::{self, App, Parts};
-use landfast::config::{Config, PushAuth, process_env};
+use landfast::config::{Config, PushAuth, Scheme, process_env};
 use landfast::error::Result;
 use landfast::telemetry;
 
-use crate::output::{block_on, failed, say, shutdown_signal};
+use crate::output::{block_on, failed, on_cloud_run, say, shutdown_signal};
 
 /// Arguments of `serve`.
 #[derive(Debug, Args)]
@@ -35,8 +35,20 @@ async fn serve(config: Arc<Config>) -> Result<()> {
     if config.server.push_auth == Some(PushAuth::Off) {
         tracing::warn!("push_auth is off: whoever reaches this address may push.");
     }
+    if on_cloud_run() && config.warehouse.scheme() == Scheme::File {
+        tracing::warn!(
+            "The warehouse is a folder: on Cloud Run it is this instance's memory unless a volume is mounted there."
+        );
+    }
     let app = App::new(config.clone(), Parts::from_config(&config).await?);
     let listener = app::bind(config.server.listen).await?;
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        warehouse = %config.warehouse,
+        tables = config.tables.len(),
+        routes = config.routes.len(),
+        "Serving."
+    );
     if let Ok(address) = listener.local_addr() {
         say(&format!("listening on http://{address}"));
     }

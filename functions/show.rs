@@ -44,7 +44,6 @@ async fn show(args: &ShowArgs, output: OutputFormat) -> Result<()> {
         OutputFormat::Json => tell(&page.to_string()),
         OutputFormat::Text => tell(&text(&page)),
     }
-    Ok(())
 }
 
 /// The page as JSON; counts are those of the newest snapshot's summary, `null` where a writer left them out.

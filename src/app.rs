@@ -178,7 +178,7 @@ pub async fn bind(listen: SocketAddr) -> Result<TcpListener> {
     TcpListener::bind(listen).await.map_err(|error| {
         Error::new(
             ErrorKind::Unavailable,
-            "The address cannot be listened on; is another process using it?",
+            "The address cannot be listened on; is another process using it? Choose another with --listen or server.listen.",
         )
         .with("listen", listen)
         .with_source(error)
@@ -210,6 +210,7 @@ pub async fn run(
         access,
         max_body_bytes: usize::try_from(config.max_body_bytes).unwrap_or(usize::MAX),
         ack_deadline: config.ack_deadline,
+        refusals: telemetry::Seldom::default(),
         draining: AtomicBool::new(false),
     });
     let (stop, stopped) = tokio::sync::watch::channel(false);
@@ -233,17 +234,19 @@ pub async fn run(
         }
     }
     server.draining.store(true, Ordering::Release);
-    let _server_gone = stop.send(true);
     tracing::info!("Stopping: no new work, the rest is committed and answered.");
     let finished = tokio::time::timeout(SHUTDOWN, async {
+        // New connections are taken until then, and told 503: a refused one tells a sender nothing.
         app.writers.close().await;
         app.catalog().settle().await;
+        let _server_gone = stop.send(true);
         let _ended = serving.await;
     })
     .await;
     upkeep.abort();
     // A client that never finishes its request keeps its connection to the end, but no delivery waits for it.
     if finished.is_ok() || app.shared.limits.held_requests() == 0 {
+        tracing::info!("Stopped; everything taken in is answered.");
         return Ok(());
     }
     Err(Error::new(

@@ -5,6 +5,8 @@
 //! nothing. One that rejects other records than before, since the table or its configuration changed, gets a name of
 //! its own: what is rejected is never hidden by a letter of something else.
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
@@ -21,6 +23,8 @@ use crate::trigger::Envelope;
 #[derive(Debug, Clone)]
 pub struct DeadLetters {
     store: Store,
+    /// Keeps the log of letters short.
+    told: Arc<telemetry::Seldom>,
 }
 
 /// One line: a record, or a whole delivery, that could not become a row.
@@ -51,7 +55,10 @@ struct LetterReason<'a> {
 impl DeadLetters {
     /// Keeps dead letters in a store.
     pub fn new(store: Store) -> Self {
-        Self { store }
+        Self {
+            store,
+            told: Arc::default(),
+        }
     }
 
     /// Writes the rejected records of one delivery for one table. Durable on `Ok`; repeating it writes nothing new.
@@ -76,7 +83,9 @@ impl DeadLetters {
         let spans = records.iter().map(|record| (record.position, record.raw.len()));
         let key = key(delivery, Some(table), spans);
         if self.create(&key, letters).await? == Creation::Created {
-            records.iter().for_each(|record| count(table, &record.reason));
+            records
+                .iter()
+                .for_each(|record| self.count(table, &record.reason));
         }
         Ok(())
     }
@@ -95,9 +104,29 @@ impl DeadLetters {
         let whole = letter(delivery, table, None, reason, payload);
         let key = key(delivery, table, std::iter::once((0, payload.len())));
         if self.create(&key, std::iter::once(whole)).await? == Creation::Created {
-            count(table.unwrap_or(""), reason);
+            self.count(table.unwrap_or("none"), reason);
         }
         Ok(())
+    }
+
+    /// Counts a letter, and tells of the first and then once a minute: they are acknowledged, so nobody else will.
+    fn count(&self, table: &str, reason: &Reason) {
+        let labels = [
+            ("table", table.to_owned()),
+            ("reason", reason.kind.name().to_owned()),
+        ];
+        metrics::counter!(telemetry::DEAD_LETTERS, &labels).increment(1);
+        let kind = reason.kind.name();
+        if let Some(count) = self.told.tell(&format!("{table} {kind}")) {
+            tracing::warn!(
+                table.ident = table,
+                reason = kind,
+                detail = reason.message,
+                count,
+                location = self.store.root(),
+                "Records are dead-lettered."
+            );
+        }
     }
 
     async fn create<'a>(&self, key: &str, letters: impl Iterator<Item = DeadLetter<'a>>) -> Result<Creation> {
@@ -161,12 +190,4 @@ fn letter<'a>(
         raw: BASE64.encode(raw),
         landfast_version: env!("CARGO_PKG_VERSION"),
     }
-}
-
-fn count(table: &str, reason: &Reason) {
-    let labels = [
-        ("table", table.to_owned()),
-        ("reason", reason.kind.name().to_owned()),
-    ];
-    metrics::counter!(telemetry::DEAD_LETTERS, &labels).increment(1);
 }

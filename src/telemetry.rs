@@ -2,8 +2,10 @@
 //!
 //! No payload, row value, token or header is ever logged (invariant 7).
 
+use std::collections::HashMap;
 use std::io::IsTerminal;
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::layer::SubscriberExt;
@@ -22,8 +24,10 @@ pub const BYTES_WRITTEN: &str = "iceberg_bytes_written_total";
 pub const COMMIT_DURATION: &str = "iceberg_commit_duration_seconds";
 /// Rows of one commit. Histogram; label `table`.
 pub const RECORDS_PER_BATCH: &str = "iceberg_records_per_batch";
-/// Deliveries by outcome: `landed`, `dead_letter`, `refused`, `nacked`. Counter; label `outcome`.
+/// Deliveries by outcome: `landed`, `dead_letter`, `nacked`. Counter; label `outcome`.
 pub const DELIVERIES: &str = "landfast_deliveries_total";
+/// Requests refused before a delivery was taken in. Counter; label `reason`, such as `full` or `not_an_event`.
+pub const REFUSALS: &str = "landfast_refused_requests_total";
 /// Dead letters written. Counter; labels `table`, `reason`.
 pub const DEAD_LETTERS: &str = "landfast_dead_letters_total";
 /// Attempts that did not commit. Counter; labels `table`, `kind` (`conflict`, `outcome_unknown`).
@@ -41,12 +45,40 @@ pub const HELD_BYTES: &str = "landfast_held_bytes";
 /// Requests held between request and answer. Gauge.
 pub const HELD_REQUESTS: &str = "landfast_held_requests";
 
+const TELL_INTERVAL: Duration = Duration::from_secs(60);
+const MAX_TOLD: usize = 10_000;
+
 /// Buckets of durations, in seconds.
 const SECONDS: [f64; 14] = [
     0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0,
 ];
 /// Buckets of row counts.
 const ROWS: [f64; 11] = [1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1e3, 3e3, 1e4, 3e4, 1e5];
+
+/// Lets a repeated message through at most once a minute per key, and tells how many it held back.
+#[derive(Debug, Default)]
+pub struct Seldom(Mutex<HashMap<String, (Instant, u64)>>);
+
+impl Seldom {
+    /// How often this happened since it was last told, this time included; `None` while it is too soon to tell again.
+    pub fn tell(&self, key: &str) -> Option<u64> {
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        if let Some((last, count)) = told.get_mut(key) {
+            *count = count.saturating_add(1);
+            if now.duration_since(*last) < TELL_INTERVAL {
+                return None;
+            }
+            *last = now;
+            return Some(std::mem::take(count));
+        }
+        // Keys are made of configured names and our own words; the bound is for names that come from outside.
+        if told.len() < MAX_TOLD {
+            told.insert(key.to_owned(), (now, 0));
+        }
+        Some(1)
+    }
+}
 
 /// How logs are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

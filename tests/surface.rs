@@ -126,7 +126,7 @@ async fn demo_prints_rows_that_are_in_the_table() -> TestResult {
                 .find(|line| line.starts_with('{'))
                 .ok_or("a JSON document")?;
             let told: Value = serde_json::from_str(line)?;
-            assert_eq!((&told["answered"], &told["rows"]), (&json!(1000), &json!("1000")));
+            assert_eq!((&told["answered"], &told["rows"]), (&json!(1000), &json!(1000)));
             assert_eq!(told["table"], "landfast.orders");
         } else {
             server
@@ -208,7 +208,11 @@ async fn metrics_tell_what_happened() -> TestResult {
             &["outcome=\"dead_letter\""],
             Some(2.0),
         ),
-        ("landfast_deliveries_total", &["outcome=\"refused\""], Some(1.0)),
+        (
+            "landfast_refused_requests_total",
+            &["reason=\"unsupported_format\""],
+            Some(1.0),
+        ),
         (
             "landfast_dead_letters_total",
             &[table, "reason=\"wrong_type\""],

@@ -69,6 +69,8 @@ pub struct Server {
     pub max_body_bytes: usize,
     /// The subscription's acknowledgement deadline.
     pub ack_deadline: Duration,
+    /// Keeps the log of refusals short.
+    pub refusals: telemetry::Seldom,
     /// Set when the process stops: pushes are refused, readiness fails.
     pub draining: AtomicBool,
 }
@@ -80,6 +82,7 @@ pub fn router(server: Arc<Server>) -> Router {
         .route("/health/live", get(|| async { "live\n" }))
         .route("/health/ready", get(ready))
         .route("/metrics", get(render_metrics))
+        .method_not_allowed_fallback(no_such_method)
         .fallback(no_such_path)
         .with_state(server)
 }
@@ -88,6 +91,14 @@ async fn no_such_path() -> Response {
     let error = Error::new(ErrorKind::NotFound, "There is no such path; pushes go to POST /.");
     // The one place where a missing thing is the caller's mistake, not a table's absence.
     Problem(error).with_status(404)
+}
+
+async fn no_such_method() -> Response {
+    let error = Error::new(
+        ErrorKind::NotFound,
+        "This path does not take this method; pushes go to POST /.",
+    );
+    Problem(error).with_status(405)
 }
 
 async fn ready(State(server): State<Arc<Server>>) -> Response {
@@ -141,8 +152,14 @@ impl Server {
         let (delivery, answer, undecodable) = match self.read_delivery(request, arrived).await {
             Ok(read) => read,
             Err(error) => {
-                metrics::counter!(telemetry::DELIVERIES, "outcome" => "refused").increment(1);
-                tracing::debug!(error = error.report(), "A request was refused.");
+                metrics::counter!(telemetry::REFUSALS, "reason" => error.kind().name()).increment(1);
+                if let Some(count) = self.refusals.tell(error.kind().name()) {
+                    tracing::warn!(
+                        error = error.report(),
+                        count,
+                        "A request was refused. Its sender sends it again."
+                    );
+                }
                 return Err(error);
             }
         };

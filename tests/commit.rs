@@ -18,7 +18,7 @@ use crate::support::clock::TestClock;
 use crate::support::faults::{Fault, FaultCatalog, Faults, Gate, Op};
 use crate::support::readers::{Reader, sort_by};
 use crate::support::tables::{
-    column, create, file_of, ids_now, order_schema, orders, referenced_files, schema, summary,
+    column, create, files_of, ids_now, order_schema, orders, referenced_files, schema, summary,
 };
 use crate::support::{TestResult, paused_trials, trials};
 
@@ -85,7 +85,7 @@ impl World {
             id: u128::from(id.unsigned_abs()),
             index_time: 0,
         });
-        changes.add(file_of(head.table(), ids, &self.random).await?, deliveries);
+        changes.add(files_of(head.table(), ids, &self.random).await?, deliveries);
         Ok(changes)
     }
 
@@ -244,7 +244,7 @@ async fn manifests_are_written_once_over_all_attempts() -> TestResult {
         world.engine.reload(&mut head, &changes).await?;
     }
     // What arrived meanwhile gets a manifest of its own, beside the one that is there.
-    changes.add(file_of(head.table(), &[101], &world.random).await?, []);
+    changes.add(files_of(head.table(), &[101], &world.random).await?, []);
     world.engine.attempt(&mut head, &mut changes).await?;
     assert_eq!(world.count("-m0.avro").await?, CONFLICTS + 2);
     assert_eq!(world.faults.calls(Op::Put, "-m0.avro"), CONFLICTS + 2);

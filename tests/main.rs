@@ -22,6 +22,7 @@ mod support;
 mod surface;
 mod tidy;
 mod types;
+mod write;
 
 use std::process::ExitCode;
 
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
         sql::tests(),
         commit::tests(),
         batch::tests(),
+        write::tests(),
     ]
     .into_iter()
     .flatten()

@@ -15,7 +15,7 @@ use super::writers::Shared;
 use crate::commit::{Backoff, ChangeSet, DeliveryEntry, Head, Reloaded, validate_append};
 use crate::error::{Action, Error, ErrorKind, Result};
 use crate::telemetry;
-use crate::write::write_data_file;
+use crate::write::write_data_files;
 
 /// Dead letters of one batch that are written at the same time.
 const DEAD_LETTERS_AT_ONCE: usize = 16;
@@ -110,7 +110,7 @@ impl Committer {
         .with("table", &self.ident)
     }
 
-    /// Makes a batch durable, short of committing it: dead letters first, then the data file (protocol, step 3).
+    /// Makes a batch durable, short of committing it: dead letters first, then the data files (protocol, step 3).
     /// Parts that have no rows are answered here; parts whose dead letters cannot be kept leave the batch.
     async fn stage(&mut self, mut batch: Batch, flight: &mut Flight) {
         self.write_dead_letters(&mut batch).await;
@@ -127,13 +127,13 @@ impl Committer {
             return nack_all(with_rows, &lost);
         };
         let written = match self.adopt(&table, flight.parts.is_empty()) {
-            Ok(()) => write_data_file(&table, rows, &self.shared.random).await,
+            Ok(()) => write_data_files(&table, rows, &self.shared.random).await,
             Err(error) => Err(error),
         };
         match written {
-            Ok(file) => {
+            Ok(files) => {
                 flight.changes.add(
-                    file,
+                    files,
                     with_rows
                         .iter()
                         .map(|part| DeliveryEntry::from(&part.envelope.id)),

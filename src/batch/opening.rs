@@ -3,21 +3,22 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use iceberg::spec::{NestedFieldRef, Schema, Type};
+use iceberg::spec::{NestedFieldRef, Schema, Type, UnboundPartitionSpec};
 use iceberg::table::Table;
 use iceberg::{TableCreation, TableIdent};
 use tokio::time::Duration;
 
 use crate::catalog::Catalog;
-use crate::config::{SchemaConfig, TableConfig};
+use crate::config::{PartitionBy, SchemaConfig, TableConfig};
 use crate::decode::{Decoder, EnvelopeDecoder, JsonDecoder, Strings};
 use crate::error::{Error, ErrorKind, Result};
-use crate::write::check_properties;
+use crate::write::{check_properties, spec_refusal};
 
 /// What the batch stage needs of a table's configuration.
 #[derive(Debug)]
 pub(super) struct TableSettings {
     pub(super) schema: SchemaConfig,
+    pub(super) partition_by: Vec<PartitionBy>,
     pub(super) properties: BTreeMap<String, String>,
     pub(super) commit_interval: Duration,
     pub(super) max_bytes: usize,
@@ -28,6 +29,7 @@ impl From<&TableConfig> for TableSettings {
     fn from(config: &TableConfig) -> Self {
         Self {
             schema: config.schema.clone(),
+            partition_by: config.partition_by.clone(),
             properties: config.properties.clone(),
             commit_interval: config.batch.commit_interval,
             max_bytes: usize::try_from(config.batch.max_bytes).unwrap_or(usize::MAX),
@@ -61,7 +63,7 @@ pub(super) async fn open(
     if let Some(schema) = &schema {
         check_schema(ident, schema, &table)?;
     }
-    check_table(ident, &table)?;
+    check_table(ident, &settings.partition_by, &table)?;
     let decoder = decoder(settings, table.current_schema_ref())?;
     Ok(Some((table, decoder)))
 }
@@ -81,7 +83,7 @@ pub(super) async fn create_inferred(
     };
     // Another process may have made it meanwhile, of what it saw; then its schema counts.
     let table = create(catalog, ident, settings, schema).await?;
-    check_table(ident, &table)?;
+    check_table(ident, &settings.partition_by, &table)?;
     let decoder = decoder(settings, table.current_schema_ref())?;
     Ok((Some(table), decoder))
 }
@@ -104,8 +106,16 @@ async fn create(
     schema: Schema,
 ) -> Result<Table> {
     catalog.create_namespace(ident.namespace()).await?;
+    let spec = partition_spec(&settings.partition_by, &schema).map_err(|reason| {
+        Error::new(
+            ErrorKind::TableMismatch,
+            format!("The table cannot be partitioned as `partition_by` says: {reason}."),
+        )
+        .with("table", ident)
+    })?;
     let creation = TableCreation::builder()
         .name(ident.name().to_owned())
+        .partition_spec(spec)
         .schema(schema)
         .properties(settings.properties.clone())
         .build();
@@ -119,8 +129,55 @@ async fn create(
     }
 }
 
-/// Refuses tables that this version cannot append to.
-fn check_table(ident: &TableIdent, table: &Table) -> Result<()> {
+/// The partition spec of a table that is made; the error is a clause.
+fn partition_spec(partition_by: &[PartitionBy], schema: &Schema) -> Result<UnboundPartitionSpec, String> {
+    let mut builder = UnboundPartitionSpec::builder();
+    for by in partition_by {
+        if let Some(misfit) = by.misfit(schema) {
+            return Err(misfit);
+        }
+        let id = schema
+            .field_id_by_name(&by.column)
+            .ok_or_else(|| format!("there is no column `{}`", by.column))?;
+        builder = builder
+            .add_partition_field(id, by.field_name(), by.transform)
+            .map_err(|error| error.message().to_owned())?;
+    }
+    Ok(builder.build())
+}
+
+/// Says how the table's partitions differ from the configured ones, which say nothing when there are none.
+fn partition_difference(partition_by: &[PartitionBy], table: &Table) -> Option<String> {
+    let (schema, spec) = (
+        table.metadata().current_schema(),
+        table.metadata().default_partition_spec(),
+    );
+    let found: Vec<PartitionBy> = spec
+        .fields()
+        .iter()
+        .map(|field| PartitionBy {
+            transform: field.transform,
+            column: schema
+                .name_by_field_id(field.source_id)
+                .unwrap_or(&field.name)
+                .to_owned(),
+        })
+        .collect();
+    let list = |items: &[PartitionBy]| {
+        let texts: Vec<String> = items.iter().map(PartitionBy::text).collect();
+        format!("[{}]", texts.join(", "))
+    };
+    (!partition_by.is_empty() && partition_by != found).then(|| {
+        format!(
+            "it is partitioned by {}, and `partition_by` says {}",
+            list(&found),
+            list(partition_by)
+        )
+    })
+}
+
+/// Refuses tables that this version cannot append to, or that are partitioned in another way than configured.
+fn check_table(ident: &TableIdent, partition_by: &[PartitionBy], table: &Table) -> Result<()> {
     let refuse = |rule: &str| {
         Err(Error::new(
             ErrorKind::TableMismatch,
@@ -132,10 +189,20 @@ fn check_table(ident: &TableIdent, table: &Table) -> Result<()> {
     if metadata.format_version() != iceberg::spec::FormatVersion::V2 {
         return refuse("its format version is not 2");
     }
-    if !metadata.default_partition_spec().is_unpartitioned() {
-        return refuse("it is partitioned");
+    if let Some(reason) = spec_refusal(metadata.default_partition_spec(), metadata.current_schema()) {
+        return refuse(&reason);
     }
-    check_properties(|key| metadata.properties().get(key).map(String::as_str))
+    if let Some(difference) = partition_difference(partition_by, table) {
+        return Err(Error::new(
+            ErrorKind::TableMismatch,
+            format!(
+                "The table is not the configured one: {difference}. Change `partition_by`, or the table."
+            ),
+        )
+        .with("table", ident));
+    }
+    let properties = metadata.properties().iter();
+    check_properties(properties.map(|(name, value)| (name.as_str(), value.as_str())))
 }
 
 /// Checks that the table is the declared one. Further optional columns of the table are filled with null.
@@ -208,5 +275,105 @@ fn type_difference(name: &str, declared: &Type, found: &Type) -> Option<String> 
         _ => Some(format!(
             "column `{name}` is {declared} in the configuration and {found} in the table"
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use iceberg::spec::Transform;
+
+    use super::*;
+    use crate::catalog::MemoryCatalog;
+    use crate::config::{BatchConfig, Column, iceberg_schema, parse_type};
+    use crate::storage::Store;
+
+    fn settings(partition_by: &[(Transform, &str)]) -> TableSettings {
+        let columns = [("id", "long"), ("at", "timestamptz")].map(|(name, kind)| Column {
+            name: name.to_owned(),
+            data_type: parse_type(kind).unwrap(),
+            required: false,
+            doc: None,
+        });
+        let batch = BatchConfig::default();
+        TableSettings {
+            schema: SchemaConfig::Declared(iceberg_schema(&columns).unwrap().into()),
+            partition_by: partition_by
+                .iter()
+                .map(|(transform, column)| PartitionBy {
+                    transform: *transform,
+                    column: (*column).to_owned(),
+                })
+                .collect(),
+            properties: BTreeMap::new(),
+            commit_interval: batch.commit_interval,
+            max_bytes: 1,
+            max_rows: 1,
+        }
+    }
+
+    async fn refused(catalog: &Arc<dyn Catalog>, ident: &TableIdent, settings: &TableSettings) -> Error {
+        open(catalog, ident, settings).await.map(drop).unwrap_err()
+    }
+
+    #[tokio::test]
+    async fn a_table_is_partitioned_as_configured_or_refused() {
+        let store = Store::open("memory:///w").unwrap();
+        let catalog: Arc<dyn Catalog> = Arc::new(MemoryCatalog::new(store));
+        let ident = TableIdent::from_strs(["a", "b"]).unwrap();
+        let by_day = settings(&[(Transform::Day, "at"), (Transform::Identity, "id")]);
+        let (table, _) = open(&catalog, &ident, &by_day).await.unwrap().unwrap();
+        let fields = table.metadata().default_partition_spec().fields().to_vec();
+        let names: Vec<&str> = fields.iter().map(|field| field.name.as_str()).collect();
+        assert_eq!(names, ["at_day", "id"]);
+        for same in [&by_day, &settings(&[])] {
+            open(&catalog, &ident, same).await.unwrap();
+        }
+        let error = refused(&catalog, &ident, &settings(&[(Transform::Identity, "id")])).await;
+        assert_eq!(error.kind(), ErrorKind::TableMismatch);
+        assert!(
+            error
+                .message()
+                .contains("it is partitioned by [day(at), id], and `partition_by` says [id]")
+        );
+        let other = TableIdent::from_strs(["a", "c"]).unwrap();
+        let error = refused(&catalog, &other, &settings(&[(Transform::Identity, "gone")])).await;
+        assert!(error.message().contains("there is no column `gone`"));
+    }
+
+    #[tokio::test]
+    async fn tables_with_other_transforms_and_wrong_properties_are_refused() {
+        let store = Store::open("memory:///w").unwrap();
+        let catalog: Arc<dyn Catalog> = Arc::new(MemoryCatalog::new(store));
+        let SchemaConfig::Declared(schema) = settings(&[]).schema else {
+            panic!("declared")
+        };
+        let spec = UnboundPartitionSpec::builder()
+            .add_partition_field(1, "id_bucket", Transform::Bucket(4))
+            .unwrap();
+        let ident = TableIdent::from_strs(["a", "bucketed"]).unwrap();
+        let creation = TableCreation::builder().schema(schema.as_ref().clone());
+        let bucketed = creation
+            .clone()
+            .name("bucketed".to_owned())
+            .partition_spec(spec.build())
+            .build();
+        catalog.create_table(ident.namespace(), bucketed).await.unwrap();
+        let error = refused(&catalog, &ident, &settings(&[])).await;
+        assert_eq!(error.kind(), ErrorKind::TableMismatch);
+        assert!(
+            error
+                .message()
+                .contains("of the partition field `id_bucket`, `bucket[4]` is not in this version")
+        );
+        let ident = TableIdent::from_strs(["a", "wrong"]).unwrap();
+        let property = ("write.parquet.page-row-limit".to_owned(), "many".to_owned());
+        let wrong = creation.name("wrong".to_owned()).properties([property]).build();
+        catalog.create_table(ident.namespace(), wrong).await.unwrap();
+        let error = refused(&catalog, &ident, &settings(&[])).await;
+        assert!(
+            error
+                .message()
+                .contains("`write.parquet.page-row-limit` takes a whole number")
+        );
     }
 }

@@ -72,12 +72,16 @@ impl ChangeSet {
         }
     }
 
-    /// Adds a durable data file and the deliveries whose rows it holds.
+    /// Adds durable data files and the deliveries whose rows they hold.
     ///
     /// Only between attempts whose outcome is known: an attempt that may yet land must not be smaller than what its
     /// commit id stands for.
-    pub fn add(&mut self, file: DataFile, deliveries: impl IntoIterator<Item = DeliveryEntry>) {
-        self.data_files.push(file);
+    pub fn add(
+        &mut self,
+        files: impl IntoIterator<Item = DataFile>,
+        deliveries: impl IntoIterator<Item = DeliveryEntry>,
+    ) {
+        self.data_files.extend(files);
         self.deliveries.extend(deliveries);
     }
 

@@ -1,6 +1,6 @@
 //! The snapshot summary, with the fields and the arithmetic of Java's `SnapshotSummary`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use iceberg::spec::{DataFile, Operation, Summary};
 
@@ -29,8 +29,9 @@ pub(super) fn append(changes: &ChangeSet, parent: Option<&Summary>) -> Summary {
         "added-files-size",
         changes.data_files.iter().map(DataFile::file_size_in_bytes).sum(),
     );
-    // An unpartitioned table is one partition, as Java counts.
-    set("changed-partition-count", 1);
+    // A table without partitions is one partition, as Java counts.
+    let partitions: HashSet<_> = changes.data_files.iter().map(DataFile::partition).collect();
+    set("changed-partition-count", partitions.len() as u64);
     set(DELIVERY_COUNT, changes.deliveries.len() as u64);
     for (total, added) in TOTALS {
         // A parent that does not know its total leaves the child without one, rather than with a wrong one.

@@ -6,8 +6,8 @@ use super::expand::escape;
 use super::quantity::{duration_text, size_text};
 use super::schema::type_text;
 use super::{
-    BatchConfig, CatalogConfig, Config, Format, PushAuth, RouteConfig, SchemaConfig, ServerConfig,
-    TableConfig,
+    BatchConfig, CatalogConfig, Config, Format, PartitionBy, PushAuth, RouteConfig, SchemaConfig,
+    ServerConfig, TableConfig,
 };
 
 /// What stands for a secret.
@@ -49,6 +49,7 @@ impl Config {
                 defaults.format,
                 &defaults.schema,
                 &defaults.batch,
+                &defaults.partition_by,
                 &defaults.properties,
                 keys,
             );
@@ -94,13 +95,21 @@ fn print_table(table: &TableConfig, keys: &mut Keys) {
             keys.done()
         }),
     );
-    print_shared(table.format, &table.schema, &table.batch, &table.properties, keys);
+    print_shared(
+        table.format,
+        &table.schema,
+        &table.batch,
+        &table.partition_by,
+        &table.properties,
+        keys,
+    );
 }
 
 fn print_shared(
     format: Format,
     schema: &SchemaConfig,
     batch: &BatchConfig,
+    partition_by: &[PartitionBy],
     properties: &BTreeMap<String, String>,
     keys: &mut Keys,
 ) {
@@ -132,6 +141,8 @@ fn print_shared(
         keys.text("max_bytes", &size_text(batch.max_bytes));
         keys.text("max_rows", &batch.max_rows.to_string());
     });
+    let partition_by: Vec<String> = partition_by.iter().map(PartitionBy::text).collect();
+    keys.list("partition_by", &partition_by);
     keys.texts("properties", properties);
 }
 

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use iceberg::TableIdent;
 
+use super::partition::{self, PartitionBy};
 use super::reader::{Field, Mapping};
 use super::schema::{self, SchemaConfig};
 use super::source::{SUBSCRIPTION, read_subscription};
 use crate::error::{Error, ErrorKind, Result};
+use crate::write::property_problems;
 
 const ATTRIBUTES: &str = "attributes with their values, such as `{kind: order}`";
 const BATCH: &str = "a mapping such as `{commit_interval: 2s, max_bytes: 32MiB, max_rows: 100000}`";
@@ -19,8 +21,7 @@ pub(super) const TABLE_NAME: &str =
     "`namespace.table`: at least two levels of letters, digits, `_` and `-`, separated by dots";
 
 /// Table keys of later versions.
-const LATER: [&str; 17] = [
-    "partition_by",
+const LATER: [&str; 16] = [
     "sort_by",
     "key",
     "publish",
@@ -102,6 +103,8 @@ pub struct TableDefaults {
     pub schema: SchemaConfig,
     /// Key `batch`.
     pub batch: BatchConfig,
+    /// Key `partition_by`, default none: a table is made without partitions, and written as it is partitioned.
+    pub partition_by: Vec<PartitionBy>,
     /// Key `properties`, default none: Iceberg table properties, set when the table is created.
     pub properties: BTreeMap<String, String>,
 }
@@ -114,6 +117,7 @@ impl TableDefaults {
             format: self.format,
             schema: self.schema.clone(),
             batch: self.batch,
+            partition_by: self.partition_by.clone(),
             properties: self.properties.clone(),
         }
     }
@@ -130,6 +134,9 @@ pub struct TableConfig {
     pub schema: SchemaConfig,
     /// Key `batch`, each key of it by default from `defaults`.
     pub batch: BatchConfig,
+    /// Key `partition_by`, default from `defaults`. An existing table must be partitioned so; when it is empty, any way
+    /// that this version can write will do.
+    pub partition_by: Vec<PartitionBy>,
     /// Key `properties`, added to those of `defaults`: Iceberg table properties, set when the table is created.
     pub properties: BTreeMap<String, String>,
 }
@@ -182,7 +189,7 @@ pub(super) fn read_defaults(field: &Field<'_>, ack_deadline: Duration) -> TableD
                 "`from` belongs to one table; write it under `tables`, or a route under `routes`",
             );
         }
-        read_shared(&mut keys, &mut defaults, ack_deadline);
+        read_shared(&mut keys, field, &mut defaults, ack_deadline);
         keys.finish();
     }
     defaults
@@ -197,7 +204,7 @@ pub(super) fn read_table(field: &Field<'_>, defaults: &TableDefaults, ack_deadli
             let items = field.items(FROM).unwrap_or_default();
             from = items.iter().filter_map(read_match).collect();
         }
-        read_shared(&mut keys, &mut own, ack_deadline);
+        read_shared(&mut keys, field, &mut own, ack_deadline);
         keys.finish();
     }
     TableConfig {
@@ -206,7 +213,7 @@ pub(super) fn read_table(field: &Field<'_>, defaults: &TableDefaults, ack_deadli
     }
 }
 
-fn read_shared(keys: &mut Mapping<'_>, table: &mut TableDefaults, ack_deadline: Duration) {
+fn read_shared(keys: &mut Mapping<'_>, whole: &Field<'_>, table: &mut TableDefaults, ack_deadline: Duration) {
     let format = keys.key("format").and_then(|field| {
         field.word(
             &[("auto", Format::Auto), ("json", Format::Json)],
@@ -230,6 +237,16 @@ fn read_shared(keys: &mut Mapping<'_>, table: &mut TableDefaults, ack_deadline: 
     if let Some(field) = keys.key("batch") {
         read_batch(&field, &mut table.batch, ack_deadline);
     }
+    let partition_field = keys.key("partition_by");
+    if let Some(field) = &partition_field {
+        table.partition_by = partition::read(field).unwrap_or_default();
+    }
+    partition::check(
+        partition_field.as_ref(),
+        whole,
+        &table.partition_by,
+        &table.schema,
+    );
     if let Some(field) = keys.key("properties") {
         read_properties(&field, &mut table.properties);
     }
@@ -262,7 +279,11 @@ fn read_batch(field: &Field<'_>, batch: &mut BatchConfig, ack_deadline: Duration
 }
 
 fn read_properties(field: &Field<'_>, properties: &mut BTreeMap<String, String>) {
-    for (name, field) in field.entries(PROPERTIES).unwrap_or_default() {
+    let whole = field;
+    let inherited = property_problems(pairs(properties));
+    let entries = field.entries(PROPERTIES).unwrap_or_default();
+    for (name, field) in &entries {
+        let name = *name;
         let Some(value) = field.text("the property's value as plain text") else {
             continue;
         };
@@ -280,6 +301,23 @@ fn read_properties(field: &Field<'_>, properties: &mut BTreeMap<String, String>)
             properties.insert(name.to_owned(), value);
         }
     }
+    for problem in property_problems(pairs(properties)) {
+        let written = entries.iter().find(|(name, _)| *name == problem.property);
+        match written {
+            Some((_, field)) => field.problem(problem.reason),
+            // One of `defaults` that does not go with one of the table's own.
+            None if !inherited.contains(&problem) => {
+                whole.problem(format!("`{}` {}", problem.property, problem.reason));
+            }
+            None => {}
+        }
+    }
+}
+
+fn pairs(properties: &BTreeMap<String, String>) -> impl Iterator<Item = (&str, &str)> {
+    properties
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
 }
 
 fn read_match(field: &Field<'_>) -> Option<DeliveryMatch> {

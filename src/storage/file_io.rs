@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use iceberg::io::{
@@ -14,7 +14,7 @@ use iceberg::io::{
 use object_store::ObjectStoreExt;
 use serde::{Deserialize, Serialize};
 
-use super::Store;
+use super::{Store, Upload};
 use crate::error::ErrorKind;
 
 pub(super) fn file_io(store: Store) -> FileIO {
@@ -114,13 +114,9 @@ impl Storage for StoreStorage {
     }
 
     async fn writer(&self, path: &str) -> iceberg::Result<Box<dyn FileWrite>> {
-        let store = self.store()?.clone();
-        let key = store.key(path).map_err(convert)?.to_owned();
-        Ok(Box::new(Writer {
-            store,
-            key,
-            buffer: BytesMut::new(),
-        }))
+        let store = self.store()?;
+        let upload = store.key(path).and_then(|key| store.upload(key));
+        Ok(Box::new(Writer(Some(upload.map_err(convert)?))))
     }
 
     async fn delete(&self, path: &str) -> iceberg::Result<()> {
@@ -170,22 +166,18 @@ impl FileRead for Reader {
     }
 }
 
-/// Gathers the file in memory and puts it whole on close: manifests and lists are small, and a put is atomic.
-struct Writer {
-    store: Store,
-    key: String,
-    buffer: BytesMut,
-}
+/// Writes through an [`Upload`]: small files by one put, large ones by parts.
+struct Writer(Option<Upload>);
 
 #[async_trait]
 impl FileWrite for Writer {
     async fn write(&mut self, bs: Bytes) -> iceberg::Result<()> {
-        self.buffer.extend_from_slice(&bs);
-        Ok(())
+        let upload = self.0.as_mut().ok_or_else(|| wrong("The file was closed."))?;
+        upload.write(bs).await.map_err(convert)
     }
 
     async fn close(&mut self) -> iceberg::Result<()> {
-        let bytes = std::mem::take(&mut self.buffer).freeze();
-        self.store.put(&self.key, bytes).await.map_err(convert)
+        let upload = self.0.take().ok_or_else(|| wrong("The file was closed."))?;
+        upload.finish().await.map_err(convert)
     }
 }

@@ -5,6 +5,7 @@
 //! write that returned survives a crash (assumption E1 of the protocol).
 
 mod file_io;
+mod upload;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,6 +19,8 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 
 use crate::error::{Error, ErrorKind, Result};
+
+pub use self::upload::{PART_BYTES, Upload};
 
 /// Whether a create-only write made the object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -149,6 +152,14 @@ impl Store {
                 error,
             )),
         }
+    }
+
+    /// Begins an object that is written piece by piece, in bounded memory.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Rejected`] when the name cannot be an object's. Nothing is sent yet.
+    pub fn upload(&self, key: &str) -> Result<Upload> {
+        Ok(Upload::new(self.clone(), self.path(key)?, self.url(key)))
     }
 
     /// Writes an object only if its name is free; atomic per name, durable on `Ok(Created)`.

@@ -1,9 +1,21 @@
 //! Write: record batches become data files that no one sees yet.
 //!
-//! A file that was written and never committed is an orphan, harmless until the sweep removes it.
+//! Encoding ([`TableWriter`]) runs off the async threads; files are durable before they are returned. A file that was
+//! written and never committed is an orphan, harmless until the sweep removes it.
 
+mod bounds;
+mod encoder;
+mod fan_out;
+mod files;
 mod metrics;
+mod metrics_mode;
 mod parquet;
+mod partition;
+mod plan;
+mod properties;
+mod run;
+mod uploads;
+mod writer;
 
 use std::sync::Arc;
 
@@ -14,29 +26,44 @@ use iceberg::table::Table;
 use crate::error::{Error, ErrorKind, Result};
 use crate::random::Random;
 
-pub use self::parquet::{EncodedFile, check_properties, encode};
+pub use self::partition::{refusal as partition_refusal, spec_refusal};
+pub use self::properties::{PropertyProblem, check_properties, property_problems};
+pub use self::writer::TableWriter;
 
-/// Encodes the rows as one Parquet file off the async threads, and puts it under a fresh name.
+/// Bounds on what a [`TableWriter`] holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WriteOptions {
+    /// What the rows and files of a partitioned table may hold, in bytes. A table without partitions holds a row group
+    /// and a part.
+    pub memory_bytes: usize,
+    /// Files of a partitioned table that are open at one time.
+    pub max_open_files: usize,
+}
+
+impl Default for WriteOptions {
+    fn default() -> Self {
+        Self {
+            memory_bytes: 128 << 20,
+            max_open_files: 64,
+        }
+    }
+}
+
+/// Writes a batch as data files off the async threads: one file, or one for each partition in it.
 ///
-/// On `Ok` the file is durable. A dropped future may leave an orphan.
+/// On `Ok` the files are durable. A dropped future may leave orphans. Holds the batch and its files: for a stream of
+/// batches use [`TableWriter`].
 ///
 /// # Errors
-/// [`ErrorKind::Unavailable`] when the store does not take the file, [`ErrorKind::Rejected`] when the rows do not fit
-/// the table's schema or its Parquet properties are not usable.
-pub async fn write_data_file(table: &Table, rows: Vec<RecordBatch>, random: &Random) -> Result<DataFile> {
-    let location = format!("{}/data/{}.parquet", table.metadata().location(), random.uuid());
-    let metadata = table.metadata_ref();
-    let name = location.clone();
-    let encoded = tokio::task::spawn_blocking(move || encode(&metadata, &name, &rows))
+/// Those of [`TableWriter::try_new`] and [`TableWriter::write`].
+pub async fn write_data_files(
+    table: &Table,
+    rows: Vec<RecordBatch>,
+    random: &Arc<Random>,
+) -> Result<Vec<DataFile>> {
+    TableWriter::try_new(table, random, WriteOptions::default())?
+        .write_all(rows)
         .await
-        .map_err(|error| Error::new(ErrorKind::Unavailable, "The encoder stopped.").with_source(error))??;
-    let put = async { table.file_io().new_output(&location)?.write(encoded.bytes).await };
-    put.await.map_err(|error| {
-        Error::new(ErrorKind::Unavailable, "The data file cannot be written.")
-            .with("location", &location)
-            .with_source(error)
-    })?;
-    Ok(encoded.data_file)
 }
 
 /// The Arrow schema of a table's rows; each field carries its Iceberg id as `PARQUET:field_id`.

@@ -1,148 +1,149 @@
-//! Parquet encoding by a table's properties.
+//! One Parquet file as it is encoded: rows in, parts of the file out, its manifest entry at the end.
+
+use std::collections::HashMap;
+use std::io::Write;
 
 use arrow_array::RecordBatch;
 use bytes::Bytes;
-use iceberg::spec::{DataContentType, DataFile, DataFileBuilder, DataFileFormat, Struct, TableMetadata};
+use iceberg::spec::{DataContentType, DataFile, DataFileBuilder, DataFileFormat, Struct};
 use parquet::arrow::ArrowWriter;
-use parquet::basic::{BrotliLevel, Compression, GzipLevel, ZstdLevel};
-use parquet::file::properties::WriterProperties;
+use parquet::errors::ParquetError;
 
-use super::metrics::FileMetrics;
+use super::metrics::{FileMetrics, count_batch_nans};
+use super::plan::Plan;
 use crate::error::{Error, ErrorKind, Result};
+use crate::storage::PART_BYTES;
 
-const CODEC: &str = "write.parquet.compression-codec";
-const LEVEL: &str = "write.parquet.compression-level";
+/// What a file costs before its first row, roughly: encoders and their buffers.
+const FILE_OVERHEAD: usize = 64 << 10;
 
-/// As fast as decoding JSON and no larger than zstd(3) on event data (docs/performance.md).
-const DEFAULT_ZSTD_LEVEL: i32 = 1;
-
-/// A Parquet file in memory, and what a manifest says of it.
-#[derive(Debug)]
-pub struct EncodedFile {
-    /// The whole file.
-    pub bytes: Bytes,
-    /// Its entry: path, size, counts and bounds.
-    pub data_file: DataFile,
+/// A file that is being encoded.
+///
+/// Memory: the row group that is not whole, and less than one part.
+pub(super) struct ParquetFile {
+    writer: ArrowWriter<Parts>,
+    location: String,
+    partition: Struct,
+    nans: HashMap<i32, u64>,
 }
 
-/// Encodes rows of the table's current schema as one Parquet file that will lie at `location`.
-///
-/// Runs on the calling thread for as long as it takes; call it off the async threads.
-///
-/// # Errors
-/// [`ErrorKind::Rejected`] when the rows are not of the table's schema or a Parquet property is not usable.
-pub fn encode(table: &TableMetadata, location: &str, rows: &[RecordBatch]) -> Result<EncodedFile> {
-    let schema = super::arrow_schema(table.current_schema())?;
-    let failed = |error: parquet::errors::ParquetError| {
-        Error::new(ErrorKind::Rejected, "The rows cannot be encoded as Parquet.")
-            .with("location", location)
-            .with_source(error)
-    };
-    let properties = WriterProperties::builder()
-        .set_compression(compression(|key| {
-            table.properties().get(key).map(String::as_str)
-        })?)
-        .set_created_by(concat!("landfast version ", env!("CARGO_PKG_VERSION")).to_owned())
-        .build();
-    let mut file = Vec::new();
-    let mut writer = ArrowWriter::try_new(&mut file, schema, Some(properties)).map_err(failed)?;
-    for batch in rows {
-        writer.write(batch).map_err(failed)?;
+impl ParquetFile {
+    pub(super) fn try_new(plan: &Plan, location: String, partition: Struct) -> Result<Self> {
+        let writer = ArrowWriter::try_new(
+            Parts::default(),
+            plan.arrow_schema.clone(),
+            Some(plan.parquet.clone()),
+        );
+        Ok(Self {
+            writer: writer.map_err(|error| failed(&location, error))?,
+            location,
+            partition,
+            nans: HashMap::new(),
+        })
     }
-    let footer = writer.close().map_err(failed)?;
-    let bytes = Bytes::from(file);
-    let metrics = FileMetrics::of(table.current_schema(), &footer, rows);
-    let data_file = DataFileBuilder::default()
-        .content(DataContentType::Data)
-        .file_path(location.to_owned())
-        .file_format(DataFileFormat::Parquet)
-        .partition(Struct::empty())
-        .partition_spec_id(table.default_partition_spec_id())
-        .record_count(metrics.record_count)
-        .file_size_in_bytes(bytes.len() as u64)
-        .column_sizes(metrics.column_sizes)
-        .value_counts(metrics.value_counts)
-        .null_value_counts(metrics.null_value_counts)
-        .nan_value_counts(metrics.nan_value_counts)
-        .lower_bounds(metrics.lower_bounds)
-        .upper_bounds(metrics.upper_bounds)
-        .split_offsets(Some(metrics.split_offsets))
-        .build()
-        .map_err(|error| {
-            Error::new(ErrorKind::Rejected, "The data file cannot be described.").with_source(error)
-        })?;
-    Ok(EncodedFile { bytes, data_file })
+
+    pub(super) fn location(&self) -> &str {
+        &self.location
+    }
+
+    /// Encodes rows; a row group that reached its size is closed. Slices decide how sharply that is kept.
+    pub(super) fn write(&mut self, plan: &Plan, rows: &RecordBatch) -> Result<()> {
+        count_batch_nans(rows, &mut self.nans);
+        self.writer
+            .write(rows)
+            .map_err(|error| failed(&self.location, error))?;
+        if self.writer.in_progress_size() >= plan.settings.row_group_bytes {
+            self.close_row_group()?;
+        }
+        Ok(())
+    }
+
+    /// Closes the row group early, so that its memory becomes parts.
+    pub(super) fn close_row_group(&mut self) -> Result<()> {
+        self.writer.flush().map_err(|error| failed(&self.location, error))
+    }
+
+    /// The size of the file so far, with what is not encoded yet as an estimate.
+    pub(super) fn size(&self) -> u64 {
+        self.writer
+            .bytes_written()
+            .saturating_add(self.writer.in_progress_size()) as u64
+    }
+
+    /// Memory of the row group in progress.
+    pub(super) fn row_group_memory(&self) -> usize {
+        self.writer.memory_size()
+    }
+
+    /// All memory that this file holds, roughly.
+    pub(super) fn memory(&self) -> usize {
+        FILE_OVERHEAD
+            .saturating_add(self.writer.memory_size())
+            .saturating_add(self.writer.inner().last.len())
+    }
+
+    /// The whole parts that are there, each of [`PART_BYTES`].
+    pub(super) fn take_parts(&mut self) -> Vec<Bytes> {
+        std::mem::take(&mut self.writer.inner_mut().whole)
+    }
+
+    /// Ends the file: parts not taken yet, the rest of it, and its manifest entry.
+    pub(super) fn finish(mut self, plan: &Plan) -> Result<(Vec<Bytes>, Bytes, DataFile)> {
+        let footer = self
+            .writer
+            .finish()
+            .map_err(|error| failed(&self.location, error))?;
+        let size = self.writer.bytes_written() as u64;
+        let parts = std::mem::take(self.writer.inner_mut());
+        let metrics = FileMetrics::of(&plan.schema, &plan.metrics, &footer, self.nans);
+        let data_file = DataFileBuilder::default()
+            .content(DataContentType::Data)
+            .file_path(self.location)
+            .file_format(DataFileFormat::Parquet)
+            .partition(self.partition)
+            .partition_spec_id(plan.spec_id)
+            .record_count(metrics.record_count)
+            .file_size_in_bytes(size)
+            .column_sizes(metrics.column_sizes)
+            .value_counts(metrics.value_counts)
+            .null_value_counts(metrics.null_value_counts)
+            .nan_value_counts(metrics.nan_value_counts)
+            .lower_bounds(metrics.lower_bounds)
+            .upper_bounds(metrics.upper_bounds)
+            .split_offsets(Some(metrics.split_offsets))
+            .build()
+            .map_err(|error| {
+                Error::new(ErrorKind::Rejected, "The data file cannot be described.").with_source(error)
+            })?;
+        Ok((parts.whole, parts.last.into(), data_file))
+    }
 }
 
-/// Checks the Parquet properties of a table before the first row comes.
-///
-/// # Errors
-/// [`ErrorKind::Config`] with the property, and what it takes.
-pub fn check_properties<'a>(property: impl Fn(&str) -> Option<&'a str>) -> Result<()> {
-    compression(property)
-        .map(drop)
-        .map_err(|error| Error::new(ErrorKind::Config, error.message().to_owned()))
-}
-
-/// The codec and level that Java's table properties name; zstd(1) without them.
-fn compression<'a>(property: impl Fn(&str) -> Option<&'a str>) -> Result<Compression> {
-    let codec = property(CODEC).unwrap_or("zstd").to_ascii_lowercase();
-    let level = property(LEVEL)
-        .map(str::parse::<i32>)
-        .transpose()
-        .map_err(|error| {
-            Error::new(ErrorKind::Rejected, format!("`{LEVEL}` takes a whole number.")).with_source(error)
-        })?;
-    let beyond = |error: parquet::errors::ParquetError| {
-        Error::new(
-            ErrorKind::Rejected,
-            format!("`{LEVEL}` is not a level of {codec}."),
-        )
+fn failed(location: &str, error: ParquetError) -> Error {
+    Error::new(ErrorKind::Rejected, "The rows cannot be encoded as Parquet.")
+        .with("location", location)
         .with_source(error)
-    };
-    let unsigned = |default: u32| level.map_or(default, |level| u32::try_from(level).unwrap_or(u32::MAX));
-    Ok(match codec.as_str() {
-        "zstd" => {
-            let level = level.unwrap_or(DEFAULT_ZSTD_LEVEL);
-            Compression::ZSTD(ZstdLevel::try_new(level).map_err(beyond)?)
-        }
-        "gzip" => Compression::GZIP(GzipLevel::try_new(unsigned(6)).map_err(beyond)?),
-        "brotli" => Compression::BROTLI(BrotliLevel::try_new(unsigned(1)).map_err(beyond)?),
-        "snappy" => Compression::SNAPPY,
-        "lz4" => Compression::LZ4_RAW,
-        "none" | "uncompressed" => Compression::UNCOMPRESSED,
-        _ => {
-            return Err(Error::new(
-                ErrorKind::Rejected,
-                format!("`{CODEC}` is one of zstd, snappy, gzip, lz4, brotli, none; found {codec}."),
-            ));
-        }
-    })
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// The bytes of a file, cut into parts as they come: nothing is moved when more follow.
+#[derive(Debug, Default)]
+struct Parts {
+    whole: Vec<Bytes>,
+    last: Vec<u8>,
+}
 
-    #[test]
-    fn codec_and_level_come_from_the_properties() {
-        let given = |codec: &'static str, level: Option<&'static str>| {
-            compression(move |key| match key {
-                CODEC => Some(codec),
-                _ => level,
-            })
-        };
-        assert_eq!(
-            compression(|_| None).unwrap(),
-            Compression::ZSTD(ZstdLevel::try_new(1).unwrap())
-        );
-        assert_eq!(given("SNAPPY", None).unwrap(), Compression::SNAPPY);
-        assert_eq!(
-            given("gzip", Some("9")).unwrap(),
-            Compression::GZIP(GzipLevel::try_new(9).unwrap())
-        );
-        assert!(given("zstd", Some("99")).is_err());
-        assert!(given("gzip", Some("-3")).is_err());
-        assert!(given("zip", None).is_err());
+impl Write for Parts {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let room = PART_BYTES.saturating_sub(self.last.len());
+        let (taken, _) = bytes.split_at_checked(room).unwrap_or((bytes, &[]));
+        self.last.extend_from_slice(taken);
+        if self.last.len() >= PART_BYTES {
+            self.whole.push(std::mem::take(&mut self.last).into());
+        }
+        Ok(taken.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }

@@ -106,7 +106,7 @@ async fn table_made_while_sampling_is_checked() -> TestResult {
     let sent = house.send(1)?;
     idle().await;
     let spec = UnboundPartitionSpec::builder()
-        .add_partition_field(1, "id", Transform::Identity)?
+        .add_partition_field(1, "id_bucket", Transform::Bucket(16))?
         .build();
     let creation = TableCreation::builder()
         .name("orders".to_owned())
@@ -116,7 +116,7 @@ async fn table_made_while_sampling_is_checked() -> TestResult {
     house.catalog.create_table(orders().namespace(), creation).await?;
     let error = sent.nacked().await?;
     assert_eq!(error.kind(), ErrorKind::TableMismatch);
-    assert!(error.report().contains("partitioned"), "{}", error.report());
+    assert!(error.report().contains("bucket"), "{}", error.report());
     house.close().await
 }
 

@@ -14,7 +14,7 @@ use libtest_mimic::Trial;
 use tempfile::TempDir;
 
 use crate::support::postgres::fresh_database;
-use crate::support::tables::{create, file_of, ids_now, order_creation, orders, summary};
+use crate::support::tables::{create, files_of, ids_now, order_creation, orders, summary};
 use crate::support::{TestResult, test};
 
 /// Two handles on the same tables, as two processes have them where the backend can be shared.
@@ -372,7 +372,7 @@ async fn concurrent_committers_lose_nothing(catalogs: &Catalogs) -> TestResult {
             for commit in 0..COMMITS {
                 let id = i64::try_from(committer * COMMITS + commit)?;
                 let mut changes = ChangeSet::append(random.uuid());
-                changes.add(file_of(head.table(), &[id], &random).await?, []);
+                changes.add(files_of(head.table(), &[id], &random).await?, []);
                 while let Err(error) = engine.attempt(&mut head, &mut changes).await {
                     // Nothing fails here, so that nothing may be unknown either.
                     assert_eq!(error.kind(), ErrorKind::Conflict, "{}", error.report());

@@ -24,7 +24,7 @@ use tempfile::TempDir;
 
 use crate::support::TestResult;
 use crate::support::postgres::{connect, fresh_database};
-use crate::support::tables::{file_of, orders};
+use crate::support::tables::{files_of, orders};
 
 pub fn tests() -> Vec<Trial> {
     [
@@ -167,7 +167,7 @@ async fn append(catalog: &Arc<SqlCatalog>, ids: &[i64]) -> TestResult {
     let engine = Engine::new(shared, Arc::new(landfast::clock::SystemClock), random.clone());
     let mut head = Head::new(catalog.load_table(&orders()).await?);
     let mut changes = ChangeSet::append(random.uuid());
-    changes.add(file_of(head.table(), ids, &random).await?, []);
+    changes.add(files_of(head.table(), ids, &random).await?, []);
     engine.attempt(&mut head, &mut changes).await?;
     Ok(())
 }

@@ -44,6 +44,15 @@ pub struct Column {
     pub max: Value,
 }
 
+/// Rows per partition tuple, as text.
+#[derive(Debug, Deserialize)]
+pub struct PartitionCounts {
+    /// What the rows' own values make.
+    pub rows: BTreeMap<String, u64>,
+    /// What the manifests say.
+    pub files: BTreeMap<String, u64>,
+}
+
 static PYICEBERG: Reader = Reader::new("pyiceberg_reader.py");
 static DUCKDB: Reader = Reader::new("duckdb_reader.py");
 static SAMPLE_WRITER: Reader = Reader::new("sample_writer.py");
@@ -131,6 +140,11 @@ impl Reader {
     /// One of PyIceberg's metadata tables: `manifests`, `snapshots`, `partitions`, `refs`, `history` ...
     pub fn inspect(&self, location: impl AsRef<Path>, what: &str) -> TestResult<Vec<Value>> {
         self.ask("inspect", location, json!({ "what": what }))
+    }
+
+    /// Rows per partition, by PyIceberg's own transforms of the rows and by the manifests. PyIceberg only.
+    pub fn partition_counts(&self, location: impl AsRef<Path>) -> TestResult<PartitionCounts> {
+        self.ask("partition_counts", location, json!({}))
     }
 
     fn ask<T: DeserializeOwned>(

@@ -183,9 +183,84 @@ fn mistakes_are_told_with_their_place() {
 }
 
 #[test]
+fn partitions_that_cannot_be_are_refused_where_they_stand() {
+    let table = |keys: &str| format!("tables: {{a.b: {{{keys}}}}}\n");
+    let columns = "schema: [{name: id, type: long}, {name: r, type: double}, {name: l, type: list<int>}]";
+    for (items, expected) in [
+        (
+            "[day(id)]",
+            "`id`: `day` takes a date, timestamp or timestamptz, not a long",
+        ),
+        (
+            "[identity(r)]",
+            "`r`: a partition by float or double is not read alike",
+        ),
+        ("[nope]", "there is no column `nope`"),
+        ("[l.element]", "`l.element` is inside a list or map"),
+        ("[l]", "`l`: `identity` does not take a list"),
+    ] {
+        let rest = table(&format!("partition_by: {items}, {columns}"));
+        refuses(
+            &rest,
+            &format!("f.yaml:4:31: tables.a.b.partition_by[0]: {expected}"),
+        );
+    }
+    for (item, expected) in [
+        (
+            "\"bucket(16, id)\"",
+            "`bucket` is not in this version of landfast",
+        ),
+        ("hour(at)", "`hour` is not in this version of landfast"),
+        ("dya(at)", "`dya` is no transform (did you mean `day`?)"),
+        ("day()", "`day` has no column in parentheses"),
+    ] {
+        let rest = table(&format!("partition_by: [id, {item}]"));
+        refuses(
+            &rest,
+            &format!("f.yaml:4:35: tables.a.b.partition_by[1]: {expected}"),
+        );
+    }
+    refuses(
+        &table("partition_by: [id, identity(id)]"),
+        "f.yaml:4:35: tables.a.b.partition_by[1]: `id` stands twice",
+    );
+    let inherited = format!("defaults: {{partition_by: [nope]}}\ntables: {{a.b: {{{columns}}}}}\n");
+    refuses(&inherited, "f.yaml:5:15: tables.a.b: there is no column `nope`");
+}
+
+#[test]
+fn write_properties_say_what_they_take() {
+    for (properties, expected) in [
+        (
+            "write.parquet.compression-codec: zip",
+            "62: tables.a.b.properties.write.parquet.compression-codec: takes zstd, snappy, gzip, lz4, brotli or none",
+        ),
+        (
+            "write.target-file-size-bytes: 512MiB",
+            "59: tables.a.b.properties.write.target-file-size-bytes: takes a whole number of at least 1, without a unit",
+        ),
+        (
+            "write.metadata.metrics.column.id: all",
+            "63: tables.a.b.properties.write.metadata.metrics.column.id: takes `none`, `counts`, `truncate(16)`",
+        ),
+        (
+            "write.parquet.compression-codec: gzip, write.parquet.compression-level: 10",
+            "101: tables.a.b.properties.write.parquet.compression-level: takes 0 to 9 for the codec `gzip`",
+        ),
+    ] {
+        let rest = format!("tables: {{a.b: {{properties: {{{properties}}}}}}}\n");
+        refuses(&rest, &format!("f.yaml:4:{expected}"));
+    }
+    refuses(
+        "defaults: {properties: {write.parquet.compression-level: 19}}\n\
+         tables: {a.b: {properties: {write.parquet.compression-codec: gzip}}}\n",
+        "f.yaml:5:28: tables.a.b.properties: `write.parquet.compression-level` takes 0 to 9 for the codec `gzip`",
+    );
+}
+
+#[test]
 fn keys_of_later_versions_are_refused_as_such() {
     for key in [
-        "partition_by",
         "sort_by",
         "key",
         "publish",

@@ -23,7 +23,7 @@ fn printed_configurations_read_back_as_they_were() {
         ),
         format!(
             "{HEAD}defaults: {{schema: [{{name: 'a ''b\"', type: 'struct<x y: map<string, list<long required>>>', doc: \"l\\n2 é \u{1F600}\"}}]}}\n\
-             tables: {{a.b: {{properties: {{n: 'null', t: '~', v: '$${{X}}', c: '#: -', é: '\u{85}'}}}}}}\n"
+             tables: {{a.b: {{schema: inferred, partition_by: ['identity(x)', y, day(at)], properties: {{n: 'null', t: '~', v: '$${{X}}', c: '#: -', é: '\u{85}'}}}}}}\n"
         ),
     ] {
         let config = parse(&text);

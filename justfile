@@ -34,4 +34,5 @@ bench:
     cargo build --release --locked
     benches/push.py
     benches/commits.py
-    cargo bench --locked --bench decode
+    benches/load.py
+    cargo bench --locked --bench decode --bench write

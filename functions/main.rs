@@ -2,6 +2,7 @@
 
 mod config;
 mod dev;
+mod load;
 mod output;
 mod serve;
 mod show;
@@ -36,6 +37,8 @@ enum Command {
     Dev(dev::DevArgs),
     /// The HTTP handler that Cloud Run runs.
     Serve(serve::ServeArgs),
+    /// Files become commits: one each, all of it or none.
+    Load(load::LoadArgs),
     /// What a table is and holds.
     Show(show::ShowArgs),
     /// Checks and shows configurations.
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
     match cli.command {
         Command::Dev(args) => dev::run(&args, cli.output),
         Command::Serve(args) => serve::run(&args),
+        Command::Load(args) => load::run(&args, cli.output, cli.quiet),
         Command::Show(args) => show::run(&args, cli.output),
         Command::Config(command) => config::run(command, cli.output),
     }

@@ -13,6 +13,9 @@ pub const FAILED: u8 = 1;
 /// Wrong usage or configuration.
 pub const USAGE: u8 = 2;
 
+/// Done, but some records were dead-lettered.
+pub const DEAD_LETTERED: u8 = 3;
+
 /// How a command's result is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum OutputFormat {
@@ -75,12 +78,17 @@ pub fn tell(result: &str) -> Result<()> {
 
 /// Runs a command's future on the process's runtime.
 pub fn block_on(work: impl Future<Output = Result<()>>) -> ExitCode {
+    block_on_code(async { work.await.map(|()| 0) })
+}
+
+/// The same for a command that succeeds in more than one way.
+pub fn block_on_code(work: impl Future<Output = Result<u8>>) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| Error::new(ErrorKind::Unavailable, "The runtime cannot start.").with_source(error));
     match runtime.and_then(|runtime| runtime.block_on(work)) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => ExitCode::from(code),
         Err(error) => failed(&error),
     }
 }

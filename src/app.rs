@@ -93,6 +93,11 @@ impl App {
         })
     }
 
+    /// What the stages share, for work that does not come through the trigger.
+    pub fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
     /// The catalog, to read back what landed.
     pub fn catalog(&self) -> &Arc<dyn Catalog> {
         self.shared.engine.catalog()

@@ -14,6 +14,8 @@ pub mod route;
 
 pub mod batch;
 
+pub mod load;
+
 pub mod write;
 
 pub mod commit;

@@ -13,6 +13,7 @@ mod fakes;
 mod house;
 mod kill;
 mod landing;
+mod load;
 mod processes;
 mod refusals;
 mod shutdown;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         tidy::tests(),
         types::tests(),
         landing::tests(),
+        load::tests(),
         processes::tests(),
         refusals::tests(),
         storage_faults::tests(),

@@ -2,17 +2,17 @@
 //! What was not made durable is not acknowledged, and lands once the fault is gone.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
 use crate::support::lake::{Lake, files};
+use crate::support::mount::{Mount, fill};
 use crate::support::push::Push;
 use crate::support::server::{Server, run};
-use crate::support::{Stop, TestResult, trials, wait_for};
+use crate::support::{TestResult, trials, wait_for};
 
 pub fn tests() -> Vec<Trial> {
     trials![
@@ -23,64 +23,6 @@ pub fn tests() -> Vec<Trial> {
         table_folder_that_is_a_file_refuses_its_table_only,
         unwritable_dead_letters_keep_poison_unacknowledged,
     ]
-}
-
-/// A small file system of its own; unmounted when dropped.
-struct Mount(PathBuf);
-
-impl Mount {
-    /// Mounts one of a size on a folder. Ends the test as ignored where that is not allowed.
-    fn new(folder: PathBuf, size: &str) -> TestResult<Self> {
-        fs::create_dir_all(&folder)?;
-        let options = format!("size={size}");
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &options, "tmpfs"])
-            .arg(&folder)
-            .output();
-        match mounted {
-            Ok(output) if output.status.success() => Ok(Self(folder)),
-            Ok(output) => {
-                let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-                Err(Stop::Ignored(format!("a file system cannot be mounted: {why}")))
-            }
-            Err(error) => Err(Stop::Ignored(format!("there is no mount command: {error}"))),
-        }
-    }
-
-    fn remount(&self, option: &str) -> TestResult {
-        let options = format!("remount,{option}");
-        let done = Command::new("mount")
-            .args(["-o", &options])
-            .arg(&self.0)
-            .output()?;
-        if done.status.success() {
-            return Ok(());
-        }
-        Err(String::from_utf8_lossy(&done.stderr).into_owned().into())
-    }
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        let _gone = Command::new("umount").arg("-l").arg(&self.0).output();
-    }
-}
-
-/// Fills a file system to its last byte.
-fn fill(folder: &Path) -> TestResult<PathBuf> {
-    let file = folder.join("filler");
-    let mut size = 1 << 20;
-    let mut content = Vec::new();
-    while size > 0 {
-        content.resize(content.len() + size, 1);
-        if fs::write(&file, &content).is_err() {
-            content.truncate(content.len() - size);
-            size /= 2;
-        }
-    }
-    // What did not fit was cut; some of it may still stand.
-    let _full = fs::write(&file, &content);
-    Ok(file)
 }
 
 const ROWS: &str = "defaults: { batch: { commit_interval: 100ms } }\ntables: { t.rows: { from: [{ subscription: rows }], \
@@ -98,7 +40,7 @@ async fn full_disk_refuses_until_there_is_room() -> TestResult {
     let server = Server::serve(&lake.config("", ROWS)?).await?;
     let pusher = server.pusher();
     assert_eq!(pusher.push(&row(0)).await, 204);
-    let filler = fill(&mount.0)?;
+    let filler = fill(mount.path())?;
     let pushes: Vec<_> = (1..=60).map(row).collect();
     let statuses = pusher.push_all(&pushes, 20).await;
     assert!(
@@ -124,7 +66,7 @@ async fn full_disk_refuses_until_there_is_room() -> TestResult {
     let (ids, rows) = lake.ids("t.rows", "id")?;
     assert_eq!((ids, rows), ((0..=60).collect(), 61));
     // A write that failed leaves no part of itself behind.
-    let parts: Vec<_> = files(&mount.0)?
+    let parts: Vec<_> = files(mount.path())?
         .into_iter()
         .filter(|file| file.to_string_lossy().contains('#'))
         .collect();
@@ -136,7 +78,7 @@ async fn full_disk_of_dead_letters_keeps_poison_unacknowledged() -> TestResult {
     let lake = Lake::new()?;
     let mount = Mount::new(lake.path().join("dead-letters"), "1m")?;
     let server = Server::serve(&lake.config("", ROWS)?).await?;
-    let filler = fill(&mount.0)?;
+    let filler = fill(mount.path())?;
     let pushes = [
         Push::new("rows", 1, "{\"id\":\"poison\"}"),
         row(2),

@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::part::{Batch, Part, Want, nack_all};
 use super::writers::Shared;
-use crate::commit::{Backoff, ChangeSet, DeliveryEntry, Head, Reloaded, validate_append};
+use crate::commit::{self, Backoff, ChangeSet, DeliveryEntry, Head, Reloaded, validate_append};
 use crate::error::{Action, Error, ErrorKind, Result};
 use crate::telemetry;
 use crate::write::write_data_files;
@@ -103,11 +103,7 @@ impl Committer {
     }
 
     fn too_late(&self) -> Error {
-        Error::new(
-            ErrorKind::Unavailable,
-            "The commit did not get through before the ack deadline; deliver it again.",
-        )
-        .with("table", &self.ident)
+        commit::too_late(&self.ident)
     }
 
     /// Makes a batch durable, short of committing it: dead letters first, then the data files (protocol, step 3).
@@ -210,9 +206,13 @@ impl Committer {
             if error.kind().action() != Action::Retry {
                 return Err(error);
             }
-            self.count_retry(&error);
+            count_retry(&self.table_name, &error);
             // Step 8: back to the load, whatever the outcome was called.
-            match self.load_again(flight, &mut backoff, error).await? {
+            let reloading =
+                self.shared
+                    .engine
+                    .reload_within(head, &flight.changes, &mut backoff, flight.deadline, error);
+            match reloading.await? {
                 Reloaded::Landed(snapshot_id) => return Ok(snapshot_id),
                 // Earlier attempts are decided: what arrived meanwhile may come along.
                 Reloaded::Moved => {
@@ -224,33 +224,6 @@ impl Committer {
                     }
                 }
                 Reloaded::Unmoved => {}
-            }
-        }
-    }
-
-    async fn load_again(
-        &mut self,
-        flight: &Flight,
-        backoff: &mut Backoff,
-        mut error: Error,
-    ) -> Result<Reloaded> {
-        loop {
-            let wait = backoff.next(&self.shared.random);
-            if Instant::now() + wait >= flight.deadline {
-                // Step 10: stop, and delete nothing. The next holder of these deliveries is safe either way.
-                return Err(self
-                    .too_late()
-                    .with("attempts", backoff.attempts())
-                    .with_source(error));
-            }
-            tokio::time::sleep(wait).await;
-            let Some(head) = self.head.as_mut() else {
-                return Err(error);
-            };
-            match self.shared.engine.reload(head, &flight.changes).await {
-                Ok(reloaded) => return Ok(reloaded),
-                Err(failed) if failed.kind() == ErrorKind::Unavailable => error = failed,
-                Err(failed) => return Err(failed),
             }
         }
     }
@@ -306,15 +279,19 @@ impl Committer {
             "A batch was given up; its deliveries come again."
         );
     }
+}
 
-    fn count_retry(&self, error: &Error) {
-        let labels = [
-            ("table", self.table_name.clone()),
-            ("kind", error.kind().name().to_owned()),
-        ];
-        metrics::counter!(telemetry::COMMIT_RETRIES, &labels).increment(1);
-        tracing::debug!(table.ident = %self.ident, error = error.report(), "The commit is attempted again.");
-    }
+fn count_retry(table: &str, error: &Error) {
+    let labels = [
+        ("table", table.to_owned()),
+        ("kind", error.kind().name().to_owned()),
+    ];
+    metrics::counter!(telemetry::COMMIT_RETRIES, &labels).increment(1);
+    tracing::debug!(
+        table.ident = table,
+        error = error.report(),
+        "The commit is attempted again."
+    );
 }
 
 pub(super) fn outcome(outcome: &'static str, deliveries: u64) {

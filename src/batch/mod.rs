@@ -6,7 +6,7 @@
 
 mod committer;
 mod decoding;
-mod opening;
+pub(crate) mod opening;
 mod part;
 mod writer;
 mod writers;

@@ -16,13 +16,13 @@ use crate::write::{check_properties, spec_refusal};
 
 /// What the batch stage needs of a table's configuration.
 #[derive(Debug)]
-pub(super) struct TableSettings {
-    pub(super) schema: SchemaConfig,
-    pub(super) partition_by: Vec<PartitionBy>,
-    pub(super) properties: BTreeMap<String, String>,
-    pub(super) commit_interval: Duration,
-    pub(super) max_bytes: usize,
-    pub(super) max_rows: usize,
+pub(crate) struct TableSettings {
+    pub(crate) schema: SchemaConfig,
+    pub(crate) partition_by: Vec<PartitionBy>,
+    pub(crate) properties: BTreeMap<String, String>,
+    pub(crate) commit_interval: Duration,
+    pub(crate) max_bytes: usize,
+    pub(crate) max_rows: usize,
 }
 
 impl From<&TableConfig> for TableSettings {
@@ -42,7 +42,7 @@ impl From<&TableConfig> for TableSettings {
 ///
 /// # Errors
 /// [`ErrorKind::TableMismatch`] when the table is not the one that the configuration describes.
-pub(super) async fn open(
+pub(crate) async fn open(
     catalog: &Arc<dyn Catalog>,
     ident: &TableIdent,
     settings: &TableSettings,
@@ -69,7 +69,7 @@ pub(super) async fn open(
 }
 
 /// Makes the table of an inferred schema. Without a schema there is no table, and a decoder that only rejects.
-pub(super) async fn create_inferred(
+pub(crate) async fn create_inferred(
     catalog: &Arc<dyn Catalog>,
     ident: &TableIdent,
     settings: &TableSettings,
@@ -88,7 +88,8 @@ pub(super) async fn create_inferred(
     Ok((Some(table), decoder))
 }
 
-fn decoder(settings: &TableSettings, schema: iceberg::spec::SchemaRef) -> Result<Decoder> {
+/// A fresh decoder for the table's current schema.
+pub(crate) fn decoder(settings: &TableSettings, schema: iceberg::spec::SchemaRef) -> Result<Decoder> {
     Ok(match settings.schema {
         SchemaConfig::Envelope => Decoder::Envelope(Box::new(EnvelopeDecoder::try_new(schema)?)),
         SchemaConfig::Declared(_) => Decoder::Json(Box::new(JsonDecoder::try_new(schema, Strings::Strict)?)),

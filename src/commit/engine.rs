@@ -7,12 +7,13 @@ use iceberg::spec::{
     SnapshotRetention, UNASSIGNED_SEQUENCE_NUMBER,
 };
 use iceberg::table::Table;
-use iceberg::{TableRequirement, TableUpdate};
+use iceberg::{TableIdent, TableRequirement, TableUpdate};
+use tokio::time::Instant;
 
-use super::{COMMIT_ID, ChangeSet, Head, append, summary};
+use super::{Backoff, COMMIT_ID, ChangeSet, Head, append, summary};
 use crate::catalog::{Catalog, Outcome, TableCommit};
 use crate::clock::Clock;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Action, Error, ErrorKind, Result};
 use crate::random::Random;
 
 /// Commits change sets to the tables of one catalog.
@@ -75,7 +76,7 @@ impl Engine {
         let list = self
             .write_list(&head.table, snapshot_id, sequence_number, &manifests)
             .await?;
-        let commit = self.commit(&head.table, changes, snapshot_id, sequence_number, list);
+        let commit = self.table_commit(&head.table, changes, snapshot_id, sequence_number, list);
         match self.catalog.commit_table(&head.table, commit).await {
             Outcome::Committed(table) => {
                 *head = Head {
@@ -118,6 +119,55 @@ impl Engine {
             None if moved => Reloaded::Moved,
             None => Reloaded::Unmoved,
         })
+    }
+
+    /// Waits, and reloads until the load succeeds or the deadline is too near for another attempt.
+    ///
+    /// # Errors
+    /// Those of [`Engine::reload`] but [`ErrorKind::Unavailable`], which is tried again; [`too_late`] with `error`, the
+    /// reason of the last failure, as its cause.
+    pub async fn reload_within(
+        &self,
+        head: &mut Head,
+        changes: &ChangeSet,
+        backoff: &mut Backoff,
+        deadline: Instant,
+        mut error: Error,
+    ) -> Result<Reloaded> {
+        loop {
+            let wait = backoff.next(&self.random);
+            if Instant::now() + wait >= deadline {
+                // Step 10: stop, and delete nothing. Whoever does this work next is safe either way.
+                return Err(too_late(head.table.identifier())
+                    .with("attempts", backoff.attempts())
+                    .with_source(error));
+            }
+            tokio::time::sleep(wait).await;
+            match self.reload(head, changes).await {
+                Ok(reloaded) => return Ok(reloaded),
+                Err(failed) if failed.kind() == ErrorKind::Unavailable => error = failed,
+                Err(failed) => return Err(failed),
+            }
+        }
+    }
+
+    /// Attempts until the change set is in the table, something says that it never can be, or the deadline is over.
+    ///
+    /// # Errors
+    /// Those of [`Engine::attempt`] and [`Engine::reload_within`].
+    pub async fn commit(&self, head: &mut Head, changes: &mut ChangeSet, deadline: Instant) -> Result<i64> {
+        let mut backoff = Backoff::default();
+        loop {
+            let error = match self.attempt(head, changes).await {
+                Ok(snapshot_id) => return Ok(snapshot_id),
+                Err(error) if error.kind().action() == Action::Retry => error,
+                Err(error) => return Err(error),
+            };
+            let reloading = self.reload_within(head, changes, &mut backoff, deadline, error);
+            if let Reloaded::Landed(snapshot_id) = reloading.await? {
+                return Ok(snapshot_id);
+            }
+        }
     }
 
     /// Writes a manifest of the data files that none lists yet.
@@ -191,7 +241,7 @@ impl Engine {
         Ok(location)
     }
 
-    fn commit(
+    fn table_commit(
         &self,
         table: &Table,
         changes: &ChangeSet,
@@ -252,6 +302,15 @@ fn inherit(manifest: &ManifestFile, snapshot_id: i64, sequence_number: i64) -> M
         min_sequence_number: sequence_number,
         ..manifest.clone()
     }
+}
+
+/// The error of a commit that ran out of time.
+pub fn too_late(table: &TableIdent) -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        "The commit did not get through before its deadline; deliver it again.",
+    )
+    .with("table", table)
 }
 
 fn unavailable(what: &str, location: &str, error: iceberg::Error) -> Error {

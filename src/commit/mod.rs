@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 pub use append::validate as validate_append;
 pub use backoff::Backoff;
-pub use engine::{Engine, Reloaded};
+pub use engine::{Engine, Reloaded, too_late};
 
 use crate::trigger::DeliveryId;
 

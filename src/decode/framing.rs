@@ -6,15 +6,26 @@
 
 use std::ops::Range;
 
-use serde::de::{DeserializeSeed, IgnoredAny};
+use serde::de::IgnoredAny;
 use serde_json::error::Category;
 
 use super::reject::{Reason, RejectKind};
+use super::sniff::{Framing, value_end};
 
 const BYTE_ORDER_MARK: &[u8] = &[0xef, 0xbb, 0xbf];
 
-/// Lines that are looked at to tell NDJSON from one document over many lines.
-const SAMPLE_LINES: usize = 3;
+/// Which part of a payload is walked, where it is too large for one piece.
+///
+/// A part ends behind a whole line, or behind a whole object or array of the top level or of a top-level array.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Part {
+    /// What ends the records of the payload.
+    pub(crate) framing: Framing,
+    /// Whether it goes on behind an element of an array that an earlier part opened.
+    pub(crate) in_array: bool,
+    /// Whether the payload ends with it.
+    pub(crate) is_last: bool,
+}
 
 /// What became of a record whose text is JSON.
 pub(super) struct Parsed {
@@ -57,24 +68,41 @@ pub(super) fn walk(payload: &[u8], records: &mut impl Records) {
         );
         return;
     }
-    let bytes = payload.get(content.clone()).unwrap_or_default();
+    let part = Part {
+        framing: Framing::of(payload.get(content.clone()).unwrap_or_default()),
+        in_array: false,
+        is_last: true,
+    };
+    walk_range(payload, content, part, records);
+}
+
+/// Walks the records of a part of a payload, which may have none. Positions count from the part's start.
+///
+/// Returns whether the syntax broke so that the rest of the payload, beyond the part, belongs to the last lost record.
+pub(super) fn walk_part(bytes: &[u8], part: Part, records: &mut impl Records) -> bool {
+    walk_range(bytes, trim(bytes, 0..bytes.len()), part, records)
+}
+
+fn walk_range(payload: &[u8], content: Range<usize>, part: Part, records: &mut impl Records) -> bool {
     let mut walker = Walker {
         payload,
-        text: std::str::from_utf8(bytes).ok(),
+        text: std::str::from_utf8(payload.get(content.clone()).unwrap_or_default()).ok(),
         text_start: content.start,
+        // Nothing of a line is in another part.
+        is_last: part.is_last || part.framing == Framing::Lines,
         position: 0,
         records,
     };
-    if is_line_delimited(bytes) {
-        for line in Lines::new(payload, content) {
-            if walker.records.is_full() {
-                return;
-            }
-            walker.segment(line);
-        }
-    } else {
-        walker.segment(content);
+    if part.framing == Framing::Values {
+        return matches!(walker.segment(content, part.in_array), Next::Lost);
     }
+    for line in Lines::new(payload, content) {
+        if walker.records.is_full() {
+            break;
+        }
+        walker.segment(line, false);
+    }
+    false
 }
 
 /// The payload's range after its byte order mark.
@@ -99,7 +127,8 @@ fn trim(payload: &[u8], range: Range<usize>) -> Range<usize> {
     start..end
 }
 
-fn is_space(byte: &u8) -> bool {
+/// Whether a byte is what JSON calls whitespace.
+pub(crate) fn is_space(byte: &u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
 }
 
@@ -132,58 +161,6 @@ impl Iterator for Lines<'_> {
     }
 }
 
-/// Decides whether newlines end records, given the trimmed content of a payload.
-///
-/// They do if the first line is complete on its own. If it is not, it may begin a document over many lines, which a value
-/// that begins in it and ends in a later one proves, or be a broken record: then another complete line among the first
-/// proves NDJSON. That line must not be indented, as lines within a document are.
-fn is_line_delimited(content: &[u8]) -> bool {
-    let Some(first_end) = memchr::memchr(b'\n', content) else {
-        return false;
-    };
-    if content.get(..first_end).is_some_and(is_complete_line) {
-        return true;
-    }
-    if opens_container(content) && value_end(content).is_some_and(|end| end > first_end) {
-        return false;
-    }
-    content
-        .split(|byte| *byte == b'\n')
-        .filter(|line| !line.iter().all(is_space))
-        .take(SAMPLE_LINES)
-        .any(is_complete_line)
-}
-
-/// Whether a line is one or more objects or arrays, complete and not indented.
-fn is_complete_line(line: &[u8]) -> bool {
-    let mut rest = line;
-    loop {
-        if !opens_container(rest) {
-            return false;
-        }
-        let Some(end) = value_end(rest) else {
-            return false;
-        };
-        rest = rest.get(end..).unwrap_or_default().trim_ascii_start();
-        if rest.is_empty() {
-            return true;
-        }
-    }
-}
-
-fn opens_container(text: &[u8]) -> bool {
-    matches!(text.first(), Some(b'{' | b'['))
-}
-
-/// Where the value at the start of the bytes ends, if it is one. Checks neither UTF-8 nor the meaning of escapes.
-fn value_end(bytes: &[u8]) -> Option<usize> {
-    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    std::marker::PhantomData::<IgnoredAny>
-        .deserialize(&mut deserializer)
-        .ok()?;
-    Some(deserializer.into_iter::<IgnoredAny>().byte_offset())
-}
-
 /// Whether a segment goes on behind a record.
 enum Next {
     At(usize),
@@ -195,44 +172,51 @@ struct Walker<'a, R> {
     /// The content as text, if all of it is UTF-8.
     text: Option<&'a str>,
     text_start: usize,
+    is_last: bool,
     position: u64,
     records: &'a mut R,
 }
 
 impl<R: Records> Walker<'_, R> {
-    /// Walks values one after the other: a line, or a whole payload.
-    fn segment(&mut self, segment: Range<usize>) {
-        let mut at = segment.start;
-        loop {
-            at = self.skip_space(at, segment.end);
+    /// Walks values one after the other: a line, or a whole payload, or what follows an element of an array in it.
+    fn segment(&mut self, segment: Range<usize>, in_array: bool) -> Next {
+        let mut next = if in_array {
+            self.elements(segment.start, segment.end)
+        } else {
+            Next::At(segment.start)
+        };
+        while let Next::At(at) = next {
+            let at = self.skip_space(at, segment.end);
             if at >= segment.end || self.records.is_full() {
-                return;
+                break;
             }
-            let next = if self.payload.get(at) == Some(&b'[') {
+            next = if self.payload.get(at) == Some(&b'[') {
                 self.array(at, segment.end)
             } else {
                 self.value(at, segment.end)
             };
-            match next {
-                Next::At(next) => at = next,
-                Next::Lost => return,
-            }
         }
+        next
     }
 
     /// Walks the elements of the array that begins at `start`.
     fn array(&mut self, start: usize, end: usize) -> Next {
-        let mut at = self.skip_space(start + 1, end);
+        let at = self.skip_space(start + 1, end);
         if self.byte(at, end) == Some(b']') {
             return Next::At(at + 1);
         }
+        match self.value(at, end) {
+            Next::At(next) => self.elements(next, end),
+            Next::Lost => Next::Lost,
+        }
+    }
+
+    /// Walks on behind an element of an array, to the array's end.
+    fn elements(&mut self, mut at: usize, end: usize) -> Next {
         loop {
-            match self.value(at, end) {
-                Next::At(next) => at = self.skip_space(next, end),
-                Next::Lost => return Next::Lost,
-            }
+            at = self.skip_space(at, end);
             if self.records.is_full() {
-                return Next::Lost;
+                return Next::At(end);
             }
             match self.byte(at, end) {
                 Some(b']') => return Next::At(at + 1),
@@ -243,11 +227,16 @@ impl<R: Records> Walker<'_, R> {
                         let reason = Reason::new(RejectKind::Truncated, "the array is not closed");
                         return self.lose_rest(comma, end, reason);
                     }
+                    match self.value(at, end) {
+                        Next::At(next) => at = next,
+                        Next::Lost => return Next::Lost,
+                    }
                 }
                 Some(_) => {
                     let message = "is not JSON: expected a comma or the end of the array";
                     return self.lose_rest(at, end, Reason::new(RejectKind::Syntax, message));
                 }
+                None if !self.is_last => return Next::At(at),
                 None => {
                     let reason = Reason::new(RejectKind::Truncated, "the array is not closed");
                     return self.lose_rest(at, end, reason);

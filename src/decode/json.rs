@@ -12,7 +12,7 @@ use iceberg::spec::SchemaRef;
 
 use super::Strings;
 use super::column::Struct;
-use super::framing::{Broken, Parsed, Records, walk};
+use super::framing::{Broken, Parsed, Part, Records, walk, walk_part};
 use super::notes::{Fit, Notes};
 use super::record::read_record;
 use super::reject::{Reason, RejectedRecord};
@@ -88,6 +88,29 @@ impl JsonDecoder {
             },
         );
         self.row_count() - before
+    }
+
+    /// Appends the rows of a part of a payload; the other records are pushed to `rejected`, with positions from the
+    /// part's start. Parts of one payload may go to different decoders, in any order.
+    ///
+    /// On `true` the syntax broke so that no record can be told apart any more: the last rejected record goes on to the
+    /// end of the payload, and what later parts give is to be thrown away.
+    ///
+    /// Parts give the rows and rejected records of the whole payload, but for two things. A payload with nothing but
+    /// whitespace has no part, and no rejected record. And where the syntax breaks and a byte that is not UTF-8 follows
+    /// in a later part, the kind is that of the break, not `NotUtf8`.
+    pub(crate) fn decode_part(
+        &mut self,
+        bytes: &Bytes,
+        part: Part,
+        rejected: &mut Vec<RejectedRecord>,
+    ) -> bool {
+        let mut decoding = Decoding {
+            decoder: self,
+            payload: bytes,
+            rejected,
+        };
+        walk_part(bytes, part, &mut decoding)
     }
 
     /// How many rows wait.

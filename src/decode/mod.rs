@@ -17,6 +17,7 @@ mod notes;
 mod number;
 mod record;
 mod reject;
+mod sniff;
 mod text_check;
 mod value;
 
@@ -30,9 +31,11 @@ use bytes::Bytes;
 
 pub use decompress::decompress;
 pub use envelope::EnvelopeDecoder;
+pub(crate) use framing::{Part, is_space};
 pub use inference::Inference;
 pub use json::JsonDecoder;
 pub use reject::{Reason, RejectKind, RejectedRecord};
+pub(crate) use sniff::Framing;
 
 use crate::error::Result;
 use crate::trigger::Envelope;

@@ -13,12 +13,22 @@ use super::limits::Held;
 
 use crate::error::{Error, ErrorKind};
 
+/// What kind of thing an id names: ids of different spaces never meet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Space {
+    /// Messages: timed, forgotten after a retention.
+    Message,
+    /// Files: few, kept for ever.
+    File,
+}
+
 /// The identity of a delivery, equal for every redelivery of it whatever its transport.
 ///
 /// `index_time` is a pure function of the thing delivered (a message's publish time floored to the second),
 /// never of this event's arrival: the ledger looks ids up by it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DeliveryId {
+    space: Space,
     scope: String,
     name: String,
     index_time: i64,
@@ -33,9 +43,22 @@ impl DeliveryId {
         publish_time: DateTime<Utc>,
     ) -> Self {
         Self {
+            space: Space::Message,
             scope: source.into(),
             name: message_id.into(),
             index_time: publish_time.trunc_subsecs(0).timestamp(),
+        }
+    }
+
+    /// The id of a loaded file: its name without folders, and the SHA-256 of its bytes as they are stored. The same
+    /// file loaded from another folder is the same delivery.
+    pub fn file(name: impl Into<String>, content: &[u8; 32]) -> Self {
+        let hash: String = content.iter().map(|byte| format!("{byte:02x}")).collect();
+        Self {
+            space: Space::File,
+            scope: name.into(),
+            name: hash,
+            index_time: 0,
         }
     }
 
@@ -59,7 +82,11 @@ impl DeliveryId {
     /// Clients choose some names, so a collision must be infeasible, not merely unlikely.
     pub fn hash(&self) -> u128 {
         let mut hasher = Sha256::new();
-        for part in ["M", &self.scope, &self.name] {
+        let space = match self.space {
+            Space::Message => "M",
+            Space::File => "K",
+        };
+        for part in [space, &self.scope, &self.name] {
             hasher.update((part.len() as u64).to_be_bytes());
             hasher.update(part.as_bytes());
         }

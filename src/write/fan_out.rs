@@ -8,7 +8,6 @@
 use std::collections::HashMap;
 
 use arrow_array::RecordBatch;
-use arrow_select::concat::concat_batches;
 
 use super::WriteOptions;
 use super::files::{Files, OpenFile, row_bytes};
@@ -18,6 +17,8 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// Known partitions are remembered until this many; then the files are ended and numbering begins anew.
 const MAX_PARTITIONS: usize = 200_000;
+/// A row group with less than this much is not worth closing: it would be all overhead.
+const LEAST_ROW_GROUP: usize = 256 << 10;
 /// Encoding pauses at this many outputs, or bytes of them, so that the store can follow.
 const OUTPUTS: usize = 256;
 const OUTPUT_BYTES: usize = 16 << 20;
@@ -42,7 +43,7 @@ pub(super) struct FanOut {
 struct Ending {
     runs: Vec<RunReader>,
     /// What was in the stage, never put aside.
-    rows: Option<RecordBatch>,
+    rows: Vec<RecordBatch>,
     order: Vec<PartitionedRow>,
     from: usize,
 }
@@ -81,7 +82,7 @@ impl FanOut {
     /// Begins to end all files; [`FanOut::work`] does it.
     pub(super) fn begin_end(&mut self, files: &mut Files) -> Result<()> {
         while self.end_next_file(files)? {}
-        let (rows, order) = self.take_stage(files)?;
+        let (rows, order) = self.take_stage();
         self.run_bytes = 0;
         let runs: Result<Vec<RunReader>> = self.runs.drain(..).map(Run::read).collect();
         self.ending = Some(Ending {
@@ -109,6 +110,7 @@ impl FanOut {
             return Ok(false);
         };
         if let Some(number) = ending.next() {
+            files.share_dictionaries(self.partitioner.len());
             let mut slot = self.open.remove(&number);
             let partition = known(&self.partitioner, number)?;
             ending.write_partition(number, |rows| files.append(&mut slot, Some(partition), rows))?;
@@ -126,35 +128,30 @@ impl FanOut {
         self.options.memory_bytes / 8
     }
 
-    /// The rows of the stage as one batch, and their order by partition.
-    fn take_stage(&mut self, files: &Files) -> Result<(Option<RecordBatch>, Vec<PartitionedRow>)> {
-        let mut stage = std::mem::take(&mut self.stage);
+    /// The rows of the stage, and their order by partition.
+    fn take_stage(&mut self) -> (Vec<RecordBatch>, Vec<PartitionedRow>) {
         self.stage_bytes = 0;
-        let rows = if stage.len() > 1 {
-            let schema = &files.plan().arrow_schema;
-            let rows = concat_batches(schema, &stage).map_err(|error| {
-                Error::new(ErrorKind::Rejected, "The rows are not of one schema.").with_source(error)
-            })?;
-            Some(rows)
-        } else {
-            stage.pop()
-        };
+        let rows = std::mem::take(&mut self.stage);
+        let places = rows
+            .iter()
+            .zip(0..)
+            .flat_map(|(batch, number)| (0..batch.num_rows()).zip(0..).map(move |(_, row)| (number, row)));
         let numbers = std::mem::take(&mut self.numbers);
-        let mut order: Vec<PartitionedRow> = numbers.into_iter().zip(0..).collect();
-        // Within a partition rows keep the order in which they came.
-        order.sort_unstable();
-        Ok((rows, order))
+        let order = in_order(&numbers, places, self.partitioner.len());
+        (rows, order)
     }
 
     /// Hands the stage's rows on: to files, or aside.
     fn empty_stage(&mut self, files: &mut Files) -> Result<()> {
         let stage_bytes = self.stage_bytes;
-        let (Some(rows), order) = self.take_stage(files)? else {
-            return Ok(());
-        };
+        let (rows, order) = self.take_stage();
         self.now = self.now.saturating_add(1);
         for of_one in by_partition(&order) {
-            if let Some(open) = number_of(of_one).and_then(|number| self.open.get_mut(&number)) {
+            if let Some(open) = of_one
+                .first()
+                .map(|row| row.0)
+                .and_then(|number| self.open.get_mut(&number))
+            {
                 open.last_used = self.now;
             }
         }
@@ -162,7 +159,9 @@ impl FanOut {
         let worth = stage_bytes / self.options.max_open_files.max(1) / 2;
         let mut aside = Vec::new();
         for of_one in by_partition(&order) {
-            let Some(number) = number_of(of_one) else { continue };
+            let Some(number) = of_one.first().map(|row| row.0) else {
+                continue;
+            };
             let bytes = stage_bytes / order.len().max(1) * of_one.len();
             if self.open.contains_key(&number) || (bytes >= worth && self.make_room(files)?) {
                 self.append(files, number, &rows, of_one)?;
@@ -182,9 +181,10 @@ impl FanOut {
         &mut self,
         files: &mut Files,
         number: u32,
-        rows: &RecordBatch,
+        rows: &[RecordBatch],
         order: &[PartitionedRow],
     ) -> Result<()> {
+        files.share_dictionaries(self.partitioner.len());
         let mut slot = self.open.remove(&number);
         let partition = known(&self.partitioner, number)?;
         files.append(&mut slot, Some(partition), &gather(rows, order)?)?;
@@ -226,8 +226,7 @@ impl FanOut {
                 .values_mut()
                 .max_by_key(|open| open.file.row_group_memory());
             match largest {
-                // Less would not free a part, and make row groups that are all overhead.
-                Some(open) if open.file.row_group_memory() >= share / 16 => {
+                Some(open) if open.file.row_group_memory() >= LEAST_ROW_GROUP.min(share / 16).max(1) => {
                     open.file.close_row_group()?;
                     files.drain(open);
                 }
@@ -244,7 +243,7 @@ impl FanOut {
 impl Ending {
     /// The least partition that rows are left of.
     fn next(&self) -> Option<u32> {
-        let staged = self.order.get(self.from).map(|(number, _)| *number);
+        let staged = self.order.get(self.from).map(|row| row.0);
         let aside = self.runs.iter().filter_map(RunReader::partition);
         aside.chain(staged).min()
     }
@@ -263,20 +262,47 @@ impl Ending {
         self.runs.retain(|run| run.partition().is_some());
         let staged = self.order.get(self.from..).unwrap_or_default();
         let of_one = staged.iter().take_while(|row| row.0 == number).count();
-        if let (Some(rows), Some(order @ [_, ..])) = (&self.rows, staged.get(..of_one)) {
-            each(&gather(rows, order)?)?;
+        if let Some(order @ [_, ..]) = staged.get(..of_one) {
+            each(&gather(&self.rows, order)?)?;
             self.from = self.from.saturating_add(of_one);
         }
         Ok(())
     }
 }
 
-fn by_partition(order: &[PartitionedRow]) -> impl Iterator<Item = &[PartitionedRow]> {
-    order.chunk_by(|left, right| left.0 == right.0)
+/// Sorts rows by partition; within one they keep the order in which they came. Counts instead of comparing: there are few
+/// partitions for many rows.
+fn in_order(
+    numbers: &[u32],
+    places: impl Iterator<Item = (u32, u32)>,
+    partition_count: usize,
+) -> Vec<PartitionedRow> {
+    let index = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+    let mut next = vec![0usize; partition_count.saturating_add(1)];
+    for number in numbers {
+        if let Some(count) = next.get_mut(index(*number).saturating_add(1)) {
+            *count += 1;
+        }
+    }
+    let mut before = 0;
+    for start in &mut next {
+        before += *start;
+        *start = before;
+    }
+    let mut order = vec![(0, 0, 0); numbers.len()];
+    for (number, (batch, row)) in numbers.iter().zip(places) {
+        if let Some(at) = next.get_mut(index(*number))
+            && let Some(place) = order.get_mut(*at)
+        {
+            *place = (*number, batch, row);
+            *at += 1;
+        }
+    }
+    order
 }
 
-fn number_of(of_one: &[PartitionedRow]) -> Option<u32> {
-    of_one.first().map(|(number, _)| *number)
+fn by_partition(order: &[PartitionedRow]) -> impl Iterator<Item = &[PartitionedRow]> {
+    order.chunk_by(|left, right| left.0 == right.0)
 }
 
 fn known(partitioner: &Partitioner, number: u32) -> Result<&Partition> {

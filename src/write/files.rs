@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow_array::{Array, RecordBatch};
 use bytes::Bytes;
 use iceberg::spec::{DataFile, Struct};
+use parquet::file::properties::WriterProperties;
 
 use super::parquet::ParquetFile;
 use super::partition::Partition;
@@ -13,6 +14,8 @@ use crate::error::Result;
 
 /// Rows encoded between two looks at the sizes. More cost nothing, fewer cost time.
 const MAX_STEP: usize = 8192;
+/// Enough for a column of a few thousand different values.
+const LEAST_DICTIONARY: usize = 64 << 10;
 
 /// What is ready for the store.
 #[derive(Debug)]
@@ -45,15 +48,32 @@ pub(super) struct Files {
     outputs: Vec<Output>,
     output_bytes: usize,
     next_number: u64,
+    /// For new files: the plan's, but for the dictionaries.
+    parquet: WriterProperties,
+    dictionary_bytes: usize,
 }
 
 impl Files {
     pub(super) fn new(plan: Arc<Plan>) -> Self {
         Self {
-            plan,
             outputs: Vec::new(),
             output_bytes: 0,
             next_number: 0,
+            parquet: plan.parquet.clone(),
+            dictionary_bytes: plan.settings.dictionary_bytes,
+            plan,
+        }
+    }
+
+    /// Lets `count` files share what one may have for a dictionary. Each would build one up to the limit, for values of
+    /// which most turn out to be distinct, before it gives up.
+    pub(super) fn share_dictionaries(&mut self, count: usize) {
+        let whole = self.plan.settings.dictionary_bytes;
+        let share = (whole / count.next_power_of_two().max(1)).max(LEAST_DICTIONARY.min(whole));
+        if share != self.dictionary_bytes {
+            self.dictionary_bytes = share;
+            let parquet = self.plan.parquet.clone().into_builder();
+            self.parquet = parquet.set_dictionary_page_size_limit(share).build();
         }
     }
 
@@ -143,7 +163,12 @@ impl Files {
         self.next_number = number.saturating_add(1);
         Ok(OpenFile {
             number,
-            file: ParquetFile::try_new(&self.plan, self.plan.location(folder), values)?,
+            file: ParquetFile::try_new(
+                &self.plan,
+                self.parquet.clone(),
+                self.plan.location(folder),
+                values,
+            )?,
             last_used: 0,
         })
     }

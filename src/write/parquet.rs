@@ -8,6 +8,7 @@ use bytes::Bytes;
 use iceberg::spec::{DataContentType, DataFile, DataFileBuilder, DataFileFormat, Struct};
 use parquet::arrow::ArrowWriter;
 use parquet::errors::ParquetError;
+use parquet::file::properties::WriterProperties;
 
 use super::metrics::{FileMetrics, count_batch_nans};
 use super::plan::Plan;
@@ -28,12 +29,13 @@ pub(super) struct ParquetFile {
 }
 
 impl ParquetFile {
-    pub(super) fn try_new(plan: &Plan, location: String, partition: Struct) -> Result<Self> {
-        let writer = ArrowWriter::try_new(
-            Parts::default(),
-            plan.arrow_schema.clone(),
-            Some(plan.parquet.clone()),
-        );
+    pub(super) fn try_new(
+        plan: &Plan,
+        properties: WriterProperties,
+        location: String,
+        partition: Struct,
+    ) -> Result<Self> {
+        let writer = ArrowWriter::try_new(Parts::default(), plan.arrow_schema.clone(), Some(properties));
         Ok(Self {
             writer: writer.map_err(|error| failed(&location, error))?,
             location,

@@ -46,7 +46,8 @@ pub(super) struct WriteSettings {
     compression: Compression,
     page_bytes: usize,
     page_rows: usize,
-    dictionary_bytes: usize,
+    /// A column's dictionary is given up at this size.
+    pub(super) dictionary_bytes: usize,
     bloom_columns: Vec<String>,
     bloom_bytes: usize,
     metrics_default: Option<MetricsMode>,

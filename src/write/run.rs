@@ -3,9 +3,9 @@
 //! A Parquet encoder costs some 100 KiB whatever it holds, so rows of thousands of partitions cannot each wait in one.
 //! Nor as Arrow: they would fill the memory five times as fast.
 
-use arrow_array::{RecordBatch, UInt32Array};
+use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
-use arrow_select::take::take_record_batch;
+use arrow_select::interleave::interleave_record_batch;
 use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
@@ -19,8 +19,8 @@ const STEP: usize = 2048;
 /// A reader holds a page of each column, so pages are small.
 const PAGE_BYTES: usize = 64 << 10;
 
-/// A row's partition, and where it is in its batch.
-pub(super) type PartitionedRow = (u32, u32);
+/// A row's partition, its batch, and where it is in that.
+pub(super) type PartitionedRow = (u32, u32, u32);
 
 /// Rows in the order of their partitions, compressed.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub(super) struct Run {
 
 impl Run {
     /// Puts rows aside; `order` is sorted by partition.
-    pub(super) fn try_new(schema: SchemaRef, rows: &RecordBatch, order: &[PartitionedRow]) -> Result<Self> {
+    pub(super) fn try_new(schema: SchemaRef, rows: &[RecordBatch], order: &[PartitionedRow]) -> Result<Self> {
         let partitions = order
             .chunk_by(|left, right| left.0 == right.0)
             .filter_map(|of_one| Some((of_one.first()?.0, of_one.len())))
@@ -119,17 +119,26 @@ impl RunReader {
     }
 }
 
-/// The rows of one batch in a given order; a slice where they stand together.
-pub(super) fn gather(rows: &RecordBatch, order: &[PartitionedRow]) -> Result<RecordBatch> {
-    let neighbours = order
-        .windows(2)
-        .all(|pair| matches!(pair, [left, right] if left.1.checked_add(1) == Some(right.1)));
-    if let (true, Some((_, first))) = (neighbours, order.first()) {
-        let first = usize::try_from(*first).unwrap_or(usize::MAX);
-        return Ok(rows.slice(first, order.len()));
+/// The rows of some batches in a given order; a slice where they stand together.
+pub(super) fn gather(rows: &[RecordBatch], order: &[PartitionedRow]) -> Result<RecordBatch> {
+    let neighbours = order.windows(2).all(
+        |pair| matches!(pair, [left, right] if left.1 == right.1 && left.2.checked_add(1) == Some(right.2)),
+    );
+    if let (true, Some((_, batch, first))) = (neighbours, order.first())
+        && let Some(batch) = rows.get(index(*batch))
+    {
+        return Ok(batch.slice(index(*first), order.len()));
     }
-    let places: UInt32Array = order.iter().map(|(_, row)| *row).collect();
-    take_record_batch(rows, &places).map_err(|error| failed(error.into()))
+    let rows: Vec<&RecordBatch> = rows.iter().collect();
+    let places: Vec<(usize, usize)> = order
+        .iter()
+        .map(|(_, batch, row)| (index(*batch), index(*row)))
+        .collect();
+    interleave_record_batch(&rows, &places).map_err(|error| failed(error.into()))
+}
+
+fn index(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 fn failed(error: parquet::errors::ParquetError) -> Error {

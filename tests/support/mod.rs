@@ -5,6 +5,7 @@
 pub mod clock;
 pub mod faults;
 pub mod lake;
+pub mod mount;
 pub mod postgres;
 pub mod push;
 pub mod readers;

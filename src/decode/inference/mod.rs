@@ -12,7 +12,7 @@ use serde::de::{Deserialize, IgnoredAny};
 use serde_json::value::RawValue;
 
 use self::shape::{Fields, Shape, observe_object};
-use super::framing::{Broken, Parsed, Records, walk};
+use super::framing::{Broken, Parsed, Part, Records, walk, walk_part};
 use super::reject::{Reason, RejectKind};
 
 /// The most columns, nested ones included, of an inferred schema.
@@ -48,6 +48,13 @@ impl Inference {
     pub fn observe(&mut self, payload: &Bytes) {
         if !self.is_full() {
             walk(payload, self);
+        }
+    }
+
+    /// Learns from the records of a part of a payload.
+    pub(crate) fn observe_part(&mut self, bytes: &Bytes, part: Part) {
+        if !self.is_full() {
+            let _rest_is_lost = walk_part(bytes, part, self);
         }
     }
 

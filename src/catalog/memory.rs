@@ -9,8 +9,10 @@ use iceberg::table::Table;
 use iceberg::{NamespaceIdent, TableCreation, TableIdent};
 use uuid::Uuid;
 
-use super::{Catalog, Outcome, TableCommit, already_exists, apply, creation_metadata, not_found, open_table};
-use crate::error::{Error, ErrorKind, Result};
+use super::{
+    Catalog, Outcome, TableCommit, already_exists, apply, creation_metadata, lost_race, not_found, open_table,
+};
+use crate::error::Result;
 use crate::storage::Store;
 
 #[derive(Debug, Clone)]
@@ -125,9 +127,7 @@ impl Catalog for MemoryCatalog {
                 *current = entry;
                 Outcome::Committed(Box::new(table))
             }
-            Some(_) => Outcome::Conflict(
-                Error::new(ErrorKind::Conflict, "Another commit moved the table first.").with("table", ident),
-            ),
+            Some(_) => lost_race(ident),
             None => Outcome::Rejected(not_found(ident)),
         }
     }

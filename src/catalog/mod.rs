@@ -135,6 +135,22 @@ fn open_table(
     })
 }
 
+/// The base names no state of the catalog that is asked to commit on it.
+fn foreign_base(table: &TableIdent) -> Outcome {
+    let message = "The base of the commit was not loaded from this catalog.";
+    Outcome::Rejected(Error::new(ErrorKind::Rejected, message).with("table", table))
+}
+
+fn lost_race(table: &TableIdent) -> Outcome {
+    let message = "Another commit moved the table first.";
+    Outcome::Conflict(Error::new(ErrorKind::Conflict, message).with("table", table))
+}
+
+fn moved_while_dropped(table: &TableIdent) -> Error {
+    let message = "The table moved while it was being dropped; drop it again.";
+    Error::new(ErrorKind::Conflict, message).with("table", table)
+}
+
 fn not_found(table: &TableIdent) -> Error {
     Error::new(ErrorKind::NotFound, "There is no such table.").with("table", table)
 }

@@ -19,7 +19,10 @@ use iceberg::{NamespaceIdent, TableCreation, TableIdent};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::{Catalog, Outcome, TableCommit, already_exists, apply, creation_metadata, not_found, open_table};
+use super::{
+    Catalog, Outcome, TableCommit, already_exists, apply, creation_metadata, foreign_base, lost_race,
+    moved_while_dropped, not_found, open_table,
+};
 use crate::clock::{Clock, Moment};
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{Creation, Store};
@@ -266,24 +269,14 @@ impl Catalog for StorageCatalog {
         };
         match self.create(ident, version, &Tombstone { dropped: true }).await? {
             Creation::Created => Ok(()),
-            Creation::Exists => Err(Error::new(
-                ErrorKind::Conflict,
-                "The table moved while it was being dropped; drop it again.",
-            )
-            .with("table", ident)),
+            Creation::Exists => Err(moved_while_dropped(ident)),
         }
     }
 
     async fn commit_table(&self, base: &Table, commit: TableCommit) -> Outcome {
         let ident = base.identifier();
         let Some(version) = base.metadata_location().and_then(version_of) else {
-            return Outcome::Rejected(
-                Error::new(
-                    ErrorKind::Rejected,
-                    "The base of the commit was not loaded from this catalog.",
-                )
-                .with("table", ident),
-            );
+            return foreign_base(ident);
         };
         let metadata = match apply(base, commit) {
             Ok(metadata) => metadata,
@@ -299,9 +292,7 @@ impl Catalog for StorageCatalog {
         }
         match created {
             Ok(Creation::Created) => self.created(ident, version, base_seen, metadata),
-            Ok(Creation::Exists) => Outcome::Conflict(
-                Error::new(ErrorKind::Conflict, "Another commit moved the table first.").with("table", ident),
-            ),
+            Ok(Creation::Exists) => lost_race(ident),
             // Before the first byte or after the last: a store's error does not tell.
             Err(error) if error.kind() == ErrorKind::Rejected => Outcome::Rejected(error),
             Err(error) => Outcome::OutcomeUnknown(

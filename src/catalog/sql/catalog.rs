@@ -11,7 +11,8 @@ use iceberg::table::Table;
 use iceberg::{NamespaceIdent, TableCreation, TableIdent};
 
 use super::super::{
-    Catalog, Outcome, TableCommit, already_exists, apply, creation_metadata, not_found, open_table,
+    Catalog, Outcome, TableCommit, already_exists, apply, creation_metadata, foreign_base, lost_race,
+    moved_while_dropped, not_found, open_table,
 };
 use super::database::Database;
 use super::failure::{Failure, Verdict};
@@ -153,8 +154,7 @@ impl SqlCatalog {
         let failure = match self.database.execute(&self.statements.commit, &values).await {
             Ok(1) => return Ok(()),
             Ok(_none) => {
-                let error = Error::new(ErrorKind::Conflict, "Another commit moved the table first.");
-                return Err(Outcome::Conflict(error.with("table", ident)));
+                return Err(lost_race(ident));
             }
             Err(failure) => failure,
         };
@@ -259,11 +259,7 @@ impl Catalog for SqlCatalog {
         let values = [&self.name, &namespace, ident.name(), &location];
         match self.database.execute(&self.statements.delete, &values).await {
             Ok(1) => Ok(()),
-            Ok(_none) => Err(Error::new(
-                ErrorKind::Conflict,
-                "The table moved while it was being dropped; drop it again.",
-            )
-            .with("table", ident)),
+            Ok(_none) => Err(moved_while_dropped(ident)),
             Err(failure) => Err(failure
                 .into_error("The table cannot be dropped.")
                 .with("table", ident)),
@@ -273,13 +269,7 @@ impl Catalog for SqlCatalog {
     async fn commit_table(&self, base: &Table, commit: TableCommit) -> Outcome {
         let ident = base.identifier();
         let Some(old) = base.metadata_location() else {
-            return Outcome::Rejected(
-                Error::new(
-                    ErrorKind::Rejected,
-                    "The base of the commit was not loaded from this catalog.",
-                )
-                .with("table", ident),
-            );
+            return foreign_base(ident);
         };
         let metadata = match apply(base, commit) {
             Ok(metadata) => metadata,

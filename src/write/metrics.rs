@@ -1,7 +1,9 @@
 //! Column metrics of a Parquet file, as the manifest carries them: sizes, counts, and bounds that prune.
 //!
-//! Counts and bounds follow the Iceberg specification (Manifests, `data_file` fields 108 to 138) and, in what a metrics
-//! mode leaves out, Java: sizes always, no bounds below lists and maps.
+//! Counts and bounds follow the Iceberg specification (Manifests, `data_file` fields 108 to 138) and, in what they leave
+//! out, Java: below lists and maps there are sizes alone, of a column of mode `none` there is nothing. Two things differ
+//! from Java: zeros (Parquet's statistics make a least 0 a -0 and a greatest -0 a 0, which bound the same values), and the
+//! counts of floats in structs (Java does not count the rows whose struct is null; ours are what other types have).
 
 use std::collections::HashMap;
 
@@ -49,7 +51,7 @@ impl FileMetrics {
         footer: &ParquetMetaData,
         mut nans: HashMap<i32, u64>,
     ) -> Self {
-        nans.retain(|id, _| modes.of(*id).has_counts());
+        nans.retain(|id, _| modes.of(*id) != MetricsMode::None);
         let mut metrics = Self {
             record_count: footer.file_metadata().num_rows().unsigned_abs(),
             nan_value_counts: nans,
@@ -97,17 +99,20 @@ impl FileMetrics {
             return;
         }
         let id = info.id();
-        let values = column.num_values().unsigned_abs();
-        *self.column_sizes.entry(id).or_default() += column.compressed_size().unsigned_abs();
         let mode = modes.of(id);
-        if !mode.has_counts() {
+        if mode == MetricsMode::None {
             return;
         }
+        *self.column_sizes.entry(id).or_default() += column.compressed_size().unsigned_abs();
+        // Values of a list are not rows: engines must not prune by their number or ends.
+        if column.column_descr().max_rep_level() > 0 {
+            return;
+        }
+        let values = column.num_values().unsigned_abs();
         *self.value_counts.entry(id).or_default() += values;
         let nulls = column.statistics().and_then(Statistics::null_count_opt);
         *self.null_value_counts.entry(id).or_default() += nulls.unwrap_or(0);
-        // A bound of a list's elements bounds no row, so engines must not prune by it.
-        if !mode.has_bounds() || column.column_descr().max_rep_level() > 0 {
+        if !mode.has_bounds() {
             return;
         }
         let Some(kind) = primitive(schema, id) else { return };

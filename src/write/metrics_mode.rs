@@ -11,7 +11,7 @@ const DEFAULT: MetricsMode = MetricsMode::Truncate(16);
 /// What is kept of one column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum MetricsMode {
-    /// Its size only.
+    /// Nothing, not even its size.
     None,
     /// Sizes and counts of values, nulls and NaNs.
     Counts,
@@ -39,10 +39,6 @@ impl MetricsMode {
         }
     }
 
-    pub(super) fn has_counts(self) -> bool {
-        self != Self::None
-    }
-
     pub(super) fn has_bounds(self) -> bool {
         matches!(self, Self::Truncate(_) | Self::Full)
     }
@@ -56,8 +52,8 @@ pub(super) struct MetricsModes {
 }
 
 impl MetricsModes {
-    /// `default` is for all columns; without one the first columns that hold values, in the order of the schema, have
-    /// `truncate(16)` and the rest nothing. Columns named one by one win; names that the schema lacks are for others.
+    /// `default` is for all columns; without one the first columns that hold values, those of a level before those nested
+    /// in it, have `truncate(16)` and the rest nothing. Columns named one by one win; names that the schema lacks are for others.
     pub(super) fn new(
         schema: &Schema,
         default: Option<MetricsMode>,
@@ -103,10 +99,13 @@ impl MetricsModes {
     }
 }
 
+/// In Java's order: the columns of a level that hold values, then what its nested columns hold, one after the other.
 fn collect_leaves(fields: &[NestedFieldRef], leaves: &mut Vec<i32>) {
-    for field in fields {
+    let (plain, nested): (Vec<_>, Vec<_>) = fields.iter().partition(|field| field.field_type.is_primitive());
+    leaves.extend(plain.iter().map(|field| field.id));
+    for field in nested {
         match field.field_type.as_ref() {
-            Type::Primitive(_) => leaves.push(field.id),
+            Type::Primitive(_) => {}
             Type::Struct(inner) => collect_leaves(inner.fields(), leaves),
             Type::List(list) => collect_leaves(std::slice::from_ref(&list.element_field), leaves),
             Type::Map(map) => {
@@ -136,6 +135,24 @@ mod tests {
         ] {
             assert!(MetricsMode::parse(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn columns_of_a_level_come_before_those_nested_in_it() {
+        let leaf =
+            |id: i32| NestedField::optional(id, format!("c{id}"), Type::Primitive(PrimitiveType::Int)).into();
+        let inner = |id: i32, fields| {
+            let kind = Type::Struct(iceberg::spec::StructType::new(fields));
+            NestedField::optional(id, format!("c{id}"), kind).into()
+        };
+        let fields = [
+            inner(1, vec![inner(2, vec![leaf(3)]), leaf(4)]),
+            leaf(5),
+            inner(6, vec![leaf(7)]),
+        ];
+        let mut leaves = Vec::new();
+        collect_leaves(&fields, &mut leaves);
+        assert_eq!(leaves, [5, 4, 3, 7]);
     }
 
     #[test]

@@ -6,6 +6,7 @@
     reason = "a test's broken assumption is its failure"
 )]
 
+mod agree;
 mod batch;
 mod catalog;
 mod commit;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         commit::tests(),
         batch::tests(),
         write::tests(),
+        agree::tests(),
     ]
     .into_iter()
     .flatten()

@@ -1,8 +1,10 @@
 """Reads Iceberg tables with DuckDB. `protocol.serve` says how it is spoken to; `support/readers.rs` speaks."""
 
+import json
 import os
 import sys
 
+import arrow_values
 import duckdb
 import protocol
 from duckdb_extensions import import_extension
@@ -51,7 +53,7 @@ def count(location, snapshot_id=None):
 
 
 def rows(location, snapshot_id=None):
-    return protocol.rows(arrow(f"select * from {table(location, snapshot_id)}"))
+    return arrow_values.rows(arrow(f"select * from {table(location, snapshot_id)}"))
 
 
 def count_where(location, column, op, literal):
@@ -60,7 +62,26 @@ def count_where(location, column, op, literal):
     # A quoted literal takes the column's type, whatever that is.
     literal = text(str(literal).lower() if isinstance(literal, bool) else str(literal))
     query = f"select count(*) from {table(location)} where {name(column)} {op} {literal}"
-    return {"rows": scalar(query), "planned_files": None}
+    return {"rows": scalar(query), "planned_files": files_read(query)}
+
+
+def files_read(query):
+    """The data files that a query opened."""
+    plan = json.loads(db.execute(f"explain (analyze, format json) {query}").fetchone()[1])
+    operators = [plan]
+    while operators:
+        operator = operators.pop()
+        operators.extend(operator.get("children", []))
+        read = operator.get("extra_info", {}).get("Total Files Read")
+        if read is not None:
+            return int(read)
+    # A filter that no file can match leaves no scan in the plan.
+    return 0
+
+
+def sums(location, columns):
+    wanted = ", ".join(f"cast(sum({name(column)}) as varchar)" for column in columns)
+    return list(db.execute(f"select {wanted} from {table(location)}").fetchone())
 
 
 def columns(location):
@@ -71,9 +92,9 @@ def columns(location):
         nested = kind.endswith("[]") or kind.startswith(("STRUCT", "MAP"))
         ends = "null, null" if nested else f"min({quoted}), max({quoted})"
         answer = arrow(f"select count({quoted}), count(*) - count({quoted}), {ends} from {table(location)}")
-        values, nulls, smallest, largest = (protocol.values(answer.column(i))[0] for i in range(4))
+        values, nulls, smallest, largest = (arrow_values.values(answer.column(i))[0] for i in range(4))
         result[column] = {"values": values, "nulls": nulls, "min": smallest, "max": largest}
     return result
 
 
-protocol.serve({"count": count, "rows": rows, "count_where": count_where, "columns": columns})
+protocol.serve({"count": count, "rows": rows, "count_where": count_where, "columns": columns, "sums": sums})

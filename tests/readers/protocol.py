@@ -1,15 +1,11 @@
-"""Requests and answers as JSON lines, and the one way in which every reader writes a value as JSON."""
+"""Requests and answers as JSON lines, and how a number or a time is written in them. Needs no package."""
 
-import base64
 import datetime
 import json
 import math
 import os
 import sys
 import traceback
-import uuid
-
-import pyarrow as pa
 
 UNITS_PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 EPOCH = datetime.date(1970, 1, 1)
@@ -36,76 +32,6 @@ def path_of(location):
         location = location.removeprefix("file:")
         return "/" + location.lstrip("/")
     return location
-
-
-def rows(table):
-    """An Arrow table as a list of JSON objects, every value exact."""
-    columns = {name: values(table.column(name)) for name in table.column_names}
-    return [dict(zip(columns, row)) for row in zip(*columns.values())] if columns else []
-
-
-def values(array):
-    """An Arrow array as JSON values.
-
-    Booleans and integers stay themselves; a decimal, date, time, timestamp, uuid is its ISO or plain text; bytes are
-    base64; a map is a list of pairs; a float that JSON has no number for is its name.
-    """
-    if isinstance(array, pa.ChunkedArray):
-        return [value for chunk in array.chunks for value in values(chunk)]
-    kind = array.type
-    if isinstance(kind, pa.BaseExtensionType):
-        texts = values(array.storage)
-        if "uuid" in kind.extension_name:
-            return [None if text is None else str(uuid.UUID(bytes=base64.b64decode(text))) for text in texts]
-        return texts
-    if pa.types.is_dictionary(kind):
-        return values(array.dictionary_decode())
-    if pa.types.is_struct(kind):
-        fields = [values(field) for field in array.flatten()]
-        names = [field.name for field in kind]
-        present = array.is_valid().to_pylist()
-        return [dict(zip(names, [f[i] for f in fields])) if there else None for i, there in enumerate(present)]
-    if pa.types.is_map(kind) or pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        return [element_values(array[i], kind) for i in range(len(array))]
-    convert = converter(kind)
-    plain = raw(array, kind).to_pylist()
-    return [None if value is None else convert(value) for value in plain]
-
-
-def element_values(scalar, kind):
-    if not scalar.is_valid:
-        return None
-    elements = scalar.values
-    if pa.types.is_map(kind):
-        keys, items = elements.field(0), elements.field(1)
-        return [list(pair) for pair in zip(values(keys), values(items))]
-    return values(elements)
-
-
-def raw(array, kind):
-    """Time types as their integers: Python's own types hold neither nanoseconds nor every year."""
-    if pa.types.is_timestamp(kind) or pa.types.is_time64(kind):
-        return array.cast(pa.int64())
-    if pa.types.is_time32(kind):
-        return array.cast(pa.int32())
-    return array
-
-
-def converter(kind):
-    if pa.types.is_timestamp(kind):
-        zone = "Z" if kind.tz else ""
-        return lambda ticks: timestamp_text(ticks, kind.unit) + zone
-    if pa.types.is_time(kind):
-        return lambda ticks: time_text(ticks, kind.unit)
-    if pa.types.is_date(kind):
-        return lambda date: date.isoformat()
-    if pa.types.is_decimal(kind):
-        return lambda number: format(number, "f")
-    if pa.types.is_floating(kind):
-        return float_value
-    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
-        return lambda data: base64.b64encode(data).decode()
-    return lambda value: value
 
 
 def float_value(value):

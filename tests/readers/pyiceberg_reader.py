@@ -4,6 +4,7 @@ import json
 import uuid
 import warnings
 
+import arrow_values
 import protocol
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -35,7 +36,7 @@ def count(location, snapshot_id=None):
 
 
 def rows(location, snapshot_id=None):
-    return protocol.rows(scan(location, snapshot_id).to_arrow())
+    return arrow_values.rows(scan(location, snapshot_id).to_arrow())
 
 
 def count_where(location, column, op, literal):
@@ -48,28 +49,12 @@ def count_where(location, column, op, literal):
 def columns(location):
     """For each top-level column: values, nulls, smallest, largest. A NaN is larger than any number."""
     table = scan(location).to_arrow()
-    return {name: summary(table.column(name)) for name in table.column_names}
+    return arrow_values.summaries(table)
 
 
-def summary(column):
-    column = column.combine_chunks()
-    result = {"values": len(column) - column.null_count, "nulls": column.null_count, "min": None, "max": None}
-    if pa.types.is_nested(column.type):
-        return result
-    kind, plain = column.type, column.drop_null()
-    if isinstance(kind, pa.BaseExtensionType):
-        plain = plain.storage
-    if pa.types.is_fixed_size_binary(plain.type):
-        plain = plain.cast(pa.binary())
-    if len(plain) == 0:
-        return result
-    # Sorting puts NaN last, as other engines order it; min_max would skip it.
-    order = pc.array_sort_indices(plain)
-    ends = plain.take(pa.array([order[0].as_py(), order[len(order) - 1].as_py()]))
-    if isinstance(kind, pa.BaseExtensionType):
-        ends = pa.ExtensionArray.from_storage(kind, ends.cast(kind.storage_type))
-    result["min"], result["max"] = protocol.values(ends)
-    return result
+def sums(location, columns):
+    table = scan(location).to_arrow()
+    return [str(pc.sum(table.column(column)).as_py()) for column in columns]
 
 
 def describe(location):
@@ -79,7 +64,7 @@ def describe(location):
 
 def inspect(location, what):
     """One of PyIceberg's metadata tables: manifests, snapshots, partitions, refs, history ..."""
-    return protocol.rows(getattr(open_table(location).inspect, what)())
+    return arrow_values.rows(getattr(open_table(location).inspect, what)())
 
 
 def files(location, snapshot_id=None):
@@ -155,6 +140,8 @@ def file_summary(entry, fields, schema):
         "nan_value_counts": by_name(file.nan_value_counts),
         "lower_bounds": by_name(file.lower_bounds, bound),
         "upper_bounds": by_name(file.upper_bounds, bound),
+        "lower_bytes": by_name(file.lower_bounds, lambda _field, data: data.hex()),
+        "upper_bytes": by_name(file.upper_bounds, lambda _field, data: data.hex()),
         "split_offsets": file.split_offsets,
         "equality_ids": file.equality_ids,
         "sort_order_id": file.sort_order_id,
@@ -165,9 +152,9 @@ def file_summary(entry, fields, schema):
 
 
 def bound(field, data):
-    """A column's bound as `protocol.values` writes its values."""
+    """A column's bound as `arrow_values.values` writes its values."""
     if field is None:
-        return protocol.values(pa.array([data]))[0]
+        return arrow_values.values(pa.array([data]))[0]
     value = from_bytes(field.field_type, data)
     return str(value) if isinstance(value, uuid.UUID) else typed(value, schema_to_pyarrow(field.field_type))
 
@@ -175,11 +162,11 @@ def bound(field, data):
 def typed(value, kind):
     # Bounds of strings and bytes may be cut, also within a fixed length.
     kind = pa.binary() if pa.types.is_fixed_size_binary(kind) else kind
-    return protocol.values(pa.array([value], kind))[0]
+    return arrow_values.values(pa.array([value], kind))[0]
 
 
 def plain(value):
-    return str(value) if isinstance(value, uuid.UUID) else protocol.values(pa.array([value]))[0]
+    return str(value) if isinstance(value, uuid.UUID) else arrow_values.values(pa.array([value]))[0]
 
 
 warnings.filterwarnings("ignore")
@@ -189,6 +176,7 @@ protocol.serve(
         "rows": rows,
         "count_where": count_where,
         "columns": columns,
+        "sums": sums,
         "describe": describe,
         "inspect": inspect,
         "files": files,

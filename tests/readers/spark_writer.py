@@ -1,39 +1,15 @@
-"""Writes and reads through Java's JDBC catalog by Spark SQL. Speaks as `sql_writer.py` does.
-
-Needs nothing of the other readers' packages: it runs on a Python of its own.
-"""
+"""Writes and reads through Java's JDBC catalog by Spark SQL. A catalog is described as `sql_writer.py` has it."""
 
 import json
-import os
-import sys
-import traceback
-from pathlib import Path
 
-from pyspark.sql import SparkSession
-
-JARS = Path(sys.executable).parent.parent / "jars"
 sessions = {}
 
 
-def first_session():
-    return (
-        SparkSession.builder.master("local[1]")
-        .config("spark.jars", ",".join(map(str, sorted(JARS.glob("*.jar")))))
-        .config("spark.ui.enabled", "false")
-        .config("spark.ui.showConsoleProgress", "false")
-        .config("spark.driver.host", "127.0.0.1")
-        .config("spark.driver.bindAddress", "127.0.0.1")
-        .config("spark.sql.shuffle.partitions", "1")
-        .config("spark.log.level", "ERROR")
-        .getOrCreate()
-    )
-
-
-def sql(catalog, statement):
+def sql(spark, catalog, statement):
     """Runs a statement in a session of the catalog's own: its name in the rows is its name in Spark."""
     key = json.dumps(catalog, sort_keys=True)
     if key not in sessions:
-        session = sessions[key] = first_session().newSession()
+        session = sessions[key] = spark.newSession()
         # JDBC takes the user from its properties.
         uri = catalog["uri"].replace("postgres@", "", 1)
         settings = {
@@ -49,36 +25,22 @@ def sql(catalog, statement):
     return sessions[key].sql(statement.replace("@", catalog["name"], 1)).collect()
 
 
-def create(catalog, table):
-    sql(catalog, f"CREATE NAMESPACE IF NOT EXISTS @.{table.rsplit('.', 1)[0]}")
-    sql(catalog, f"CREATE TABLE @.{table} (id BIGINT NOT NULL, name STRING) USING iceberg")
+def create(spark, catalog, table):
+    sql(spark, catalog, f"CREATE NAMESPACE IF NOT EXISTS @.{table.rsplit('.', 1)[0]}")
+    sql(spark, catalog, f"CREATE TABLE @.{table} (id BIGINT NOT NULL, name STRING) USING iceberg")
 
 
-def append(catalog, table, ids):
+def append(spark, catalog, table, ids):
     rows = ", ".join(f"({id_}, 'j{id_}')" for id_ in ids)
-    sql(catalog, f"INSERT INTO @.{table} VALUES {rows}")
+    sql(spark, catalog, f"INSERT INTO @.{table} VALUES {rows}")
 
 
-def ids(catalog, table):
-    return [row.id for row in sql(catalog, f"SELECT id FROM @.{table} ORDER BY id")]
+def ids(spark, catalog, table):
+    return [row.id for row in sql(spark, catalog, f"SELECT id FROM @.{table} ORDER BY id")]
 
 
-def tables(catalog, namespace):
-    return sorted(row.tableName for row in sql(catalog, f"SHOW TABLES IN @.{namespace}"))
+def tables(spark, catalog, namespace):
+    return sorted(row.tableName for row in sql(spark, catalog, f"SHOW TABLES IN @.{namespace}"))
 
 
-def serve(operations):
-    """As `protocol.serve`."""
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    for line in sys.stdin:
-        try:
-            arguments = json.loads(line)
-            answer = {"ok": operations[arguments.pop("call")](**arguments)}
-        except Exception:  # The test fails with it; the engine lives on.
-            answer = {"error": traceback.format_exc()}
-        answers.write(json.dumps(answer) + "\n")
-        answers.flush()
-
-
-serve({"create": create, "append": append, "ids": ids, "tables": tables})
+OPERATIONS = {"create": create, "append": append, "ids": ids, "tables": tables}

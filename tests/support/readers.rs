@@ -1,4 +1,4 @@
-//! Independent readers, PyIceberg and DuckDB, as judges of what is in a table.
+//! Independent readers as judges of what is in a table: PyIceberg, DuckDB, polars, ClickHouse (chdb) and Spark.
 //!
 //! Each is one Python process, started at first use, and asked one thing at a time over its stdin. A location is a
 //! metadata file or, where `version-hint.text` is kept, the table's folder; a path or a `file:` URL.
@@ -31,7 +31,7 @@ pub struct Reader {
 pub struct Matches {
     /// Rows that match.
     pub rows: u64,
-    /// Data files that the reader would open for them; only PyIceberg says.
+    /// Data files that the reader opens for them.
     pub planned_files: Option<u64>,
 }
 
@@ -55,9 +55,12 @@ pub struct PartitionCounts {
 
 static PYICEBERG: Reader = Reader::new("pyiceberg_reader.py");
 static DUCKDB: Reader = Reader::new("duckdb_reader.py");
+static POLARS: Reader = Reader::new("polars_reader.py");
+static CHDB: Reader = Reader::new("chdb_reader.py");
 static SAMPLE_WRITER: Reader = Reader::new("sample_writer.py");
 static SQL_WRITER: Reader = Reader::new("sql_writer.py");
-static SPARK_WRITER: Reader = Reader::of(Component::Spark, "spark_writer.py");
+// One process, and so one JVM, for all that Spark does.
+static SPARK: Reader = Reader::of(Component::Spark, "spark_engine.py");
 
 impl Reader {
     const fn new(script: &'static str) -> Self {
@@ -85,7 +88,24 @@ impl Reader {
         needs(Component::Python).map(|_| &DUCKDB)
     }
 
-    /// Both, for what each must say alike.
+    /// polars: its own Parquet reader on the files that PyIceberg plans. It tells no rows, and takes uuids for bytes.
+    pub fn polars() -> TestResult<&'static Self> {
+        needs(Component::Python).map(|_| &POLARS)
+    }
+
+    /// ClickHouse. It tells no rows and nothing of nested columns, always reads the newest metadata of a table's folder,
+    /// and has the blind spots that `chdb_reader.py` lists.
+    pub fn chdb() -> TestResult<&'static Self> {
+        needs(Component::Python).map(|_| &CHDB)
+    }
+
+    /// Spark, on a `storage` warehouse as a Hadoop catalog: `WAREHOUSE/NAMESPACE/TABLE`. Ends the test as ignored where
+    /// there is no Spark. It tells no rows and nothing of nested columns, and reads no table with a `time` column.
+    pub fn spark() -> TestResult<&'static Self> {
+        needs(Component::Spark).map(|_| &SPARK)
+    }
+
+    /// PyIceberg and DuckDB, for what each must say alike.
     pub fn all() -> TestResult<[&'static Self; 2]> {
         Ok([Self::pyiceberg()?, Self::duckdb()?])
     }
@@ -121,6 +141,11 @@ impl Reader {
         )
     }
 
+    /// The sums of columns of whole numbers or decimals, as plain text.
+    pub fn sums(&self, location: impl AsRef<Path>, columns: &[&str]) -> TestResult<Vec<String>> {
+        self.ask("sums", location, json!({ "columns": columns }))
+    }
+
     /// What each top-level column holds, from the rows.
     pub fn columns(&self, location: impl AsRef<Path>) -> TestResult<BTreeMap<String, Column>> {
         self.ask("columns", location, json!({}))
@@ -132,12 +157,19 @@ impl Reader {
     }
 
     /// The live data and delete files with all that manifests say of them, metrics and bounds by column name
-    /// (`lower_bounds`, `null_value_counts` ...) and bounds written as rows are. PyIceberg only.
+    /// (`lower_bounds`, `null_value_counts` ...), bounds written as rows are, and as they lie there (`lower_bytes`, in
+    /// hexadecimal). PyIceberg and Spark only.
     pub fn files(&self, location: impl AsRef<Path>) -> TestResult<Vec<Value>> {
         self.ask("files", location, json!({}))
     }
 
-    /// One of PyIceberg's metadata tables: `manifests`, `snapshots`, `partitions`, `refs`, `history` ...
+    /// Has Java write the table's rows into one of its own, of the same schema, partitions and properties, and gives
+    /// the [`files`](Self::files) of that. Spark only.
+    pub fn written_by_java(&self, location: impl AsRef<Path>) -> TestResult<Vec<Value>> {
+        self.ask("written_by_java", location, json!({}))
+    }
+
+    /// One of the metadata tables: `manifests`, `snapshots`, `partitions`, `refs`, `history` ... PyIceberg and Spark only.
     pub fn inspect(&self, location: impl AsRef<Path>, what: &str) -> TestResult<Vec<Value>> {
         self.ask("inspect", location, json!({ "what": what }))
     }
@@ -243,14 +275,22 @@ impl SqlEngine {
     fn ask<T: DeserializeOwned>(self, request: Value) -> TestResult<T> {
         match self {
             Self::PyIceberg => SQL_WRITER.request(&request),
-            Self::Spark => SPARK_WRITER.request(&request),
+            Self::Spark => SPARK.request(&request),
         }
     }
 }
 
 /// Stops every reader. Call when the tests are over: statics are not dropped.
 pub fn stop_all() {
-    for reader in [&PYICEBERG, &DUCKDB, &SAMPLE_WRITER, &SQL_WRITER, &SPARK_WRITER] {
+    for reader in [
+        &PYICEBERG,
+        &DUCKDB,
+        &POLARS,
+        &CHDB,
+        &SAMPLE_WRITER,
+        &SQL_WRITER,
+        &SPARK,
+    ] {
         reader.lock().take().into_iter().for_each(Process::stop);
     }
 }

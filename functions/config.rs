@@ -8,7 +8,7 @@ use clap::Subcommand;
 use landfast::config::{Config, Problem, Problems, process_env};
 use serde_json::{Value, json};
 
-use crate::OutputFormat;
+use crate::output::{OutputFormat, complain};
 
 /// Exit status of a configuration that breaks a rule.
 const INVALID: u8 = 2;
@@ -19,12 +19,14 @@ const FAILED: u8 = 1;
 #[derive(Debug, Clone, Subcommand)]
 pub enum ConfigCommand {
     /// Checks a configuration and names every mistake with its line.
+    #[command(after_help = "Example:\n  landfast config validate --config landfast.yaml")]
     Validate {
         /// The configuration file.
         #[arg(long, value_name = "FILE", default_value = "landfast.yaml")]
         config: PathBuf,
     },
     /// Prints a configuration with variables expanded and every default filled in; secrets show as ***.
+    #[command(after_help = "Example:\n  landfast config print --config landfast.yaml --output json")]
     Print {
         /// The configuration file.
         #[arg(long, value_name = "FILE", default_value = "landfast.yaml")]
@@ -91,7 +93,7 @@ pub fn print(path: &Path, output: OutputFormat) -> io::Result<ExitCode> {
 /// Text goes to stderr, so that stdout holds a configuration or nothing; JSON is the result and goes to stdout.
 fn refuse(problems: &Problems, output: OutputFormat) -> io::Result<ExitCode> {
     match output {
-        OutputFormat::Text => writeln!(io::stderr().lock(), "{problems}")?,
+        OutputFormat::Text => complain(&problems.to_string()),
         OutputFormat::Json => {
             let errors: Vec<Value> = problems.iter().map(problem_json).collect();
             writeln!(

@@ -18,7 +18,7 @@ use landfast::telemetry;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::output::{OutputFormat, block_on, failed, say, shutdown_signal, tell};
+use crate::output::{OutputFormat, block_on, complain, failed, listening, say, shutdown_signal, tell};
 
 const DEMO_SUBSCRIPTION: &str = "projects/local/subscriptions/orders";
 const DEMO_ORDERS: i64 = 1000;
@@ -61,7 +61,7 @@ async fn dev(config: Arc<Config>, args: &DevArgs, output: OutputFormat) -> Resul
     }
     let demo = async {
         if let Err(error) = demo(&app, &config, address, output).await {
-            say(&format!("landfast: the demo failed: {}", error.report()));
+            complain(&format!("landfast: the demo failed: {}", error.report()));
         }
     };
     let (served, ()) = tokio::join!(serving, demo);
@@ -76,13 +76,18 @@ fn greet(config: &Config, address: SocketAddr) {
         &json!({"id": 1, "item": "ice axe", "total": 89.9}),
     );
     let warehouse = Path::new(config.warehouse.path());
-    say(&format!("listening on http://{address}"));
+    listening(address);
     say(&format!("  tables        {}", warehouse.display()));
     say(&format!("  dead letters  {}", config.dead_letters.path()));
     say("");
     say("Send an event:");
     say(&format!(
         "  curl -i http://{address}/ -H 'content-type: application/json' -d '{body}'"
+    ));
+    say("Or rows as they are:");
+    say(&format!(
+        "  curl http://{address}/v1/tables/{}/records -H 'content-type: application/json' -d '[{{\"id\": 2}}]'",
+        demo_table()
     ));
     say("Query it:");
     say(&format!(

@@ -10,20 +10,19 @@ use std::time::Duration;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use landfast::app::{App, Parts};
-use landfast::config::{Config, TableConfig, process_env, table_ident};
+use landfast::config::{TableConfig, table_ident};
 use landfast::error::{Error, ErrorKind, Result};
 use landfast::load::{Input, Loaded, Progress, load};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::output::{DEAD_LETTERED, FAILED, OutputFormat, block_on_code, failed, say, tell};
+use crate::output::{ConfigArgs, DEAD_LETTERED, FAILED, OutputFormat, block_on_code, failed, say, tell};
 
 /// Arguments of `load`.
 #[derive(Debug, Args)]
 pub struct LoadArgs {
-    /// The configuration file.
-    #[arg(long, default_value = "landfast.yaml")]
-    config: PathBuf,
+    #[command(flatten)]
+    config: ConfigArgs,
     /// The table, as `namespace.table`; made from `defaults` if the configuration does not name it.
     #[arg(long)]
     table: String,
@@ -38,7 +37,7 @@ pub fn run(args: &LoadArgs, output: OutputFormat, quiet: bool) -> ExitCode {
 }
 
 async fn run_all(args: &LoadArgs, output: OutputFormat, quiet: bool) -> Result<u8> {
-    let config = Arc::new(Config::load(&args.config, &process_env)?);
+    let config = Arc::new(args.config.load()?);
     let ident = table_ident(&args.table)?;
     let inputs = inputs(&args.files)?;
     let table = config

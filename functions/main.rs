@@ -34,12 +34,18 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Everything on this machine, no configuration needed.
+    #[command(after_help = "Example:\n  landfast dev --demo --dir ./landfast-data")]
     Dev(dev::DevArgs),
     /// The HTTP handler that Cloud Run runs.
+    #[command(after_help = "Example:\n  landfast serve --config landfast.yaml --log stackdriver")]
     Serve(serve::ServeArgs),
     /// Files become commits: one each, all of it or none.
+    #[command(
+        after_help = "Example:\n  landfast load --dir ./landfast-data --table landfast.orders orders.ndjson.gz"
+    )]
     Load(load::LoadArgs),
     /// What a table is and holds.
+    #[command(after_help = "Example:\n  landfast show --dir ./landfast-data landfast.orders")]
     Show(show::ShowArgs),
     /// Checks and shows configurations.
     #[command(subcommand)]
@@ -51,10 +57,12 @@ fn main() -> ExitCode {
     if let Err(error) = output::start_logs(cli.log, cli.quiet) {
         return output::failed(&error);
     }
+    // A progress bar is for people, too.
+    let quiet = !output::is_for_people();
     match cli.command {
         Command::Dev(args) => dev::run(&args, cli.output),
         Command::Serve(args) => serve::run(&args),
-        Command::Load(args) => load::run(&args, cli.output, cli.quiet),
+        Command::Load(args) => load::run(&args, cli.output, quiet),
         Command::Show(args) => show::run(&args, cli.output),
         Command::Config(command) => config::run(command, cli.output),
     }

@@ -1,10 +1,13 @@
 //! What every command shares: output formats, logs, exit codes, signals.
 
 use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
-use clap::ValueEnum;
-use landfast::config::process_env;
+use clap::{Args, ValueEnum};
+use landfast::config::{Config, process_env};
 use landfast::error::{Error, ErrorKind, Result};
 use landfast::telemetry::{self, LogFormat};
 
@@ -25,6 +28,66 @@ pub enum OutputFormat {
     Json,
 }
 
+/// Who reads standard error: decided once, when logging starts.
+#[derive(Debug, Clone, Copy)]
+struct Reader {
+    /// Every line must be a log line.
+    is_machine: bool,
+    quiet: bool,
+}
+
+static READER: OnceLock<Reader> = OnceLock::new();
+
+fn reader() -> Reader {
+    READER.get().copied().unwrap_or(Reader {
+        is_machine: false,
+        quiet: false,
+    })
+}
+
+/// Which tables a command works with: those of a configuration, or those of `dev`.
+#[derive(Debug, Args)]
+pub struct ConfigArgs {
+    /// The configuration file.
+    #[arg(long, value_name = "FILE", default_value = "landfast.yaml")]
+    config: PathBuf,
+    /// The folder of `landfast dev`, instead of a configuration.
+    #[arg(long, conflicts_with = "config")]
+    dir: Option<PathBuf>,
+}
+
+impl ConfigArgs {
+    /// Reads and checks the configuration.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] with every broken rule, or with the way out where there is no file.
+    pub fn load(&self) -> Result<Config> {
+        if let Some(dir) = &self.dir {
+            return Config::dev(dir, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+        }
+        if !self.config.exists() {
+            let message = "There is no configuration file; name one with --config, or the folder of `landfast dev` with --dir.";
+            return Err(Error::new(ErrorKind::Config, message).with("file", self.config.display()));
+        }
+        Config::load(&self.config, &process_env)
+    }
+
+    /// The same for a command that only reads: it makes no folder.
+    ///
+    /// # Errors
+    /// As [`ConfigArgs::load`]; also when there is no such folder.
+    pub fn load_existing(&self) -> Result<Config> {
+        match &self.dir {
+            Some(dir) if !dir.join("warehouse").is_dir() => {
+                let message =
+                    "There is no warehouse in the folder; name the folder of `landfast dev` with --dir.";
+                Err(Error::new(ErrorKind::Config, message).with("folder", dir.display()))
+            }
+            _ => self.load(),
+        }
+    }
+}
+
 /// Starts logging. `RUST_LOG` overrides what is logged.
 pub fn start_logs(format: Option<LogFormat>, quiet: bool) -> Result<()> {
     let format = format.unwrap_or(if on_cloud_run() {
@@ -32,11 +95,23 @@ pub fn start_logs(format: Option<LogFormat>, quiet: bool) -> Result<()> {
     } else {
         LogFormat::Text
     });
+    let is_machine = format != LogFormat::Text;
+    READER.get_or_init(|| Reader { is_machine, quiet });
+    if is_machine {
+        // What a panic says may hold a value of the payload, so only its place is told.
+        std::panic::set_hook(Box::new(|panic| {
+            let place = panic.location().map(ToString::to_string);
+            tracing::error!(place, "A thread panicked.");
+        }));
+    }
     let default = if quiet { "warn" } else { "info" };
-    telemetry::start_logs(
-        format,
-        &process_env("RUST_LOG").unwrap_or_else(|| default.to_owned()),
-    )
+    let Some(filter) = process_env("RUST_LOG") else {
+        return telemetry::start_logs(format, default);
+    };
+    telemetry::start_logs(format, &filter).inspect_err(|_wrong_filter| {
+        // So that this is told as a log line, too.
+        let _started = telemetry::start_logs(format, default);
+    })
 }
 
 /// Whether Cloud Run started this process.
@@ -46,7 +121,7 @@ pub fn on_cloud_run() -> bool {
 
 /// Tells why a command failed, and gives its exit code: 2 for configuration, else 1.
 pub fn failed(error: &Error) -> ExitCode {
-    say(&format!("landfast: {}", error.report()));
+    complain(&format!("landfast: {}", error.report()));
     ExitCode::from(if error.kind() == ErrorKind::Config {
         USAGE
     } else {
@@ -54,8 +129,36 @@ pub fn failed(error: &Error) -> ExitCode {
     })
 }
 
-/// Writes a line for a person to standard error.
+/// Writes what went wrong to standard error, quiet or not.
+pub fn complain(text: &str) {
+    if reader().is_machine {
+        return tracing::error!("{text}");
+    }
+    write_line(text);
+}
+
+/// Tells where the server listens.
+pub fn listening(address: SocketAddr) {
+    if reader().is_machine {
+        return tracing::info!("listening on http://{address}");
+    }
+    say(&format!("listening on http://{address}"));
+}
+
+/// Writes a line for a person to standard error, unless the command is quiet or no person reads there.
 pub fn say(line: &str) {
+    if is_for_people() {
+        write_line(line);
+    }
+}
+
+/// Whether standard error takes more than log lines.
+pub fn is_for_people() -> bool {
+    let reader = reader();
+    !reader.is_machine && !reader.quiet
+}
+
+fn write_line(line: &str) {
     let _closed = writeln!(std::io::stderr().lock(), "{line}");
 }
 

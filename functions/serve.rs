@@ -10,7 +10,7 @@ use landfast::config::{Config, PushAuth, Scheme, process_env};
 use landfast::error::Result;
 use landfast::telemetry;
 
-use crate::output::{block_on, failed, on_cloud_run, say, shutdown_signal};
+use crate::output::{block_on, failed, listening, on_cloud_run, shutdown_signal};
 
 /// Arguments of `serve`.
 #[derive(Debug, Args)]
@@ -50,7 +50,7 @@ async fn serve(config: Arc<Config>) -> Result<()> {
         "Serving."
     );
     if let Ok(address) = listener.local_addr() {
-        say(&format!("listening on http://{address}"));
+        listening(address);
     }
     app::run(app, listener, metrics, shutdown_signal()).await
 }

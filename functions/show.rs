@@ -1,16 +1,15 @@
 //! `landfast show`: what a table is and holds, from its metadata alone.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
 use iceberg::spec::{SnapshotRef, Summary, TableMetadata};
 use landfast::app::Parts;
-use landfast::config::{Config, process_env, table_ident, type_text};
+use landfast::config::{table_ident, type_text};
 use landfast::error::Result;
 use serde_json::{Value, json};
 
-use crate::output::{OutputFormat, block_on, tell};
+use crate::output::{ConfigArgs, OutputFormat, block_on, tell};
 
 /// Snapshots that are listed, newest first.
 const SNAPSHOTS_SHOWN: usize = 10;
@@ -18,9 +17,8 @@ const SNAPSHOTS_SHOWN: usize = 10;
 /// Arguments of `show`.
 #[derive(Debug, Args)]
 pub struct ShowArgs {
-    /// The configuration file.
-    #[arg(long, default_value = "landfast.yaml")]
-    config: PathBuf,
+    #[command(flatten)]
+    config: ConfigArgs,
     /// The table, as `namespace.table`.
     table: String,
 }
@@ -31,7 +29,7 @@ pub fn run(args: &ShowArgs, output: OutputFormat) -> ExitCode {
 }
 
 async fn show(args: &ShowArgs, output: OutputFormat) -> Result<()> {
-    let config = Config::load(&args.config, &process_env)?;
+    let config = args.config.load_existing()?;
     let ident = table_ident(&args.table)?;
     let table = Parts::from_config(&config)
         .await?

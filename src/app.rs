@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use iceberg::TableIdent;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 
@@ -135,6 +136,15 @@ impl App {
 }
 
 impl Intake for App {
+    fn named_table(&self, name: &str) -> Result<TableIdent> {
+        Router::new(&self.config).named(name)
+    }
+
+    fn accept_rows(&self, table: TableIdent, delivery: Delivery) {
+        let settings = Router::new(&self.config).settings(&table);
+        self.writers.accept(table, &settings, delivery);
+    }
+
     fn source_of(&self, subscription: &str) -> String {
         let short = crate::route::short_name(subscription);
         let source = self.config.sources.iter().find(|(_, source)| {
@@ -211,6 +221,7 @@ pub async fn run(
         intake: app.clone(),
         limits: app.shared.limits.clone(),
         clock: app.shared.clock.clone(),
+        random: app.shared.random.clone(),
         metrics: metrics.clone(),
         access,
         max_body_bytes: usize::try_from(config.max_body_bytes).unwrap_or(usize::MAX),

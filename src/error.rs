@@ -72,6 +72,17 @@ impl ErrorKind {
         }
     }
 
+    /// The HTTP status for a caller of the API, which is no queue: it is told to come again (503, 429) only where that
+    /// can help. For a push see [`ErrorKind::action`].
+    pub fn api_status(self) -> u16 {
+        match (self, self.action()) {
+            // Pub/Sub holds its messages until someone has mended the table; a caller has to be told.
+            (Self::TableMismatch | Self::Rejected | Self::Config, _) => 500,
+            (_, Action::Refuse(status) | Action::Nack(status)) => status,
+            (_, Action::Retry | Action::Stop) => 503,
+        }
+    }
+
     /// The stable name used in metrics labels, logs and problem documents.
     pub fn name(self) -> &'static str {
         match self {
@@ -206,5 +217,19 @@ mod tests {
             "The metadata file cannot be written. (table: shop.orders): no space left"
         );
         assert_eq!(error.kind().action(), Action::Nack(503));
+    }
+
+    #[test]
+    fn the_api_is_told_to_come_again_only_where_that_can_help() {
+        for (kind, push, api) in [
+            (ErrorKind::Unavailable, Action::Nack(503), 503),
+            (ErrorKind::OutcomeUnknown, Action::Retry, 503),
+            (ErrorKind::Full, Action::Nack(429), 429),
+            (ErrorKind::TableMismatch, Action::Nack(503), 500),
+            (ErrorKind::Rejected, Action::Nack(503), 500),
+            (ErrorKind::TooLarge, Action::Refuse(413), 413),
+        ] {
+            assert_eq!((kind.action(), kind.api_status()), (push, api), "{kind:?}");
+        }
     }
 }

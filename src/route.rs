@@ -5,7 +5,11 @@ use std::borrow::Cow;
 use iceberg::TableIdent;
 
 use crate::config::{Config, DeliveryMatch, Glob, RouteConfig, TableConfig, TemplatePart, table_ident};
+use crate::error::{Error, ErrorKind, Result};
 use crate::trigger::Envelope;
+
+/// The longest table name that a caller may choose, in bytes: as long as an object's name may be.
+const MAX_NAME_BYTES: usize = 1024;
 
 /// Where a delivery goes.
 #[derive(Debug)]
@@ -40,10 +44,7 @@ impl<'a> Router<'a> {
         for route in &self.config.routes {
             match expand(route, delivery) {
                 Expansion::Table(ident) => {
-                    let table = match self.config.tables.get(&ident) {
-                        Some(table) => Cow::Borrowed(table),
-                        None => Cow::Owned(self.config.defaults.to_table()),
-                    };
+                    let table = self.settings(&ident);
                     return Route::Table(ident, table);
                 }
                 Expansion::Refused(why) => refused = refused.or(Some(why)),
@@ -146,9 +147,96 @@ fn glob_matches(glob: &str, name: &str) -> bool {
     }
 }
 
+impl<'a> Router<'a> {
+    /// How a table is made and fed: as `tables` says, else as `defaults` does.
+    pub fn settings(&self, ident: &TableIdent) -> Cow<'a, TableConfig> {
+        match self.config.tables.get(ident) {
+            Some(table) => Cow::Borrowed(table),
+            None => Cow::Owned(self.config.defaults.to_table()),
+        }
+    }
+
+    /// The table of a name that a caller chose: one of `tables`, or one that a route could name for some delivery.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] when it is not a table's name, [`ErrorKind::NotFound`] when no delivery could get there.
+    pub fn named(&self, name: &str) -> Result<TableIdent> {
+        if name.len() > MAX_NAME_BYTES {
+            let message = format!("A table's name has at most {MAX_NAME_BYTES} bytes.");
+            return Err(Error::new(ErrorKind::Config, message));
+        }
+        let ident = table_ident(name)?;
+        let reachable = |route: &RouteConfig| {
+            let allowed = route.allow.is_empty() || route.allow.iter().any(|glob| allows(glob, name));
+            allowed && could_name(route, name)
+        };
+        if self.config.tables.contains_key(&ident) || self.config.routes.iter().any(reachable) {
+            return Ok(ident);
+        }
+        let routes = self.config.routes.iter().map(|route| route.table.to_string());
+        let message = "The configuration has no table of this name, and no route makes one: name it under `tables`, or \
+                       write a route whose `table` and `allow` admit it.";
+        let error = Error::new(ErrorKind::NotFound, message).with("table", &ident);
+        Err(match routes.collect::<Vec<_>>().join(", ") {
+            none if none.is_empty() => error,
+            routes => error.with("routes", routes),
+        })
+    }
+}
+
+/// Whether a route's template gives the name for some delivery that the route takes.
+fn could_name(route: &RouteConfig, name: &str) -> bool {
+    // Which beginnings of the name the parts so far can give, by their lengths.
+    let mut ends = vec![false; name.len() + 1];
+    ends.first_mut().into_iter().for_each(|start| *start = true);
+    for part in route.table.parts() {
+        let fixed = match part {
+            TemplatePart::Text(text) => Some(text.clone()),
+            // What the route's own conditions say is no longer open.
+            TemplatePart::Subscription => route
+                .subscription
+                .as_deref()
+                .map(|name| plain_text(short_name(name))),
+            TemplatePart::Attribute(name) => route.attributes.get(name).map(|value| plain_text(value)),
+        };
+        ends = match fixed {
+            Some(text) => after_text(&ends, name, &text),
+            None => after_value(&ends, name),
+        };
+    }
+    ends.last() == Some(&true)
+}
+
+fn plain_text(value: &str) -> String {
+    value.chars().map(plain).collect()
+}
+
+fn after_text(ends: &[bool], name: &str, text: &str) -> Vec<bool> {
+    let mut after = vec![false; ends.len()];
+    for (at, _) in ends.iter().enumerate().filter(|(_, reached)| **reached) {
+        if name.get(at..).is_some_and(|rest| rest.starts_with(text))
+            && let Some(end) = after.get_mut(at + text.len())
+        {
+            *end = true;
+        }
+    }
+    after
+}
+
+/// A value is one character or more of those that [`plain`] leaves.
+fn after_value(ends: &[bool], name: &str) -> Vec<bool> {
+    let mut reached = false;
+    let steps = ends.iter().zip(name.chars()).map(|(end, letter)| {
+        reached = (reached || *end) && plain(letter) == letter;
+        reached
+    });
+    std::iter::once(false).chain(steps).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use chrono::DateTime;
+    use proptest::prelude::*;
 
     use super::*;
     use crate::trigger::DeliveryId;
@@ -207,6 +295,95 @@ mod tests {
         assert_eq!(to("t/../../x.y").unwrap(), "cdc.t_______x_y");
         assert!(to("x").unwrap_err().contains("allow"));
         assert!(to("").is_err());
+    }
+
+    fn named(config: &Config, name: &str) -> Result<String, ErrorKind> {
+        let found = Router::new(config).named(name);
+        found.map(|ident| ident.to_string()).map_err(|error| error.kind())
+    }
+
+    #[test]
+    fn callers_name_tables_that_are_configured_or_that_a_route_makes() {
+        let config = config(
+            "tables:\n  shop.orders: { from: [{ subscription: s }] }\n  t.alone: {}\nroutes:\n  - { table: \
+             \"cdc.{attributes.table}\", allow: [\"cdc.t*\"] }\n  - { subscription: a-b, table: \"x.{subscription}_v2\" }\n  - { \
+             attributes: { kind: red.1 }, table: \"{attributes.kind}.y.{attributes.n}-{subscription}\" }",
+        );
+        for name in [
+            "shop.orders",
+            "t.alone",
+            "cdc.t1",
+            "cdc.t",
+            "x.a_b_v2",
+            "red_1.y.n-s",
+        ] {
+            assert_eq!(named(&config, name).as_deref(), Ok(name));
+        }
+        for name in [
+            "shop.order",
+            "Shop.orders",
+            "cdc.u1",
+            "cdc.t.a",
+            "cdc.t-a",
+            "x.other_v2",
+            "x.a_b",
+            "x.a-b_v2",
+            "blue.y.n-s",
+            "red_1.y.n-",
+            "red_1.y.-s",
+            "red_1.y.n",
+            "cdc",
+        ] {
+            let expected = if name == "cdc" {
+                ErrorKind::Config
+            } else {
+                ErrorKind::NotFound
+            };
+            assert_eq!(named(&config, name), Err(expected), "{name}");
+        }
+        let long = format!("cdc.t{}", "t".repeat(MAX_NAME_BYTES));
+        for name in [
+            "",
+            ".",
+            "cdc.",
+            ".t",
+            "cdc..t",
+            "cdc.t/..",
+            "cdc.t\u{e9}",
+            "cdc.t\0",
+            " cdc.t",
+            &long,
+        ] {
+            assert_eq!(named(&config, name), Err(ErrorKind::Config), "{name}");
+        }
+    }
+
+    #[test]
+    fn unknown_table_is_told_the_way_out() {
+        let config = config("routes: [{ table: \"landfast.{subscription}\" }]");
+        let told = Router::new(&config).named("shop.orders").unwrap_err().to_string();
+        for word in ["shop.orders", "`tables`", "landfast.{subscription}"] {
+            assert!(told.contains(word), "{told}");
+        }
+    }
+
+    proptest! {
+        /// Of a template of one placeholder: the names that callers may use are those that some delivery gets.
+        #[test]
+        fn callers_reach_what_deliveries_reach(value in "[a-c._/-]{0,6}", before in "[a-c_-]{0,2}", after in "[a-c_-]{0,2}") {
+            let config = config(&format!(
+                "routes: [{{ table: \"n.{before}{{attributes.t}}{after}\", allow: [\"n.*a*\"] }}]"
+            ));
+            let to = |value: &str| routed(&config, &delivery("projects/p/subscriptions/s", &[("t", value)]));
+            if let Ok(table) = to(&value) {
+                prop_assert_eq!(named(&config, &table), Ok(table));
+            }
+            let name = format!("n.{value}");
+            if named(&config, &name).is_ok() {
+                let inner = value.strip_prefix(&before).and_then(|rest| rest.strip_suffix(&after));
+                prop_assert_eq!(to(inner.unwrap_or_default()), Ok(name));
+            }
+        }
     }
 
     #[test]

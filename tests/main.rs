@@ -15,7 +15,9 @@ mod house;
 mod kill;
 mod landing;
 mod load;
+mod output;
 mod processes;
+mod records;
 mod refusals;
 mod shutdown;
 mod sql;
@@ -37,7 +39,9 @@ fn main() -> ExitCode {
         types::tests(),
         landing::tests(),
         load::tests(),
+        output::tests(),
         processes::tests(),
+        records::tests(),
         refusals::tests(),
         storage_faults::tests(),
         shutdown::tests(),

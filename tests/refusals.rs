@@ -34,7 +34,7 @@ pub fn tests() -> Vec<Trial> {
 }
 
 /// The problem document of an answer, which must be a complete one.
-async fn problem(answer: Response, status: u16, kind: &str) -> TestResult<Value> {
+pub async fn problem(answer: Response, status: u16, kind: &str) -> TestResult<Value> {
     assert_eq!(answer.status().as_u16(), status);
     let retry_after = answer.headers().get("retry-after").cloned();
     assert_eq!(retry_after.is_some(), matches!(status, 429 | 503));
@@ -123,19 +123,19 @@ async fn requests_that_are_no_push_get_400_405_404_or_415() -> TestResult {
 }
 
 /// A connection of our own, for requests that no client sends.
-async fn connect(server: &Server) -> TestResult<TcpStream> {
+pub async fn connect(server: &Server) -> TestResult<TcpStream> {
     Ok(TcpStream::connect(server.url().trim_start_matches("http://")).await?)
 }
 
 /// The status line that comes back, whatever comes after it.
-async fn status(stream: &mut TcpStream) -> TestResult<u16> {
+pub async fn status(stream: &mut TcpStream) -> TestResult<u16> {
     let mut head = [0; 12];
     tokio::time::timeout(Duration::from_secs(10), stream.read_exact(&mut head)).await??;
     Ok(std::str::from_utf8(&head[9..])?.parse()?)
 }
 
 /// Waits until a gauge has a value: a share is given back a moment after the answer.
-async fn held_is(server: &Server, gauge: &str, value: f64) -> TestResult {
+pub async fn held_is(server: &Server, gauge: &str, value: f64) -> TestResult {
     wait_for(
         &format!("{gauge} to be {value}"),
         Duration::from_secs(5),

@@ -349,6 +349,16 @@ async fn logs_hold_no_payload() -> TestResult {
             .as_u16(),
         404
     );
+    let records = "/v1/tables/landfast.rows/records";
+    for (kind, body, status) in [
+        ("application/json", format!("{{\"id\":\"{secret}\"}}"), 200),
+        ("application/x-ndjson", format!("{secret}\n{{\"{secret}\":"), 200),
+        (secret, secret.to_owned(), 415),
+    ] {
+        let answer = pusher.post(records, kind, body).await?;
+        assert_eq!(answer.status().as_u16(), status);
+        assert!(!answer.text().await?.contains(secret));
+    }
     // Letters cannot be written: an error is logged for each.
     let letters = lake.path().join("dead-letters");
     std::fs::remove_dir_all(&letters)?;

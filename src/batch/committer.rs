@@ -10,6 +10,7 @@ use iceberg::table::Table;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
+use super::commit_log::CommitLog;
 use super::part::{Batch, Part, Want, nack_all};
 use super::writers::Shared;
 use crate::commit::{self, Backoff, ChangeSet, DeliveryEntry, Head, Reloaded, validate_append};
@@ -29,6 +30,7 @@ pub(super) struct Committer {
     /// The newest state of the table that this process knows; a stale one costs a conflict, nothing else.
     head: Option<Head>,
     reopen: bool,
+    log: CommitLog,
 }
 
 /// The work between hand-over and answers.
@@ -43,6 +45,7 @@ impl Committer {
     pub(super) fn new(ident: TableIdent, shared: Arc<Shared>, wants: mpsc::UnboundedSender<Want>) -> Self {
         let table_name = ident.to_string();
         Self {
+            log: CommitLog::new(ident.clone()),
             ident,
             table_name,
             shared,
@@ -57,6 +60,7 @@ impl Committer {
         while let Ok(Some(batch)) = self.next_batch(false).await {
             self.commit(batch).await;
         }
+        self.log.tell();
     }
 
     /// Asks the writer for a batch. `Err` when it has gone; `Ok(None)` when it has nothing now, or nothing any more.
@@ -70,7 +74,7 @@ impl Committer {
         if self.wants.send(want).is_err() {
             return Ok(None);
         }
-        answer.await
+        self.log.beside(answer).await
     }
 
     async fn commit(&mut self, batch: Batch) {
@@ -242,14 +246,8 @@ impl Committer {
         metrics::gauge!(telemetry::LAST_COMMIT, "table" => table.clone()).set(now.timestamp() as f64);
         let freshness = metrics::histogram!(telemetry::FRESHNESS, "table" => table);
         outcome("landed", flight.parts.len() as u64);
-        tracing::debug!(
-            table.ident = %self.ident,
-            commit.id = %flight.changes.commit_id(),
-            snapshot.id = snapshot_id,
-            rows,
-            deliveries = flight.parts.len(),
-            "Committed."
-        );
+        self.log
+            .committed(&flight.changes, snapshot_id, flight.parts.len(), seconds);
         // Commit before ack: a crash here redelivers what is already in the table.
         for part in flight.parts {
             freshness.record(seconds_between(part.envelope.published_at, now));

@@ -84,17 +84,12 @@ pub(super) fn decode(
 /// The outer error refuses the delivery for now, the inner one dead-letters it.
 fn plain_payload(delivery: &mut Delivery, limits: &Limits) -> Result<Result<Bytes, Reason>, Error> {
     let compressed = delivery.payload.len();
-    let plain = match decompress(delivery.payload.clone(), most_decompressed(limits.max_bytes())) {
+    let plain = match decompress(delivery.payload.clone(), limits.max_unpacked_bytes()) {
         Ok(plain) => plain,
         Err(reason) => return Ok(Err(reason)),
     };
     delivery.held.grow(plain.len().saturating_sub(compressed))?;
     Ok(Ok(plain))
-}
-
-/// A compressed payload may grow to a quarter of the process's memory for payloads, no further.
-fn most_decompressed(max_held: usize) -> usize {
-    max_held / 4
 }
 
 fn whole(payload: &Bytes, reason: Reason) -> RejectedRecord {
@@ -128,12 +123,12 @@ impl Sample {
     }
 
     /// Looks at deliveries; those that cannot be decompressed say nothing here and are rejected when decoded.
-    pub(super) fn observe(&mut self, chunk: &[Delivery], max_held: usize) {
+    pub(super) fn observe(&mut self, chunk: &[Delivery], max_unpacked_bytes: usize) {
         for delivery in chunk {
             if self.inference.is_full() {
                 return;
             }
-            if let Ok(payload) = decompress(delivery.payload.clone(), most_decompressed(max_held)) {
+            if let Ok(payload) = decompress(delivery.payload.clone(), max_unpacked_bytes) {
                 self.inference.observe(&payload);
             }
         }

@@ -4,6 +4,7 @@
 //! the *committer* writes and commits one batch while the next fills, and takes along what has arrived when an attempt
 //! has to be repeated. Both belong to the process, not to a request: a request that goes away only drops its answer.
 
+mod commit_log;
 mod committer;
 mod decoding;
 pub(crate) mod opening;

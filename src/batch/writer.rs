@@ -282,9 +282,9 @@ impl Writer {
         else {
             return;
         };
-        let max_held = self.shared.limits.max_bytes();
+        let max_bytes = self.shared.limits.max_unpacked_bytes();
         let observing = tokio::task::spawn_blocking(move || {
-            sample.observe(&chunk, max_held);
+            sample.observe(&chunk, max_bytes);
             (sample, chunk)
         });
         // A thread that ended badly took the chunk's ack handles along: a nack for each, as for those that waited.

@@ -100,6 +100,11 @@ impl ChangeSet {
         self.data_files.iter().map(DataFile::record_count).sum()
     }
 
+    /// How many data files there are.
+    pub fn file_count(&self) -> usize {
+        self.data_files.len()
+    }
+
     /// Bytes of the data files.
     pub fn byte_count(&self) -> u64 {
         self.data_files.iter().map(DataFile::file_size_in_bytes).sum()

@@ -1,5 +1,6 @@
 //! Compression: gzip and zstd by their magic bytes, within a limit.
 
+use std::convert::Infallible;
 use std::io::{ErrorKind, Read};
 
 use bytes::Bytes;
@@ -17,6 +18,24 @@ const FIRST_BYTES: usize = 32 * 1024;
 const MIN_WINDOW_LOG: u32 = 23;
 const MAX_WINDOW_LOG: u32 = 27;
 
+/// A compression that payloads come in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compression {
+    /// gzip, all members.
+    Gzip,
+    /// Zstandard, all frames.
+    Zstd,
+}
+
+/// Why a payload was not unpacked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotUnpacked<E> {
+    /// It never can be: [`RejectKind::TooLarge`] or [`RejectKind::Compression`].
+    Rejected(Reason),
+    /// There was no room for it.
+    NoRoom(E),
+}
+
 /// Unpacks gzip (all members) and zstd (all frames), told by their magic bytes. Anything else comes back unchanged.
 ///
 /// Memory is bounded by `max_bytes` and the zstd window, which `max_bytes` bounds too, whatever the payload claims.
@@ -25,39 +44,66 @@ const MAX_WINDOW_LOG: u32 = 27;
 /// [`RejectKind::TooLarge`] if more than `max_bytes` come out; [`RejectKind::Compression`] if the payload is cut
 /// short or damaged.
 pub fn decompress(payload: Bytes, max_bytes: usize) -> Result<Bytes, Reason> {
-    if payload.starts_with(GZIP_MAGIC) {
-        return read_bounded(MultiGzDecoder::new(payload.as_ref()), max_bytes, "gzip");
+    let compression = if payload.starts_with(GZIP_MAGIC) {
+        Compression::Gzip
+    } else if payload.starts_with(ZSTD_MAGIC) {
+        Compression::Zstd
+    } else {
+        return Ok(payload);
+    };
+    let always = &mut |_bytes| Ok::<(), Infallible>(());
+    unpack(compression, &payload, max_bytes, always).map_err(|failure| match failure {
+        NotUnpacked::Rejected(reason) => reason,
+        NotUnpacked::NoRoom(never) => match never {},
+    })
+}
+
+/// Unpacks what is said to be compressed so. `room` is asked for every byte of the output before it is made.
+///
+/// # Errors
+/// As [`decompress`], also when the payload is not compressed so at all; and what `room` answers.
+pub fn unpack<E>(
+    compression: Compression,
+    payload: &[u8],
+    max_bytes: usize,
+    room: &mut impl FnMut(usize) -> Result<(), E>,
+) -> Result<Bytes, NotUnpacked<E>> {
+    match compression {
+        Compression::Gzip => read_bounded(MultiGzDecoder::new(payload), max_bytes, "gzip", room),
+        Compression::Zstd => {
+            let unread = |error: std::io::Error| damaged("zstd", error.kind());
+            let mut reader = zstd::stream::read::Decoder::with_buffer(payload).map_err(unread)?;
+            let window_log = max_bytes
+                .max(1)
+                .ilog2()
+                .saturating_add(1)
+                .clamp(MIN_WINDOW_LOG, MAX_WINDOW_LOG);
+            reader.window_log_max(window_log).map_err(unread)?;
+            read_bounded(reader, max_bytes, "zstd", room)
+        }
     }
-    if payload.starts_with(ZSTD_MAGIC) {
-        let mut reader = zstd::stream::read::Decoder::with_buffer(payload.as_ref())
-            .map_err(|error| damaged("zstd", error.kind()))?;
-        let window_log = max_bytes
-            .max(1)
-            .ilog2()
-            .saturating_add(1)
-            .clamp(MIN_WINDOW_LOG, MAX_WINDOW_LOG);
-        reader
-            .window_log_max(window_log)
-            .map_err(|error| damaged("zstd", error.kind()))?;
-        return read_bounded(reader, max_bytes, "zstd");
-    }
-    Ok(payload)
 }
 
 /// Reads to the end, growing by doubling but never past the limit and one byte.
-fn read_bounded(mut reader: impl Read, max_bytes: usize, format: &str) -> Result<Bytes, Reason> {
+fn read_bounded<E>(
+    mut reader: impl Read,
+    max_bytes: usize,
+    format: &str,
+    room: &mut impl FnMut(usize) -> Result<(), E>,
+) -> Result<Bytes, NotUnpacked<E>> {
     let limit = max_bytes.saturating_add(1);
     let mut output: Vec<u8> = Vec::new();
     let mut filled = 0;
     loop {
         if filled == output.len() {
             if filled >= limit {
-                return Err(Reason::new(
+                return Err(NotUnpacked::Rejected(Reason::new(
                     RejectKind::TooLarge,
                     format!("The payload unpacks to more than {max_bytes} bytes."),
-                ));
+                )));
             }
             let step = filled.max(FIRST_BYTES).min(limit - filled);
+            room(step).map_err(NotUnpacked::NoRoom)?;
             output.reserve_exact(step);
             output.resize(filled + step, 0);
         }
@@ -72,16 +118,16 @@ fn read_bounded(mut reader: impl Read, max_bytes: usize, format: &str) -> Result
     Ok(Bytes::from(output))
 }
 
-fn damaged(format: &str, kind: ErrorKind) -> Reason {
+fn damaged<E>(format: &str, kind: ErrorKind) -> NotUnpacked<E> {
     let what = if kind == ErrorKind::UnexpectedEof {
         "is cut short"
     } else {
         "is damaged, or needs too large a window"
     };
-    Reason::new(
+    NotUnpacked::Rejected(Reason::new(
         RejectKind::Compression,
         format!("The {format} data of the payload {what}."),
-    )
+    ))
 }
 
 #[cfg(test)]
@@ -143,5 +189,39 @@ mod tests {
         }
         let tail = [gzip(b"one"), b"tail".to_vec()].concat();
         assert_eq!(kind(tail, 100), Some(RejectKind::Compression));
+    }
+
+    #[test]
+    fn room_is_asked_for_before_it_is_filled() {
+        let packed = gzip(&vec![b'x'; 100_000]);
+        let mut left = 100_001;
+        let mut room = |bytes: usize| {
+            left = usize::checked_sub(left, bytes).ok_or("full")?;
+            Ok::<(), &str>(())
+        };
+        let unpacked = unpack(Compression::Gzip, &packed, 100_000, &mut room).unwrap();
+        assert_eq!((unpacked.len(), left), (100_000, 0));
+        let mut room = |bytes: usize| if bytes > FIRST_BYTES { Err("full") } else { Ok(()) };
+        let larger = gzip(&vec![b'x'; 1_000_000]);
+        let failed = unpack(Compression::Gzip, &larger, usize::MAX, &mut room);
+        assert_eq!(failed, Err(NotUnpacked::NoRoom("full")));
+    }
+
+    #[test]
+    fn what_is_not_compressed_as_said_is_a_compression_reject() {
+        let zstd = zstd::encode_all(&b"one"[..], 1).unwrap();
+        for (said, payload) in [
+            (Compression::Gzip, zstd.clone()),
+            (Compression::Gzip, b"{}".to_vec()),
+            (Compression::Gzip, Vec::new()),
+            (Compression::Zstd, gzip(b"one")),
+            (Compression::Zstd, b"{}".to_vec()),
+        ] {
+            let always = &mut |_bytes| Ok::<(), Infallible>(());
+            match unpack(said, &payload, 100, always) {
+                Err(NotUnpacked::Rejected(reason)) => assert_eq!(reason.kind, RejectKind::Compression),
+                other => panic!("{said:?} {payload:?}: {other:?}"),
+            }
+        }
     }
 }

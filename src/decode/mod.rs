@@ -29,7 +29,7 @@ use std::collections::BTreeMap;
 use arrow_array::RecordBatch;
 use bytes::Bytes;
 
-pub use decompress::decompress;
+pub use decompress::{Compression, NotUnpacked, decompress, unpack};
 pub use envelope::EnvelopeDecoder;
 pub(crate) use framing::{Part, is_space};
 pub use inference::Inference;

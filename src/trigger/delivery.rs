@@ -8,6 +8,7 @@ use chrono::{DateTime, SubsecRound, Utc};
 use sha2::{Digest, Sha256};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::limits::Held;
 
@@ -20,6 +21,8 @@ enum Space {
     Message,
     /// Files: few, kept for ever.
     File,
+    /// Requests without a key of the caller's: no two are the same delivery.
+    Request,
 }
 
 /// The identity of a delivery, equal for every redelivery of it whatever its transport.
@@ -62,6 +65,17 @@ impl DeliveryId {
         }
     }
 
+    /// The id of rows that were sent directly, without a key: random, so a request that is sent again is another
+    /// delivery, and lands again.
+    pub fn request(source: impl Into<String>, id: Uuid) -> Self {
+        Self {
+            space: Space::Request,
+            scope: source.into(),
+            name: id.to_string(),
+            index_time: 0,
+        }
+    }
+
     /// Where the name is unique: a source's name.
     pub fn scope(&self) -> &str {
         &self.scope
@@ -85,6 +99,7 @@ impl DeliveryId {
         let space = match self.space {
             Space::Message => "M",
             Space::File => "K",
+            Space::Request => "R",
         };
         for part in [space, &self.scope, &self.name] {
             hasher.update((part.len() as u64).to_be_bytes());
@@ -107,7 +122,7 @@ impl fmt::Display for DeliveryId {
 pub struct Envelope {
     /// The delivery's identity.
     pub id: DeliveryId,
-    /// What woke us, as its sender names it: a full subscription name.
+    /// What woke us, as its sender names it: a full subscription name; `http` for rows sent directly.
     pub source: String,
     /// When the sender published it.
     pub published_at: DateTime<Utc>,
@@ -195,6 +210,16 @@ mod tests {
         let (ack, answer) = Ack::new();
         drop(ack);
         assert!(answer.outcome().await.is_err());
+    }
+
+    #[test]
+    fn ids_of_different_spaces_never_meet() {
+        let id = Uuid::nil();
+        let request = DeliveryId::request("http", id);
+        let message = DeliveryId::message("http", id.to_string(), DateTime::UNIX_EPOCH);
+        assert_eq!(request.to_string(), message.to_string());
+        assert_ne!(request, message);
+        assert_ne!(request.hash(), message.hash());
     }
 
     #[test]

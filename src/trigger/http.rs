@@ -1,4 +1,4 @@
-//! The HTTP trigger: pushes in, an answer once their commit is durable.
+//! The HTTP trigger: pushes in, an answer once their commit is durable; and what the calls share.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,15 +13,17 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
 use http_body_util::BodyExt;
+use iceberg::TableIdent;
 use metrics_exporter_prometheus::PrometheusHandle;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 use super::problem::Problem;
-use super::{Ack, Answer, Delivery, DeliveryId, Envelope, Held, Limits, Push};
+use super::{Ack, Answer, Delivery, DeliveryId, Envelope, Held, Limits, Push, Receipt, records};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
+use crate::random::Random;
 use crate::telemetry;
 
 /// A body from here on is parsed on a thread of its own: some hundred microseconds of JSON and base64.
@@ -29,6 +31,9 @@ const PARSE_ASIDE_BYTES: usize = 256 << 10;
 
 /// A body of a refused request up to here has come with its head, and is thrown away; the connection lives on.
 const DRAINED_BYTES: usize = 8 << 10;
+
+/// Where to send what, for those who sent it elsewhere.
+const PATHS: &str = "pushes go to POST /, rows to POST /v1/tables/{namespace.table}/records";
 
 /// What takes deliveries in. It answers through their ack handles.
 pub trait Intake: Send + Sync {
@@ -40,6 +45,15 @@ pub trait Intake: Send + Sync {
 
     /// Takes a delivery whose payload never came to light; `raw` is what stood in its place. Returns at once.
     fn accept_undecodable(&self, delivery: Delivery, raw: Bytes);
+
+    /// The table that a caller names for its rows.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] when the name is none, [`ErrorKind::NotFound`] when the configuration has no such table.
+    fn named_table(&self, name: &str) -> Result<TableIdent>;
+
+    /// Takes rows for a table that [`Intake::named_table`] gave. Returns at once.
+    fn accept_rows(&self, table: TableIdent, delivery: Delivery);
 }
 
 /// Who may see the calls that are not pushes.
@@ -61,9 +75,11 @@ pub struct Server {
     pub limits: Arc<Limits>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// Names requests that bring no name.
+    pub random: Arc<Random>,
     /// Renders the metrics.
     pub metrics: PrometheusHandle,
-    /// Who may see the metrics.
+    /// Who may send rows and see the metrics.
     pub access: Access,
     /// Largest request body, in bytes.
     pub max_body_bytes: usize,
@@ -79,6 +95,7 @@ pub struct Server {
 pub fn router(server: Arc<Server>) -> Router {
     Router::new()
         .route("/", post(push))
+        .route("/v1/tables/{table}/records", post(records::post_records))
         .route("/health/live", get(|| async { "live\n" }))
         .route("/health/ready", get(ready))
         .route("/metrics", get(render_metrics))
@@ -88,7 +105,7 @@ pub fn router(server: Arc<Server>) -> Router {
 }
 
 async fn no_such_path() -> Response {
-    let error = Error::new(ErrorKind::NotFound, "There is no such path; pushes go to POST /.");
+    let error = Error::new(ErrorKind::NotFound, format!("There is no such path; {PATHS}."));
     // The one place where a missing thing is the caller's mistake, not a table's absence.
     Problem(error).with_status(404)
 }
@@ -96,7 +113,7 @@ async fn no_such_path() -> Response {
 async fn no_such_method() -> Response {
     let error = Error::new(
         ErrorKind::NotFound,
-        "This path does not take this method; pushes go to POST /.",
+        format!("This path does not take this method; {PATHS}."),
     );
     Problem(error).with_status(405)
 }
@@ -122,7 +139,7 @@ async fn render_metrics(State(server): State<Arc<Server>>, headers: HeaderMap) -
 }
 
 async fn push(State(server): State<Arc<Server>>, request: Request) -> Response {
-    let long = declared_length(request.headers()).is_none_or(|length| length > DRAINED_BYTES);
+    let long = is_long(request.headers());
     let error = match server.take_push(request).await {
         Ok(()) => return StatusCode::NO_CONTENT.into_response(),
         Err(error) => error,
@@ -131,13 +148,24 @@ async fn push(State(server): State<Arc<Server>>, request: Request) -> Response {
         error.kind(),
         ErrorKind::Full | ErrorKind::TooLarge | ErrorKind::UnsupportedFormat | ErrorKind::ShuttingDown
     );
-    let mut response = Problem(error).into_response();
+    let response = Problem(error).into_response();
     if unread && long {
-        // The connection ends with what was not read: say so, or the next request on it gets no answer.
+        closing(response)
+    } else {
         response
-            .headers_mut()
-            .insert(CONNECTION, HeaderValue::from_static("close"));
     }
+}
+
+/// Whether the body is too long to have come with the head, or may be.
+pub(super) fn is_long(headers: &HeaderMap) -> bool {
+    declared_length(headers).is_none_or(|length| length > DRAINED_BYTES)
+}
+
+/// The answer to a request whose body was not read: the connection ends with it, and says so, or the next request on it
+/// would get no answer.
+pub(super) fn closing(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
     response
 }
 
@@ -152,14 +180,7 @@ impl Server {
         let (delivery, answer, undecodable) = match self.read_delivery(request, arrived).await {
             Ok(read) => read,
             Err(error) => {
-                metrics::counter!(telemetry::REFUSALS, "reason" => error.kind().name()).increment(1);
-                if let Some(count) = self.refusals.tell(error.kind().name()) {
-                    tracing::warn!(
-                        error = error.report(),
-                        count,
-                        "A request was refused. Its sender sends it again."
-                    );
-                }
+                self.refused("push", error.kind().name(), &error.report());
                 return Err(error);
             }
         };
@@ -167,15 +188,42 @@ impl Server {
             None => self.intake.accept(delivery),
             Some(raw) => self.intake.accept_undecodable(delivery, raw),
         }
-        // A handle that is dropped or forgotten must not outlive the sender's patience.
-        let patience = arrived + self.ack_deadline.mul_f64(0.95);
-        match tokio::time::timeout_at(patience, answer.outcome()).await {
-            Ok(outcome) => outcome.map(drop),
-            Err(_elapsed) => Err(Error::new(
+        match self.outcome(answer, arrived).await {
+            Some(outcome) => outcome.map(drop),
+            None => Err(Error::new(
                 ErrorKind::Unavailable,
                 "The commit did not get through before the ack deadline; deliver it again.",
             )),
         }
+    }
+
+    /// Counts a request that did not become a delivery, and tells of it now and then. A push comes again by itself.
+    pub(super) fn refused(&self, call: &'static str, reason: &'static str, report: &str) {
+        metrics::counter!(telemetry::REFUSALS, "reason" => reason).increment(1);
+        if let Some(count) = self.refusals.tell(&format!("{call} {reason}")) {
+            tracing::warn!(call, error = report, count, "A request was refused.");
+        }
+    }
+
+    /// Waits for what becomes of a delivery; `None` when the sender's patience ends before. A handle that is dropped or
+    /// forgotten must not outlive it.
+    pub(super) async fn outcome(&self, answer: Answer, arrived: Instant) -> Option<Result<Receipt>> {
+        let patience = arrived + self.ack_deadline.mul_f64(0.95);
+        tokio::time::timeout_at(patience, answer.outcome()).await.ok()
+    }
+
+    /// Takes a request slot.
+    ///
+    /// # Errors
+    /// [`ErrorKind::ShuttingDown`] and [`ErrorKind::Full`], before anything of the body is read.
+    pub(super) fn admit(&self) -> Result<Held> {
+        if self.draining.load(Ordering::Acquire) {
+            return Err(Error::new(
+                ErrorKind::ShuttingDown,
+                "The process is stopping; deliver it again.",
+            ));
+        }
+        self.limits.admit()
     }
 
     /// Reads the request within the limits. Nothing is read past them.
@@ -184,24 +232,10 @@ impl Server {
         request: Request,
         arrived: Instant,
     ) -> Result<(Delivery, Answer, Option<Bytes>)> {
-        if self.draining.load(Ordering::Acquire) {
-            return Err(Error::new(
-                ErrorKind::ShuttingDown,
-                "The process is stopping; deliver it again.",
-            ));
-        }
-        let mut held = self.limits.admit()?;
+        let mut held = self.admit()?;
         let (parts, body) = request.into_parts();
         check_media_type(&parts.headers)?;
-        let reading = self.read_body(&parts.headers, body, &mut held);
-        let body = tokio::time::timeout(self.ack_deadline, reading)
-            .await
-            .map_err(|_elapsed| {
-                Error::new(
-                    ErrorKind::Unavailable,
-                    "The body did not arrive before the ack deadline.",
-                )
-            })??;
+        let body = self.read_body(&parts.headers, body, &mut held).await?;
         let push = parse(body).await?;
         let (payload, undecodable) = match push.data {
             Ok(payload) => (payload, None),
@@ -221,24 +255,45 @@ impl Server {
             received_at: self.clock.now(),
             attributes: push.attributes,
         };
+        let (delivery, answer) = self.delivery(envelope, payload, held, arrived);
+        Ok((delivery, answer, undecodable))
+    }
+
+    /// Makes a delivery that must be through a margin before the ack deadline, for the answer's way back: 10 s, or half
+    /// of a short deadline.
+    pub(super) fn delivery(
+        &self,
+        envelope: Envelope,
+        payload: Bytes,
+        held: Held,
+        arrived: Instant,
+    ) -> (Delivery, Answer) {
         let (ack, answer) = Ack::new();
-        let deadline = arrived + self.ack_deadline.saturating_sub(self.margin());
+        let margin = Duration::from_secs(10).min(self.ack_deadline / 2);
         let delivery = Delivery {
             envelope,
             payload,
             ack,
             held,
-            deadline,
+            deadline: arrived + self.ack_deadline.saturating_sub(margin),
         };
-        Ok((delivery, answer, undecodable))
+        (delivery, answer)
     }
 
-    /// What is left of the ack deadline for the answer's way back: 10 s, or half of a short one.
-    fn margin(&self) -> Duration {
-        Duration::from_secs(10).min(self.ack_deadline / 2)
+    /// Reads a body within the limits, and within the ack deadline.
+    pub(super) async fn read_body(&self, headers: &HeaderMap, body: Body, held: &mut Held) -> Result<Bytes> {
+        let reading = self.read_frames(headers, body, held);
+        tokio::time::timeout(self.ack_deadline, reading)
+            .await
+            .unwrap_or_else(|_elapsed| {
+                Err(Error::new(
+                    ErrorKind::Unavailable,
+                    "The body did not arrive before the ack deadline.",
+                ))
+            })
     }
 
-    async fn read_body(&self, headers: &HeaderMap, mut body: Body, held: &mut Held) -> Result<Bytes> {
+    async fn read_frames(&self, headers: &HeaderMap, mut body: Body, held: &mut Held) -> Result<Bytes> {
         let length = declared_length(headers).unwrap_or(0);
         if length > self.max_body_bytes {
             return Err(self.too_large());
@@ -283,27 +338,33 @@ async fn parse(body: Bytes) -> Result<Push> {
 
 /// A push is JSON. A sender that names no type is believed.
 fn check_media_type(headers: &HeaderMap) -> Result<()> {
-    let Some(value) = headers.get(CONTENT_TYPE) else {
-        return Ok(());
-    };
-    let text = value.to_str().unwrap_or_default();
-    let media_type = text
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .to_ascii_lowercase();
-    if media_type == "application/json" || media_type.ends_with("+json") {
-        return Ok(());
+    match media_type(headers) {
+        None => Ok(()),
+        Some(name) if is_json(&name) => Ok(()),
+        Some(_) => Err(Error::new(
+            ErrorKind::UnsupportedFormat,
+            "A Pub/Sub push has the content type application/json.",
+        )),
     }
-    Err(Error::new(
-        ErrorKind::UnsupportedFormat,
-        "A Pub/Sub push has the content type application/json.",
-    ))
+}
+
+/// The content type in small letters, without its parameters.
+pub(super) fn media_type(headers: &HeaderMap) -> Option<String> {
+    let text = headers.get(CONTENT_TYPE)?.to_str().unwrap_or_default();
+    let name = text.split(';').next().unwrap_or_default();
+    Some(name.trim().to_ascii_lowercase())
+}
+
+pub(super) fn is_json(media_type: &str) -> bool {
+    media_type == "application/json" || media_type.ends_with("+json")
 }
 
 impl Access {
-    fn check(&self, headers: &HeaderMap) -> Result<()> {
+    /// Whether the caller may use the calls that are not pushes.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unauthenticated`] without the token, [`ErrorKind::Forbidden`] where there is none to send.
+    pub(super) fn check(&self, headers: &HeaderMap) -> Result<()> {
         match self {
             Self::Open => Ok(()),
             Self::Refused => Err(Error::new(

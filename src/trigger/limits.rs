@@ -80,9 +80,9 @@ impl Limits {
         self.requests.load(Ordering::Acquire)
     }
 
-    /// The most bytes that may be held.
-    pub fn max_bytes(&self) -> usize {
-        self.max_bytes
+    /// What a compressed payload may unpack to: a quarter of the bytes that may be held, no further.
+    pub fn max_unpacked_bytes(&self) -> usize {
+        self.max_bytes / 4
     }
 }
 

@@ -9,6 +9,7 @@ mod http;
 mod limits;
 mod problem;
 mod push;
+mod records;
 
 pub use delivery::{Ack, Answer, Delivery, DeliveryId, Envelope, Receipt};
 pub use http::{Access, Intake, Server, router};

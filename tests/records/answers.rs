@@ -1,0 +1,157 @@
+//! What a caller is told of what the stages behind the trigger did: the router itself over an intake that does as told.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use iceberg::TableIdent;
+use landfast::clock::SystemClock;
+use landfast::config::table_ident;
+use landfast::error::{Error, ErrorKind};
+use landfast::random::Random;
+use landfast::telemetry::Seldom;
+use landfast::trigger::{Access, Delivery, Intake, Limits, Receipt, Server, router};
+use libtest_mimic::Trial;
+use metrics_exporter_prometheus::PrometheusBuilder;
+use serde_json::{Value, json};
+
+use crate::support::push::Pusher;
+use crate::support::{TestResult, trials};
+
+pub fn tests() -> Vec<Trial> {
+    trials![
+        outcomes_become_answers,
+        rows_that_are_not_through_by_the_deadline_may_yet_land,
+    ]
+}
+
+type Outcome = Option<Result<Receipt, Error>>;
+
+/// Does with every delivery what it is told: acknowledges, refuses, or (`None`) keeps it.
+#[derive(Default)]
+struct Told {
+    outcome: Mutex<Option<Outcome>>,
+    kept: Mutex<Vec<Delivery>>,
+    taken: AtomicUsize,
+}
+
+impl Told {
+    fn tell(&self, outcome: Outcome) {
+        *self.outcome.lock().expect("not poisoned") = Some(outcome);
+    }
+}
+
+impl Intake for Told {
+    fn source_of(&self, subscription: &str) -> String {
+        subscription.to_owned()
+    }
+
+    fn accept(&self, delivery: Delivery) {
+        drop(delivery);
+    }
+
+    fn accept_undecodable(&self, delivery: Delivery, _raw: Bytes) {
+        drop(delivery);
+    }
+
+    fn named_table(&self, name: &str) -> Result<TableIdent, Error> {
+        table_ident(name)
+    }
+
+    fn accept_rows(&self, table: TableIdent, delivery: Delivery) {
+        assert_eq!(table.to_string(), "t.rows");
+        self.taken.fetch_add(1, Ordering::Relaxed);
+        match self.outcome.lock().expect("not poisoned").take() {
+            Some(Some(Ok(receipt))) => delivery.ack.ack(receipt),
+            Some(Some(Err(error))) => delivery.ack.nack(error),
+            Some(None) => self.kept.lock().expect("not poisoned").push(delivery),
+            None => drop(delivery),
+        }
+    }
+}
+
+/// Serves until the test's runtime ends; gives a client and the limits.
+async fn serve(intake: Arc<Told>, ack_deadline: Duration) -> TestResult<(Pusher, Arc<Limits>)> {
+    let limits = Limits::new(1 << 20, 10);
+    let server = Server {
+        intake,
+        limits: limits.clone(),
+        clock: Arc::new(SystemClock),
+        random: Arc::new(Random::seeded(1)),
+        metrics: PrometheusBuilder::new().build_recorder().handle(),
+        access: Access::Open,
+        max_body_bytes: 1000,
+        ack_deadline,
+        refusals: Seldom::default(),
+        draining: AtomicBool::new(false),
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let url = format!("http://{}", listener.local_addr()?);
+    tokio::spawn(axum::serve(listener, router(Arc::new(server))).into_future());
+    Ok((Pusher::new(&url), limits))
+}
+
+async fn post(pusher: &Pusher) -> TestResult<(u16, bool, Value)> {
+    let answer = pusher
+        .post("/v1/tables/t.rows/records", "application/json", "{}")
+        .await?;
+    let (status, again) = (
+        answer.status().as_u16(),
+        answer.headers().contains_key("retry-after"),
+    );
+    Ok((status, again, serde_json::from_str(&answer.text().await?)?))
+}
+
+async fn outcomes_become_answers() -> TestResult {
+    let intake = Arc::new(Told::default());
+    let (pusher, limits) = serve(intake.clone(), Duration::from_secs(60)).await?;
+    let receipt = Receipt {
+        row_count: 7,
+        dead_letter_count: 2,
+        snapshot_id: Some(i64::MAX),
+    };
+    intake.tell(Some(Ok(receipt)));
+    let landed = json!({"rows": 7, "dead_letters": 2, "snapshot_id": "9223372036854775807"});
+    assert_eq!(post(&pusher).await?, (200, false, landed));
+    for (kind, status, again) in [
+        (ErrorKind::Unavailable, 503, true),
+        (ErrorKind::ShuttingDown, 503, true),
+        (ErrorKind::OutcomeUnknown, 503, true),
+        (ErrorKind::Conflict, 503, true),
+        (ErrorKind::NotFound, 503, true),
+        (ErrorKind::Full, 429, true),
+        (ErrorKind::TableMismatch, 500, false),
+        (ErrorKind::Rejected, 500, false),
+    ] {
+        intake.tell(Some(Err(Error::new(kind, "It went wrong so."))));
+        let (told, comes_again, document) = post(&pusher).await?;
+        assert_eq!((told, comes_again), (status, again), "{kind:?}");
+        assert_eq!(
+            (&document["kind"], &document["detail"]),
+            (&json!(kind.name()), &json!("It went wrong so."))
+        );
+    }
+    // An ack handle that is let go is no success.
+    let (status, again, _) = post(&pusher).await?;
+    assert_eq!((status, again), (503, true));
+    assert_eq!(intake.taken.load(Ordering::Relaxed), 10);
+    assert_eq!((limits.held_bytes(), limits.held_requests()), (0, 0));
+    Ok(())
+}
+
+async fn rows_that_are_not_through_by_the_deadline_may_yet_land() -> TestResult {
+    let intake = Arc::new(Told::default());
+    let (pusher, limits) = serve(intake.clone(), Duration::from_millis(400)).await?;
+    intake.tell(None);
+    let started = Instant::now();
+    let (status, again, document) = post(&pusher).await?;
+    assert_eq!((status, again), (503, true));
+    assert!(started.elapsed() >= Duration::from_millis(380));
+    assert!(document.to_string().contains("may yet land"), "{document}");
+    // Whoever keeps the delivery keeps its share of the limits.
+    assert_eq!((limits.held_bytes(), limits.held_requests()), (2, 1));
+    intake.kept.lock().expect("not poisoned").clear();
+    assert_eq!((limits.held_bytes(), limits.held_requests()), (0, 0));
+    Ok(())
+}

@@ -1,9 +1,11 @@
 //! `landfast dev`: the whole pipeline on a folder of this machine.
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -24,6 +26,10 @@ const DEMO_SUBSCRIPTION: &str = "projects/local/subscriptions/orders";
 const DEMO_ORDERS: i64 = 1000;
 const DEMO_CONNECTIONS: usize = 64;
 const DEMO_ROWS_SHOWN: usize = 10;
+const DEMO_FOLDER: &str = "customers";
+const DEMO_CUSTOMERS: i64 = 97;
+const DEMO_CUSTOMERS_SHOWN: usize = 3;
+const DEMO_FILE_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Arguments of `dev`.
 #[derive(Debug, Args)]
@@ -34,7 +40,7 @@ pub struct DevArgs {
     /// The address to listen on.
     #[arg(long, default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
-    /// Send sample orders as real pushes, and print the rows read back.
+    /// Send sample orders as real pushes, drop a sample file, and print the rows read back.
     #[arg(long)]
     demo: bool,
 }
@@ -50,12 +56,13 @@ pub fn run(args: &DevArgs, output: OutputFormat) -> ExitCode {
 async fn dev(config: Arc<Config>, args: &DevArgs, output: OutputFormat) -> Result<()> {
     let metrics = telemetry::start_metrics()?;
     let app = App::new(config.clone(), Parts::from_config(&config).await?);
+    let files = app.landing()?;
     let listener = app::bind(args.listen).await?;
     let address = listener.local_addr().map_err(|error| {
         Error::new(ErrorKind::Unavailable, "The listener has no address.").with_source(error)
     })?;
     greet(&config, address);
-    let serving = app::run(app.clone(), listener, metrics, shutdown_signal());
+    let serving = app::run(app.clone(), listener, files, metrics, shutdown_signal());
     if !args.demo {
         return serving.await;
     }
@@ -78,6 +85,9 @@ fn greet(config: &Config, address: SocketAddr) {
     let warehouse = Path::new(config.warehouse.path());
     listening(address);
     say(&format!("  tables        {}", warehouse.display()));
+    for landing in config.landing_folders() {
+        say(&format!("  landing       {}", landing.path()));
+    }
     say(&format!("  dead letters  {}", config.dead_letters.path()));
     say("");
     say("Send an event:");
@@ -86,9 +96,15 @@ fn greet(config: &Config, address: SocketAddr) {
     ));
     say("Or rows as they are:");
     say(&format!(
-        "  curl http://{address}/v1/tables/{}/records -H 'content-type: application/json' -d '[{{\"id\": 2}}]'",
-        demo_table()
+        "  curl http://{address}/v1/tables/landfast.orders/records -H 'content-type: application/json' -d '[{{\"id\": 2}}]'"
     ));
+    for landing in config.landing_folders() {
+        say("Or put a file into the landing folder, in a folder named as its table:");
+        say(&format!(
+            "  mkdir -p '{0}/orders' && mv orders.ndjson '{0}/orders/'",
+            landing.path()
+        ));
+    }
     say("Query it:");
     say(&format!(
         "  duckdb -c \"install iceberg; load iceberg; from iceberg_scan('{}')\"",
@@ -108,8 +124,27 @@ fn push_body(subscription: &str, message_id: &str, published_at: DateTime<Utc>, 
     })
 }
 
-/// Sends the sample orders and one event that is broken, and shows what became of them.
+/// Sends the sample orders, one event that is broken, and a file, and shows what became of them.
 async fn demo(app: &App, config: &Config, address: SocketAddr, output: OutputFormat) -> Result<()> {
+    let (answered, orders) = demo_orders(app, config, address, output).await?;
+    let file = demo_file(app, config, output).await?;
+    if output == OutputFormat::Json {
+        let told = json!({
+            "answered": answered, "table": orders.table, "rows": orders.total, "metadata": orders.location,
+            "file": {"table": file.table, "rows": file.total, "metadata": file.location},
+        });
+        tell(&told.to_string())?;
+    }
+    say("Serving on; Ctrl-C stops.");
+    Ok(())
+}
+
+async fn demo_orders(
+    app: &App,
+    config: &Config,
+    address: SocketAddr,
+    output: OutputFormat,
+) -> Result<(u64, Shown)> {
     let dead_letters = config.dead_letters.path();
     let url = format!("http://{address}/");
     let client = reqwest::Client::new();
@@ -144,37 +179,107 @@ async fn demo(app: &App, config: &Config, address: SocketAddr, output: OutputFor
     );
     let sent = client.post(&url).json(&broken).send().await;
     let broken = sent.map_or(0, |response| response.status().as_u16());
-    let table = app.catalog().load_table(&demo_table()).await?;
-    let rows = read_rows(&table, DEMO_ROWS_SHOWN).await?;
-    let location = table.metadata_location().unwrap_or_default();
-    let summary = table
-        .metadata()
-        .current_snapshot()
-        .map(|snapshot| snapshot.summary());
-    let total = summary.and_then(|summary| summary.additional_properties.get("total-records"));
-    let total: u64 = total.and_then(|total| total.parse().ok()).unwrap_or_default();
-    match output {
-        OutputFormat::Json => tell(
-            &json!({"answered": answered, "table": demo_table().to_string(), "rows": total, "metadata": location})
-                .to_string(),
-        ),
-        OutputFormat::Text => tell(&format!(
-            "{rows}\n{answered} orders answered 204; {} now holds {total} rows, read from\n  {location}\n\
+    let shown = Shown::read(app, "orders", DEMO_ROWS_SHOWN).await?;
+    if output == OutputFormat::Text {
+        let Shown {
+            table,
+            rows,
+            total,
+            location,
+        } = &shown;
+        tell(&format!(
+            "{rows}\n{answered} orders answered 204; {table} now holds {total} rows, read from\n  {location}\n\
              1 event with a text where a number belongs answered {broken}; it is kept, with its reason, in\n  \
-             {dead_letters}/{}",
-            demo_table(),
-            demo_table()
-        )),
-    }?;
-    say("Serving on; Ctrl-C stops.");
-    Ok(())
+             {dead_letters}/{table}"
+        ))?;
+    }
+    Ok((answered, shown))
 }
 
-fn demo_table() -> TableIdent {
-    TableIdent::new(
-        iceberg::NamespaceIdent::new("landfast".to_owned()),
-        "orders".to_owned(),
-    )
+/// Puts a file of the orders' customers into the landing folder, and waits until it is gone from there.
+async fn demo_file(app: &App, config: &Config, output: OutputFormat) -> Result<Shown> {
+    let landing = config.landing_folders().into_iter().next();
+    let landing = landing.map_or_else(PathBuf::new, |landing| PathBuf::from(landing.path()));
+    let folder = landing.join(DEMO_FOLDER);
+    let file = folder.join(format!("sample-{}.ndjson", Uuid::new_v4()));
+    let unwritable = |error: std::io::Error| {
+        Error::new(ErrorKind::Unavailable, "The sample file cannot be written.")
+            .with("file", file.display())
+            .with_source(error)
+    };
+    write_sample(&folder, &file).map_err(unwritable)?;
+    say(&format!(
+        "Demo: a file of {DEMO_CUSTOMERS} customers in {} ...",
+        folder.display()
+    ));
+    let deadline = tokio::time::Instant::now() + DEMO_FILE_PATIENCE;
+    while file.exists() {
+        if tokio::time::Instant::now() > deadline {
+            return Err(
+                Error::new(ErrorKind::Unavailable, "The sample file does not land.")
+                    .with("file", file.display()),
+            );
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let shown = Shown::read(app, DEMO_FOLDER, DEMO_CUSTOMERS_SHOWN).await?;
+    if output == OutputFormat::Text {
+        let Shown {
+            table,
+            rows,
+            total,
+            location,
+        } = &shown;
+        tell(&format!(
+            "{rows}\nThe file landed; {table} now holds {total} rows, read from\n  {location}"
+        ))?;
+    }
+    Ok(shown)
+}
+
+/// Writes the sample under a name that is left alone, and renames it: so no half of it is ever taken.
+fn write_sample(folder: &Path, file: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(folder)?;
+    let unfinished = file.with_extension("part");
+    let mut writer = std::io::BufWriter::new(std::fs::File::create(&unfinished)?);
+    for id in 0..DEMO_CUSTOMERS {
+        let city = if id % 2 == 0 { "Nuuk" } else { "Tromsø" };
+        writeln!(
+            writer,
+            "{}",
+            json!({"id": id, "name": format!("Customer {id}"), "city": city})
+        )?;
+    }
+    writer.into_inner()?.sync_all()?;
+    std::fs::rename(unfinished, file)
+}
+
+/// A table as a reader sees it.
+struct Shown {
+    table: String,
+    rows: String,
+    total: u64,
+    location: String,
+}
+
+impl Shown {
+    async fn read(app: &App, name: &str, limit: usize) -> Result<Self> {
+        let namespace = iceberg::NamespaceIdent::new("landfast".to_owned());
+        let ident = TableIdent::new(namespace, name.to_owned());
+        let table = app.catalog().load_table(&ident).await?;
+        let rows = read_rows(&table, limit).await?;
+        let snapshot = table.metadata().current_snapshot();
+        let total = snapshot.and_then(|snapshot| {
+            let summary = &snapshot.summary().additional_properties;
+            summary.get("total-records")?.parse().ok()
+        });
+        Ok(Self {
+            table: ident.to_string(),
+            rows,
+            total: total.unwrap_or_default(),
+            location: table.metadata_location().unwrap_or_default().to_owned(),
+        })
+    }
 }
 
 fn sample_order(number: i64, at: DateTime<Utc>) -> Value {

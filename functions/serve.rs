@@ -41,16 +41,18 @@ async fn serve(config: Arc<Config>) -> Result<()> {
         );
     }
     let app = App::new(config.clone(), Parts::from_config(&config).await?);
+    let files = app.landing()?;
     let listener = app::bind(config.server.listen).await?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         warehouse = %config.warehouse,
         tables = config.tables.len(),
         routes = config.routes.len(),
+        landing_folders = config.landing_folders().len(),
         "Serving."
     );
     if let Ok(address) = listener.local_addr() {
         listening(address);
     }
-    app::run(app, listener, metrics, shutdown_signal()).await
+    app::run(app, listener, files, metrics, shutdown_signal()).await
 }

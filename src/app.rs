@@ -9,6 +9,7 @@ use bytes::Bytes;
 use iceberg::TableIdent;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 use crate::batch::{Shared, Writers};
 use crate::catalog::{Catalog, MemoryCatalog, SqlCatalog, StorageCatalog};
@@ -22,10 +23,13 @@ use crate::random::Random;
 use crate::route::{Route, Router};
 use crate::storage::Store;
 use crate::telemetry;
-use crate::trigger::{Access, Delivery, Intake, Limits, Receipt, Server, router};
+use crate::trigger::{Access, Delivery, Intake, Landing, Limits, Receipt, Server, router};
 
 /// From the signal to the exit. Cloud Run kills after 10 s.
 const SHUTDOWN: Duration = Duration::from_secs(9);
+
+/// From the signal to the moment when a file that is being loaded is let go; what is left is for the pushes' hints.
+const FILE_GRACE: Duration = Duration::from_secs(6);
 
 /// What an application stands on. Tests put fault layers and fixed seeds in here.
 #[derive(Debug)]
@@ -66,6 +70,13 @@ impl Parts {
     }
 }
 
+/// The landing folders, opened, and what stops them.
+#[derive(Debug)]
+pub struct Files {
+    landing: Landing,
+    stop: watch::Sender<bool>,
+}
+
 /// A running pipeline: deliveries in, commits out.
 #[derive(Debug)]
 pub struct App {
@@ -92,6 +103,16 @@ impl App {
             shared,
             writers,
         })
+    }
+
+    /// Opens the landing folders, makes them where they are missing. They are watched once [`run`] has them.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] naming a folder that cannot be made or read.
+    pub fn landing(&self) -> Result<Files> {
+        let (stop, stopped) = watch::channel(false);
+        let landing = Landing::open(self.config.clone(), self.shared.clone(), FILE_GRACE, stopped)?;
+        Ok(Files { landing, stop })
     }
 
     /// What the stages share, for work that does not come through the trigger.
@@ -207,6 +228,7 @@ pub async fn bind(listen: SocketAddr) -> Result<TcpListener> {
 pub async fn run(
     app: Arc<App>,
     listener: TcpListener,
+    files: Files,
     metrics: PrometheusHandle,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<()> {
@@ -229,7 +251,7 @@ pub async fn run(
         refusals: telemetry::Seldom::default(),
         draining: AtomicBool::new(false),
     });
-    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let (stop, stopped) = watch::channel(false);
     let mut intake_ends = stopped.clone();
     let serving = axum::serve(listener, router(server.clone()))
         .with_graceful_shutdown(async move {
@@ -238,10 +260,12 @@ pub async fn run(
         .into_future();
     let mut serving = tokio::spawn(serving);
     let upkeep = tokio::spawn(keep_up(app.writers.clone(), metrics));
+    let mut landing = tokio::spawn(files.landing.run());
     tokio::select! {
         () = shutdown => {}
         ended = &mut serving => {
             upkeep.abort();
+            landing.abort();
             return match ended {
                 Ok(Ok(())) => Ok(()),
                 Ok(Err(error)) => Err(listener_failed(error)),
@@ -253,13 +277,18 @@ pub async fn run(
     tracing::info!("Stopping: no new work, the rest is committed and answered.");
     let finished = tokio::time::timeout(SHUTDOWN, async {
         // New connections are taken until then, and told 503: a refused one tells a sender nothing.
-        app.writers.close().await;
+        let _landing_gone = files.stop.send(true);
+        let (landed, ()) = tokio::join!(&mut landing, app.writers.close());
+        if let Err(error) = landed {
+            tracing::error!(%error, "The landing folders' task ended badly; their files are taken at the next start.");
+        }
         app.catalog().settle().await;
         let _server_gone = stop.send(true);
         let _ended = serving.await;
     })
     .await;
     upkeep.abort();
+    landing.abort();
     // A client that never finishes its request keeps its connection to the end, but no delivery waits for it.
     if finished.is_ok() || app.shared.limits.held_requests() == 0 {
         tracing::info!("Stopped; everything taken in is answered.");

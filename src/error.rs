@@ -160,6 +160,11 @@ impl Error {
         &self.0.message
     }
 
+    /// Whether it names a thing of this key, such as `file`.
+    pub fn names(&self, key: &str) -> bool {
+        self.0.context.iter().any(|(named, _)| *named == key)
+    }
+
     /// The sentence, the things it names and every cause, on one line.
     pub fn report(&self) -> String {
         let mut text = self.to_string();

@@ -40,6 +40,16 @@ pub const UNKNOWN_FIELDS: &str = "landfast_unknown_fields_total";
 pub const LAST_COMMIT: &str = "landfast_last_commit_timestamp_seconds";
 /// From publish time to committed, per delivery, in seconds. Histogram; label `table`.
 pub const FRESHNESS: &str = "landfast_freshness_seconds";
+/// Files that landed from a landing folder. Counter; label `table`.
+pub const LANDED_FILES: &str = "landfast_landed_files_total";
+/// Bytes of those files, as they are stored. Counter; label `table`.
+pub const LANDED_BYTES: &str = "landfast_landed_bytes_total";
+/// Files of a landing folder that were moved to the dead letters. Counter; labels `table`, `reason`.
+pub const REFUSED_FILES: &str = "landfast_refused_files_total";
+/// Files of a landing folder that have to be taken or moved again. Counter; label `reason`, such as `unavailable`.
+pub const FILE_RETRIES: &str = "landfast_file_retries_total";
+/// Files in the landing folders at the last look. Gauge.
+pub const WAITING_FILES: &str = "landfast_waiting_files";
 /// Bytes held between request and answer. Gauge.
 pub const HELD_BYTES: &str = "landfast_held_bytes";
 /// Requests held between request and answer. Gauge.

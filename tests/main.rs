@@ -14,6 +14,7 @@ mod fakes;
 mod house;
 mod kill;
 mod landing;
+mod landing_folder;
 mod load;
 mod output;
 mod processes;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         tidy::tests(),
         types::tests(),
         landing::tests(),
+        landing_folder::tests(),
         load::tests(),
         output::tests(),
         processes::tests(),

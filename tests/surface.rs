@@ -5,7 +5,7 @@ use std::time::Duration;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
-use crate::support::lake::Lake;
+use crate::support::lake::{Lake, files};
 use crate::support::push::Push;
 use crate::support::readers::Reader;
 use crate::support::server::{Server, landfast, run};
@@ -128,9 +128,19 @@ async fn demo_prints_rows_that_are_in_the_table() -> TestResult {
             let told: Value = serde_json::from_str(line)?;
             assert_eq!((&told["answered"], &told["rows"]), (&json!(1000), &json!(1000)));
             assert_eq!(told["table"], "landfast.orders");
+            assert_eq!(
+                (&told["file"]["table"], &told["file"]["rows"]),
+                (&json!("landfast.customers"), &json!(97))
+            );
         } else {
             server
-                .logged(&["| ice axe", "1000 orders answered 204", "belongs answered 204"])
+                .logged(&[
+                    "| ice axe",
+                    "1000 orders answered 204",
+                    "belongs answered 204",
+                    "| Customer 2",
+                    "landfast.customers now holds 97 rows",
+                ])
                 .await?;
         }
         let rows = Reader::duckdb()?.rows(lake.metadata("landfast.orders")?)?;
@@ -144,6 +154,8 @@ async fn demo_prints_rows_that_are_in_the_table() -> TestResult {
             Reader::pyiceberg()?.count(lake.metadata("landfast.orders")?)?,
             1000
         );
+        assert_eq!(lake.ids("landfast.customers", "id")?, ((0..97).collect(), 97));
+        assert_eq!(files(&lake.path().join("landed/customers"))?.len(), 1);
         let letters = lake.dead_letters()?;
         assert_eq!(
             (letters.len(), &letters[0]["reason"]["path"]),

@@ -13,7 +13,7 @@ use super::problem::{Problem, Problems};
 use super::reader::{Context, Field, not_yet};
 use super::table::{self, BatchConfig, TABLE_NAME, TableDefaults, parse_table_ident};
 use super::tree;
-use super::{CatalogConfig, Config, PushAuth, RouteConfig, ServerConfig, route, source};
+use super::{CatalogConfig, Config, FileMatch, PushAuth, RouteConfig, ServerConfig, files, route, source};
 use crate::error::{Error, ErrorKind, Result};
 
 /// A configuration is written by people; a larger file is something else.
@@ -67,7 +67,7 @@ impl Config {
     }
 
     /// The configuration of `landfast dev`: everything in one folder, made absolute; no file, no push auth, a table
-    /// per subscription, commits every 100 ms.
+    /// per subscription and per folder of files, commits every 100 ms.
     ///
     /// # Errors
     /// [`ErrorKind::Config`] when the folder's path cannot be a location.
@@ -96,12 +96,25 @@ impl Config {
                 ..TableDefaults::default()
             },
             tables: BTreeMap::new(),
-            routes: vec![RouteConfig {
-                subscription: None,
-                attributes: BTreeMap::new(),
-                table: "landfast.{subscription}".parse()?,
-                allow: Vec::new(),
-            }],
+            routes: vec![
+                RouteConfig {
+                    subscription: None,
+                    attributes: BTreeMap::new(),
+                    files: None,
+                    table: "landfast.{subscription}".parse()?,
+                    allow: Vec::new(),
+                },
+                RouteConfig {
+                    subscription: None,
+                    attributes: BTreeMap::new(),
+                    files: Some(FileMatch {
+                        bucket: Location::folder(&dir.join("landing")).map_err(refused)?,
+                        objects: None,
+                    }),
+                    table: "landfast.{folder}".parse()?,
+                    allow: Vec::new(),
+                },
+            ],
         })
     }
 }
@@ -125,7 +138,7 @@ fn read_config(root: &Field<'_>, cx: &Context<'_>) -> Option<Config> {
         root.mapping("a mapping with the keys `warehouse`, `catalog`, `dead_letters` and `tables`")?;
     let warehouse = keys
         .required("warehouse", LOCATION)
-        .and_then(|field| field.parse(LOCATION, Location::parse));
+        .and_then(|field| read_apart("the warehouse", &field));
     let catalog = keys
         .required("catalog", CatalogConfig::ACCEPTED)
         .and_then(|field| CatalogConfig::read(&field));
@@ -136,7 +149,7 @@ fn read_config(root: &Field<'_>, cx: &Context<'_>) -> Option<Config> {
     server.apply_port(cx, root);
     let dead_letters = keys
         .required("dead_letters", LOCATION)
-        .and_then(|field| read_dead_letters(&field, warehouse.as_ref()));
+        .and_then(|field| read_dead_letters(&field));
     let sources = keys
         .key("sources")
         .map(|field| source::read(&field))
@@ -167,7 +180,7 @@ fn read_config(root: &Field<'_>, cx: &Context<'_>) -> Option<Config> {
         }
     }
     let routes = routes_field.map(|field| route::read(&field)).unwrap_or_default();
-    Some(Config {
+    let config = Config {
         warehouse: warehouse?,
         catalog: catalog?,
         server,
@@ -176,12 +189,14 @@ fn read_config(root: &Field<'_>, cx: &Context<'_>) -> Option<Config> {
         defaults,
         tables,
         routes,
-    })
+    };
+    files::check(&config, root);
+    Some(config)
 }
 
 const TABLES: &str = "tables by their names, such as `shop.orders: {from: [{subscription: orders-push}]}`";
 
-fn read_dead_letters(field: &Field<'_>, warehouse: Option<&Location>) -> Option<Location> {
+fn read_dead_letters(field: &Field<'_>) -> Option<Location> {
     if field.is_mapping() {
         for (key, inner) in field.entries(LOCATION).unwrap_or_default() {
             match key {
@@ -193,12 +208,12 @@ fn read_dead_letters(field: &Field<'_>, warehouse: Option<&Location>) -> Option<
         }
         return None;
     }
+    read_apart("the dead letters", field)
+}
+
+/// Reads a location that nothing else may lie in.
+fn read_apart(name: &'static str, field: &Field<'_>) -> Option<Location> {
     let location = field.parse(LOCATION, Location::parse)?;
-    if warehouse.is_some_and(|warehouse| warehouse.contains(&location) || location.contains(warehouse)) {
-        field.problem(
-            "the dead letters and the warehouse lie in each other, where a catalog or a cleaner would take one for the \
-             other; write another folder beside the warehouse",
-        );
-    }
+    field.apart(name, &location);
     Some(location)
 }

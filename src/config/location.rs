@@ -114,6 +114,15 @@ impl Location {
         &self.path
     }
 
+    /// The location of this name beside this one.
+    pub(super) fn sibling(&self, name: &str) -> Self {
+        let parent = self.path.rsplit_once('/').map_or("", |(parent, _)| parent);
+        Self {
+            scheme: self.scheme,
+            path: format!("{parent}/{name}"),
+        }
+    }
+
     /// Whether the other location is this one or lies in it.
     pub fn contains(&self, other: &Self) -> bool {
         self.scheme == other.scheme
@@ -177,6 +186,19 @@ mod tests {
         ] {
             let error = Location::parse(url).unwrap_err();
             assert!(error.contains(word), "{url}: {error}");
+        }
+    }
+
+    #[test]
+    fn siblings_share_their_parent() {
+        for (at, sibling) in [
+            ("file:///lake/landing", "file:///lake/landed"),
+            ("file:///in", "file:///landed"),
+        ] {
+            assert_eq!(
+                Location::parse(at).unwrap().sibling("landed").to_string(),
+                sibling
+            );
         }
     }
 

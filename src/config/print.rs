@@ -6,7 +6,7 @@ use super::expand::escape;
 use super::quantity::{duration_text, size_text};
 use super::schema::type_text;
 use super::{
-    BatchConfig, CatalogConfig, Config, Format, PartitionBy, PushAuth, RouteConfig, SchemaConfig,
+    BatchConfig, CatalogConfig, Config, FileMatch, Format, PartitionBy, PushAuth, RouteConfig, SchemaConfig,
     ServerConfig, TableConfig,
 };
 
@@ -90,6 +90,7 @@ fn print_table(table: &TableConfig, keys: &mut Keys) {
             print_conditions(
                 conditions.subscription.as_deref(),
                 &conditions.attributes,
+                conditions.files.as_ref(),
                 &mut keys,
             );
             keys.done()
@@ -148,18 +149,34 @@ fn print_shared(
 
 fn print_route(route: &RouteConfig) -> Printed {
     let mut keys = Keys::default();
-    print_conditions(route.subscription.as_deref(), &route.attributes, &mut keys);
+    print_conditions(
+        route.subscription.as_deref(),
+        &route.attributes,
+        route.files.as_ref(),
+        &mut keys,
+    );
     keys.text("table", &route.table.to_string());
     let allow: Vec<String> = route.allow.iter().map(|glob| glob.as_str().to_owned()).collect();
     keys.list("allow", &allow);
     keys.done()
 }
 
-fn print_conditions(subscription: Option<&str>, attributes: &BTreeMap<String, String>, keys: &mut Keys) {
+fn print_conditions(
+    subscription: Option<&str>,
+    attributes: &BTreeMap<String, String>,
+    files: Option<&FileMatch>,
+    keys: &mut Keys,
+) {
     if let Some(subscription) = subscription {
         keys.text("subscription", subscription);
     }
     keys.texts("attributes", attributes);
+    if let Some(files) = files {
+        keys.text("bucket", &files.bucket.to_string());
+        if let Some(objects) = &files.objects {
+            keys.text("objects", objects.as_str());
+        }
+    }
 }
 
 /// A value to be written; texts are escaped already.

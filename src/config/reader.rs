@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 
 use super::expand::{Env, expand};
+use super::location::Location;
 use super::problem::{Position, Problem};
 use super::quantity::{DURATION, SIZE, parse_count, parse_duration, parse_size};
 use super::tree::{Entry, Node, Value, join};
@@ -12,6 +13,8 @@ pub(super) struct Context<'a> {
     file: &'a str,
     env: Env<'a>,
     problems: RefCell<Vec<Problem>>,
+    /// What lies where so far, by what it is called in messages.
+    places: RefCell<Vec<(&'static str, Location)>>,
 }
 
 impl<'a> Context<'a> {
@@ -20,6 +23,7 @@ impl<'a> Context<'a> {
             file,
             env,
             problems: RefCell::new(Vec::new()),
+            places: RefCell::default(),
         }
     }
 
@@ -80,6 +84,24 @@ impl<'a> Field<'a> {
     /// Notes a broken rule at the key.
     pub(super) fn key_problem(&self, message: impl Into<String>) {
         self.cx.problem(self.key_at, &self.path, message);
+    }
+
+    /// Notes what lies at a location. Whether it lies apart from everything else that was noted; if not, that is a
+    /// broken rule. One place may be noted again under the same name.
+    pub(super) fn apart(&self, name: &'static str, location: &Location) -> bool {
+        let mut places = self.cx.places.borrow_mut();
+        let other = places.iter().find(|(other, place)| {
+            (*other, place) != (name, location) && (place.contains(location) || location.contains(place))
+        });
+        if let Some((other, place)) = other {
+            self.problem(format!(
+                "{name} `{location}` and {other} `{place}` lie in each other, where one would be taken for the other; \
+                 write another folder"
+            ));
+            return false;
+        }
+        places.push((name, location.clone()));
+        true
     }
 
     /// Whether the value is a mapping, so that a key with several forms can choose.

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+use super::files::FileMatch;
 use super::reader::{Field, nearest};
 use super::table::{parse_table_ident, read_conditions};
 use crate::error::{Error, ErrorKind};
 
-const TEMPLATE: &str = "a table name in which `{subscription}` and `{attributes.NAME}` stand for values, such as `cdc.{attributes.table}`";
+const TEMPLATE: &str = "a table name in which `{subscription}` and `{attributes.NAME}` stand for a message's values and \
+                        `{folder}` for a file's, such as `cdc.{attributes.table}`";
 const ALLOW: &str = "a list of table names in which `*` stands for any text, such as `[\"cdc.*\"]`";
 const ROUTES: &str =
     "a list such as `- {subscription: cdc, table: \"cdc.{attributes.table}\", allow: [\"cdc.*\"]}`";
@@ -20,6 +22,9 @@ pub struct RouteConfig {
     pub subscription: Option<String>,
     /// Key `attributes`, default any: attributes that the message must have, with exactly these values.
     pub attributes: BTreeMap<String, String>,
+    /// Keys `bucket` and `objects`, default none: conditions on a file. With them the route takes files only, without
+    /// them messages only.
+    pub files: Option<FileMatch>,
     /// Key `table`, required: the table's name with placeholders. A table that is not in `tables` is created from
     /// `defaults`.
     pub table: TableTemplate,
@@ -42,6 +47,8 @@ pub enum TemplatePart {
     Subscription,
     /// `{attributes.NAME}`: the value of the message's attribute.
     Attribute(String),
+    /// `{folder}`: the first level of the file's name, relative to the folder that is watched.
+    Folder,
 }
 
 impl TableTemplate {
@@ -77,7 +84,7 @@ impl TableTemplate {
             .iter()
             .map(|part| match part {
                 TemplatePart::Text(text) => text.as_str(),
-                TemplatePart::Subscription | TemplatePart::Attribute(_) => "x",
+                TemplatePart::Subscription | TemplatePart::Attribute(_) | TemplatePart::Folder => "x",
             })
             .collect();
         parse_table_ident(&shape).map_err(|_shape| {
@@ -85,16 +92,37 @@ impl TableTemplate {
         })?;
         Ok(Self(parts))
     }
+
+    /// What is wrong with it for a route that takes files, or messages; a clause.
+    fn misfit(&self, takes_files: bool) -> Option<&'static str> {
+        let of_file = |part: &TemplatePart| matches!(part, TemplatePart::Folder);
+        let of_message =
+            |part: &TemplatePart| matches!(part, TemplatePart::Subscription | TemplatePart::Attribute(_));
+        match takes_files {
+            true if self.0.iter().any(of_message) => Some(
+                "a file has no subscription and no attributes; write `{folder}`, or a name without placeholders",
+            ),
+            false if self.0.iter().any(of_file) => {
+                Some("`{folder}` stands for the folder of a file; write a `bucket` that the files are in")
+            }
+            _ => None,
+        }
+    }
 }
 
 fn parse_placeholder(placeholder: &str) -> Result<TemplatePart, String> {
-    if placeholder == "subscription" {
-        return Ok(TemplatePart::Subscription);
+    match placeholder {
+        "subscription" => return Ok(TemplatePart::Subscription),
+        "folder" => return Ok(TemplatePart::Folder),
+        _ => {}
     }
     match placeholder.strip_prefix("attributes.") {
         Some(name) if !name.is_empty() && !name.contains('{') => Ok(TemplatePart::Attribute(name.to_owned())),
         _ => Err(
-            match nearest(placeholder, ["subscription", "attributes.NAME"].into_iter()) {
+            match nearest(
+                placeholder,
+                ["subscription", "attributes.NAME", "folder"].into_iter(),
+            ) {
                 Some(name) => {
                     format!("`{{{placeholder}}}` is not a placeholder (did you mean `{{{name}}}`?)")
                 }
@@ -121,6 +149,7 @@ impl fmt::Display for TableTemplate {
                 TemplatePart::Text(text) => f.write_str(text)?,
                 TemplatePart::Subscription => f.write_str("{subscription}")?,
                 TemplatePart::Attribute(name) => write!(f, "{{attributes.{name}}}")?,
+                TemplatePart::Folder => f.write_str("{folder}")?,
             }
         }
         Ok(())
@@ -165,8 +194,9 @@ pub(super) fn read(field: &Field<'_>) -> Vec<RouteConfig> {
 fn read_route(field: &Field<'_>) -> Option<RouteConfig> {
     let mut keys = field.mapping(ROUTES)?;
     let conditions = read_conditions(&mut keys);
-    let table = keys
-        .required("table", TEMPLATE)
+    let table = keys.required("table", TEMPLATE);
+    let template = table
+        .as_ref()
         .and_then(|field| field.parse(TEMPLATE, TableTemplate::parse));
     let allow = match keys.key("allow") {
         None => Some(Vec::new()),
@@ -176,11 +206,18 @@ fn read_route(field: &Field<'_>) -> Option<RouteConfig> {
         }),
     };
     keys.finish();
-    let conditions = conditions?;
+    let (conditions, template) = (conditions?, template?);
+    if let Some(field) = &table
+        && let Some(misfit) = template.misfit(conditions.files.is_some())
+    {
+        field.problem(misfit);
+        return None;
+    }
     Some(RouteConfig {
         subscription: conditions.subscription,
         attributes: conditions.attributes,
-        table: table?,
+        files: conditions.files,
+        table: template,
         allow: allow?,
     })
 }
@@ -220,6 +257,7 @@ mod tests {
             ("cdc.{attributes.}", "not a placeholder"),
             ("cdc.{subscritpion}", "did you mean `{subscription}`?"),
             ("cdc.{attribute.table}", "not a placeholder"),
+            ("cdc.{foldre}", "did you mean `{folder}`?"),
         ] {
             let error = TableTemplate::parse(text).unwrap_err();
             assert!(error.contains(word), "{text}: {error}");

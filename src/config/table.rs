@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use iceberg::TableIdent;
 
+use super::files::{FileMatch, read_files};
 use super::partition::{self, PartitionBy};
 use super::reader::{Field, Mapping};
 use super::schema::{self, SchemaConfig};
@@ -14,7 +15,8 @@ use crate::write::property_problems;
 
 const ATTRIBUTES: &str = "attributes with their values, such as `{kind: order}`";
 const BATCH: &str = "a mapping such as `{commit_interval: 2s, max_bytes: 32MiB, max_rows: 100000}`";
-const FROM: &str = "a list such as `- {subscription: orders-push, attributes: {kind: order}}`";
+const FROM: &str = "a list such as `- {subscription: orders-push, attributes: {kind: order}}` or \
+                    `- {bucket: \"file:///srv/landing\", objects: \"orders/**\"}`";
 const PROPERTIES: &str = "properties with their values, such as `{write.parquet.compression-codec: zstd}`";
 /// What a table's name may look like, for error messages.
 pub(super) const TABLE_NAME: &str =
@@ -148,6 +150,9 @@ pub struct DeliveryMatch {
     pub subscription: Option<String>,
     /// Key `attributes`, default any: attributes that the message must have, with exactly these values.
     pub attributes: BTreeMap<String, String>,
+    /// Keys `bucket` and `objects`, default none: conditions on a file. With them it takes files only, without them
+    /// messages only.
+    pub files: Option<FileMatch>,
 }
 
 /// Reads a table's name, `namespace.table`.
@@ -206,6 +211,11 @@ pub(super) fn read_table(field: &Field<'_>, defaults: &TableDefaults, ack_deadli
         }
         read_shared(&mut keys, field, &mut own, ack_deadline);
         keys.finish();
+    }
+    if own.schema == SchemaConfig::Envelope && from.iter().any(|conditions| conditions.files.is_some()) {
+        field.problem(
+            "a table of raw envelopes takes messages, not files; remove the item with `bucket`, or write another `schema`",
+        );
     }
     TableConfig {
         from,
@@ -329,7 +339,7 @@ fn read_match(field: &Field<'_>) -> Option<DeliveryMatch> {
         .is_some_and(|conditions| *conditions == DeliveryMatch::default())
     {
         field.problem(format!(
-            "no condition is given; write {SUBSCRIPTION}, or attributes, or both"
+            "no condition is given; write {SUBSCRIPTION}, or attributes, or both, or a `bucket`"
         ));
         return None;
     }
@@ -340,7 +350,8 @@ fn read_match(field: &Field<'_>) -> Option<DeliveryMatch> {
 pub(super) fn read_conditions(keys: &mut Mapping<'_>) -> Option<DeliveryMatch> {
     let subscription = keys.key("subscription").map(|field| read_subscription(&field));
     let attributes = keys.key("attributes").map(|field| read_attributes(&field));
-    let later = ["bucket", "objects", "field", "equals"];
+    let files = read_files(keys);
+    let later = ["field", "equals"];
     let has_later = keys.has_any(&later);
     keys.later(&later);
     let conditions = DeliveryMatch {
@@ -349,6 +360,7 @@ pub(super) fn read_conditions(keys: &mut Mapping<'_>) -> Option<DeliveryMatch> {
             None => None,
         },
         attributes: attributes.unwrap_or(Some(BTreeMap::new()))?,
+        files: files.ok()?,
     };
     (!has_later).then_some(conditions)
 }

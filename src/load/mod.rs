@@ -20,6 +20,7 @@ use iceberg::table::Table;
 use tokio::time::{Duration, Instant};
 
 pub use source::Input;
+pub(crate) use source::Stamp;
 
 use crate::batch::Shared;
 use crate::batch::opening::{TableSettings, create_inferred, open};
@@ -85,8 +86,8 @@ pub struct Loaded {
 /// nothing visible.
 ///
 /// # Errors
-/// [`ErrorKind::Rejected`] and [`ErrorKind::NotFound`] name what is wrong with the file; others are those of opening,
-/// writing and committing. Nothing of the file is visible then, unless the commit's outcome stayed unknown.
+/// [`ErrorKind::Rejected`] and [`ErrorKind::NotFound`] that name a `file` say what is wrong with it; others are those of
+/// opening, writing and committing. Nothing of the file is visible then, unless the commit's outcome stayed unknown.
 pub async fn load(
     shared: &Shared,
     ident: &TableIdent,
@@ -101,7 +102,7 @@ pub async fn load(
     let (chunks, first) = tokio::task::spawn_blocking(move || chunks.next().map(|first| (chunks, first)))
         .await
         .map_err(stopped)??;
-    let (table, decoder) = open_table(shared, ident, &settings, first.clone()).await?;
+    let (table, decoder) = open_table(shared, ident, &settings, &name, first.clone()).await?;
     let pipeline = Pipeline::new(shared, &table, &settings, decoder, progress);
     let landed = pipeline.run(chunks, first).await?;
     let id = DeliveryId::file(file_name(&name), &landed.content);
@@ -113,6 +114,7 @@ async fn open_table(
     shared: &Shared,
     ident: &TableIdent,
     settings: &TableSettings,
+    name: &str,
     first: Option<Chunk>,
 ) -> Result<(Table, Box<JsonDecoder>)> {
     if matches!(settings.schema, SchemaConfig::Envelope) {
@@ -120,6 +122,7 @@ async fn open_table(
             ErrorKind::Rejected,
             "A table of raw envelopes takes messages, not files; load into a table with columns.",
         )
+        .with("file", name)
         .with("table", ident));
     }
     let catalog = shared.engine.catalog();
@@ -142,6 +145,7 @@ async fn open_table(
             "The table does not exist, and no field of the file's first records has a value to infer a type from; \
              declare its schema.",
         )
+        .with("file", name)
         .with("table", ident)),
     }
 }

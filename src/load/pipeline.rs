@@ -131,6 +131,7 @@ impl<'a> Pipeline<'a> {
 
     /// Reads, decodes and writes to the end. Nothing is visible yet.
     pub(super) async fn run(mut self, mut chunks: Chunks, first: Option<Chunk>) -> Result<Landed> {
+        let name = chunks.name().to_owned();
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
         let (sender, mut receiver) = mpsc::channel(2);
         let reader = tokio::task::spawn_blocking(move || {
@@ -157,7 +158,7 @@ impl<'a> Pipeline<'a> {
             } else if let Some(job) = jobs.next().await {
                 let (decoder, decoded) = job.map_err(stopped)??;
                 self.decoders.push_back(decoder);
-                if let Some(rows) = self.take(decoded)? {
+                if let Some(rows) = self.take(decoded).map_err(|error| error.with("file", &name))? {
                     writer.write(rows).await?;
                 }
             }

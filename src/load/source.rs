@@ -66,13 +66,20 @@ struct State {
     hash: std::sync::Mutex<Sha256>,
 }
 
-/// What tells that a file changed while it was read.
-#[derive(Debug, PartialEq, Eq)]
-struct Stamp {
+/// What tells that a file changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stamp {
     len: u64,
     modified: Option<SystemTime>,
     /// Device and number, where files have them.
     identity: Option<(u64, u64)>,
+}
+
+impl Stamp {
+    /// The file's size in bytes.
+    pub(crate) fn len(&self) -> u64 {
+        self.len
+    }
 }
 
 impl From<&Metadata> for Stamp {

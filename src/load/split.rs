@@ -87,6 +87,11 @@ impl Chunks {
         }
     }
 
+    /// The source's name in messages.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The next chunk; `None` at the end of the source.
     ///
     /// # Errors

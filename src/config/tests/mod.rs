@@ -1,5 +1,6 @@
 //! Whole configurations.
 
+mod files;
 mod mistakes;
 mod printing;
 

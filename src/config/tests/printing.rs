@@ -9,6 +9,7 @@ fn printed_configurations_read_back_as_they_were() {
     let no_env = |_: &str| None;
     for text in [
         EXAMPLE.replace("  api_auth", "  # api_auth"),
+        include_str!("../../../examples/files.yaml").to_owned(),
         format!("{HEAD}{TABLE}"),
         format!("{HEAD}{TABLE}").replace(
             "type: storage",
@@ -82,6 +83,9 @@ fn dev_needs_no_file_and_prints_one_that_reads_back() {
         Duration::from_millis(100)
     );
     assert_eq!(config.routes[0].table.to_string(), "landfast.{subscription}");
+    assert_eq!(config.routes[1].table.to_string(), "landfast.{folder}");
+    let landing = format!("file://{}/landing", folder.path().display());
+    assert_eq!(config.landing_folders(), [&landing.parse().unwrap()].into());
     assert_eq!(
         Config::parse("dev.yaml", &config.to_yaml(), &|_| None).unwrap(),
         config

@@ -1,0 +1,226 @@
+use chrono::DateTime;
+use proptest::prelude::*;
+
+use super::glob::{glob_matches, object_matches};
+use super::named::MAX_NAME_BYTES;
+use super::*;
+use crate::error::ErrorKind;
+use crate::trigger::DeliveryId;
+
+fn delivery(subscription: &str, attributes: &[(&str, &str)]) -> Envelope {
+    Envelope {
+        id: DeliveryId::message(subscription, "1", DateTime::UNIX_EPOCH),
+        source: subscription.to_owned(),
+        published_at: DateTime::UNIX_EPOCH,
+        received_at: DateTime::UNIX_EPOCH,
+        attributes: attributes
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect(),
+    }
+}
+
+fn config(rules: &str) -> Config {
+    let text =
+        format!("warehouse: memory:///w\ncatalog: {{ type: memory }}\ndead_letters: file:///d\n{rules}");
+    Config::parse("t.yaml", &text, &|_| None).unwrap()
+}
+
+fn routed(config: &Config, delivery: &Envelope) -> Result<String, String> {
+    match Router::new(config).route(delivery) {
+        Route::Table(ident, _) => Ok(ident.to_string()),
+        Route::Nowhere(why) => Err(why),
+    }
+}
+
+#[test]
+fn every_condition_of_a_match_must_hold() {
+    let config = config(
+        "tables:\n  shop.orders:\n    from:\n      - { subscription: all, attributes: { kind: order } }\n      - { subscription: orders }",
+    );
+    let full = "projects/p/subscriptions/all";
+    assert_eq!(
+        routed(&config, &delivery(full, &[("kind", "order")])).unwrap(),
+        "shop.orders"
+    );
+    assert!(routed(&config, &delivery(full, &[("kind", "refund")])).is_err());
+    assert!(routed(&config, &delivery("projects/p/subscriptions/orders", &[])).is_ok());
+}
+
+#[test]
+fn a_name_from_outside_cannot_leave_its_namespace() {
+    let config = config("routes:\n  - { table: \"cdc.{attributes.table}\", allow: [\"cdc.t*\"] }");
+    let to = |table: &str| {
+        routed(
+            &config,
+            &delivery("projects/p/subscriptions/s", &[("table", table)]),
+        )
+    };
+    assert_eq!(to("t1").unwrap(), "cdc.t1");
+    assert_eq!(to("t/../../x.y").unwrap(), "cdc.t_______x_y");
+    assert!(to("x").unwrap_err().contains("allow"));
+    assert!(to("").is_err());
+}
+
+fn named(config: &Config, name: &str) -> Result<String, ErrorKind> {
+    let found = Router::new(config).named(name);
+    found.map(|ident| ident.to_string()).map_err(|error| error.kind())
+}
+
+#[test]
+fn callers_name_tables_that_are_configured_or_that_a_route_makes() {
+    let config = config(
+        "tables:\n  shop.orders: { from: [{ subscription: s }] }\n  t.alone: {}\nroutes:\n  - { table: \
+         \"cdc.{attributes.table}\", allow: [\"cdc.t*\"] }\n  - { subscription: a-b, table: \"x.{subscription}_v2\" }\n  - { \
+         attributes: { kind: red.1 }, table: \"{attributes.kind}.y.{attributes.n}-{subscription}\" }",
+    );
+    for name in [
+        "shop.orders",
+        "t.alone",
+        "cdc.t1",
+        "cdc.t",
+        "x.a_b_v2",
+        "red_1.y.n-s",
+    ] {
+        assert_eq!(named(&config, name).as_deref(), Ok(name));
+    }
+    for name in [
+        "shop.order",
+        "Shop.orders",
+        "cdc.u1",
+        "cdc.t.a",
+        "cdc.t-a",
+        "x.other_v2",
+        "x.a_b",
+        "x.a-b_v2",
+        "blue.y.n-s",
+        "red_1.y.n-",
+        "red_1.y.-s",
+        "red_1.y.n",
+        "cdc",
+    ] {
+        let expected = if name == "cdc" {
+            ErrorKind::Config
+        } else {
+            ErrorKind::NotFound
+        };
+        assert_eq!(named(&config, name), Err(expected), "{name}");
+    }
+    let long = format!("cdc.t{}", "t".repeat(MAX_NAME_BYTES));
+    for name in [
+        "",
+        ".",
+        "cdc.",
+        ".t",
+        "cdc..t",
+        "cdc.t/..",
+        "cdc.t\u{e9}",
+        "cdc.t\0",
+        " cdc.t",
+        &long,
+    ] {
+        assert_eq!(named(&config, name), Err(ErrorKind::Config), "{name}");
+    }
+}
+
+#[test]
+fn unknown_table_is_told_the_way_out() {
+    let config = config("routes: [{ table: \"landfast.{subscription}\" }]");
+    let told = Router::new(&config).named("shop.orders").unwrap_err().to_string();
+    for word in ["shop.orders", "`tables`", "landfast.{subscription}"] {
+        assert!(told.contains(word), "{told}");
+    }
+}
+
+proptest! {
+    /// Of a template of one placeholder: the names that callers may use are those that some delivery gets.
+    #[test]
+    fn callers_reach_what_deliveries_reach(value in "[a-c._/-]{0,6}", before in "[a-c_-]{0,2}", after in "[a-c_-]{0,2}") {
+        let config = config(&format!(
+            "routes: [{{ table: \"n.{before}{{attributes.t}}{after}\", allow: [\"n.*a*\"] }}]"
+        ));
+        let to = |value: &str| routed(&config, &delivery("projects/p/subscriptions/s", &[("t", value)]));
+        if let Ok(table) = to(&value) {
+            prop_assert_eq!(named(&config, &table), Ok(table));
+        }
+        let name = format!("n.{value}");
+        if named(&config, &name).is_ok() {
+            let inner = value.strip_prefix(&before).and_then(|rest| rest.strip_suffix(&after));
+            prop_assert_eq!(to(inner.unwrap_or_default()), Ok(name));
+        }
+    }
+}
+
+#[test]
+fn globs_match_whole_names() {
+    for (glob, name, expected) in [
+        ("cdc.*", "cdc.a", true),
+        ("cdc.*", "xcdc.a", false),
+        ("*.a", "cdc.b.a", true),
+        ("*a*", "bab", true),
+        ("a", "ab", false),
+        ("*é", "né", true),
+    ] {
+        assert_eq!(glob_matches(glob, name), expected, "{glob} {name}");
+    }
+}
+
+#[test]
+fn object_patterns_keep_to_their_levels() {
+    for (glob, name, expected) in [
+        ("orders/**", "orders/a.json", true),
+        ("orders/**", "orders/2026/11/a.json", true),
+        ("orders/**", "orders", false),
+        ("orders/**", "reorders/a", false),
+        ("orders/*", "orders/a.json", true),
+        ("orders/*", "orders/2026/a.json", false),
+        ("*.json", "a.json", true),
+        ("*.json", "x/a.json", false),
+        ("**/*.json", "a.json", true),
+        ("**/*.json", "x/y/a.json", true),
+        ("**/b/*", "a/b/c", true),
+        ("**/b/*", "ab/c", false),
+        ("a/**/z", "a/z", true),
+        ("a/**/z", "a/b/c/z", true),
+        ("a/**/z", "az", false),
+        ("a**z", "a/b/cz", true),
+        ("*/é*/z", "x/été/z", true),
+        ("**", "x/y", true),
+        ("a", "ab", false),
+    ] {
+        assert_eq!(object_matches(glob, name, true), expected, "{glob} {name}");
+    }
+}
+
+#[test]
+fn files_and_messages_are_routed_apart() {
+    let config = config(
+        "tables:\n  shop.orders: { from: [{ bucket: \"file:///in\", objects: \"orders/*.json\" }, { subscription: s }] }\n\
+         routes:\n  - { table: \"r.{subscription}\" }\n  - { bucket: \"file:///in\", objects: \"**/x*\", table: \"x.{folder}\", allow: [\"x.a*\"] }\n\
+         \x20 - { bucket: \"file:///other/in\", table: \"other.all\" }",
+    );
+    let file =
+        |folder: &str, name: &str| match Router::new(&config).route_file(&folder.parse().unwrap(), name) {
+            Route::Table(ident, _) => Ok(ident.to_string()),
+            Route::Nowhere(why) => Err(why),
+        };
+    assert_eq!(file("file:///in", "orders/1.json").unwrap(), "shop.orders");
+    assert_eq!(file("file:///in", "a b/c/x1").unwrap(), "x.a_b");
+    assert!(file("file:///in", "b/x1").unwrap_err().contains("allow"));
+    assert!(
+        file("file:///in", "x1")
+            .unwrap_err()
+            .contains("the file is in none")
+    );
+    assert_eq!(file("file:///other/in", "orders/1.json").unwrap(), "other.all");
+    assert!(
+        file("file:///in", "orders/1.csv")
+            .unwrap_err()
+            .contains("this file's name")
+    );
+    let message = |subscription: &str| routed(&config, &delivery(subscription, &[])).unwrap();
+    assert_eq!(
+        (message("s"), message("in")),
+        ("shop.orders".to_owned(), "r.in".to_owned())
+    );
+}

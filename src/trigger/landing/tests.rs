@@ -1,0 +1,282 @@
+//! Looks, claims, waits and moves, on a real folder.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use chrono::DateTime;
+use tempfile::TempDir;
+use tokio::time::{Duration, Instant};
+
+use super::folder::{Claim, Claiming, Folder, Found};
+use super::place::{Refusal, move_landed, move_refused};
+use super::watched::{Watched, Work};
+use crate::random::Random;
+
+/// A landing folder, and the folder that everything is in.
+fn folder() -> (TempDir, Folder) {
+    let dir = TempDir::new().unwrap();
+    let at = |name: &str| format!("file://{}/{name}", dir.path().display()).parse().unwrap();
+    let folder = Folder::open(&at("landing"), &at("dead-letters")).unwrap();
+    (dir, folder)
+}
+
+fn put(folder: &Folder, name: &str, content: &str) -> PathBuf {
+    let path = folder.path(Path::new(name));
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(&path, content).unwrap();
+    path
+}
+
+fn look(folder: &Folder) -> Vec<Found> {
+    let mut files = folder.look().unwrap().files;
+    files.sort_by(|left, right| left.name.cmp(&right.name));
+    files
+}
+
+fn names(files: &[Found]) -> Vec<String> {
+    files
+        .iter()
+        .map(|found| found.name.display().to_string())
+        .collect()
+}
+
+fn claim(folder: &Folder, found: &Found) -> Claim {
+    match folder.claim(found) {
+        Claiming::Claimed(claim) => claim,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn everything(dir: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut folders = vec![dir.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => folders.push(path),
+                false => found.push(path.strip_prefix(dir).unwrap().display().to_string()),
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn looks_pass_over_what_is_hidden_unfinished_or_no_file() {
+    let (dir, folder) = folder();
+    for name in [
+        "a.json",
+        "orders/b",
+        "orders/2026/c.PART",
+        "orders/2026/d.json.gz",
+        ".hidden",
+        ".git/e",
+        "x.tmp",
+        "x.crdownload",
+        "x~",
+        "y.tmp/f",
+    ] {
+        put(&folder, name, "1");
+    }
+    let outside = dir.path().join("outside");
+    fs::create_dir(&outside).unwrap();
+    fs::write(outside.join("g"), "1").unwrap();
+    let found = look(&folder);
+    assert_eq!(names(&found), ["a.json", "orders/2026/d.json.gz", "orders/b"]);
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink(&outside, folder.path(Path::new("folder"))).unwrap();
+        std::os::unix::fs::symlink(outside.join("g"), folder.path(Path::new("file"))).unwrap();
+        assert_eq!(look(&folder), found);
+        assert!(folder.look().unwrap().other.is_some());
+    }
+}
+
+#[test]
+fn files_are_claimed_once_and_only_as_they_were_found() {
+    let (_dir, folder) = folder();
+    let path = put(&folder, "a", "12");
+    let found = look(&folder).remove(0);
+    let first = claim(&folder, &found);
+    assert!(matches!(folder.claim(&found), Claiming::Busy) || cfg!(not(unix)));
+    drop(first);
+    drop(claim(&folder, &found));
+    let changes: [&dyn Fn(); 3] = [
+        &|| fs::write(&path, "123").unwrap(),
+        &|| {
+            let other = folder.path(Path::new("b"));
+            fs::write(&other, "12").unwrap();
+            fs::rename(other, &path).unwrap();
+        },
+        &|| fs::remove_file(&path).unwrap(),
+    ];
+    for change in changes {
+        change();
+        assert!(matches!(folder.claim(&found), Claiming::Changed));
+    }
+}
+
+#[test]
+fn files_are_due_when_two_looks_found_them_alike() {
+    let (_dir, folder) = folder();
+    let (mut watched, start) = (Watched::default(), Instant::now());
+    let path = put(&folder, "a", "1");
+    watched.update(look(&folder), start);
+    assert!(watched.due(start).is_empty());
+    for length in 2..5 {
+        fs::write(&path, "1".repeat(length)).unwrap();
+        watched.update(look(&folder), start);
+        assert!(watched.due(start).is_empty(), "it grows");
+    }
+    watched.update(look(&folder), start);
+    assert_eq!(watched.due(start), [Path::new("a")]);
+    put(&folder, "empty", "");
+    watched.update(look(&folder), start);
+    watched.update(look(&folder), start);
+    assert_eq!(watched.due(start + Duration::from_secs(59)).len(), 1);
+    assert_eq!(watched.due(start + Duration::from_secs(60)).len(), 2);
+    fs::remove_file(path).unwrap();
+    watched.update(look(&folder), start);
+    assert!(watched.due(start).is_empty());
+    assert_eq!(watched.len(), 1);
+}
+
+#[test]
+fn failures_wait_longer_each_time_up_to_a_minute() {
+    let (_dir, folder) = folder();
+    let (mut watched, random) = (Watched::default(), Random::seeded(1));
+    put(&folder, "a", "1");
+    let mut now = Instant::now();
+    watched.update(look(&folder), now);
+    watched.update(look(&folder), now);
+    for longest in [1, 2, 4, 8, 16, 32, 60, 60, 60] {
+        watched.get_mut(Path::new("a")).unwrap().put_off(now, &random);
+        let longest = Duration::from_secs(longest);
+        assert!(
+            watched
+                .due(now + longest / 2 - Duration::from_millis(1))
+                .is_empty()
+        );
+        now += longest;
+        assert_eq!(watched.due(now).len(), 1);
+    }
+}
+
+#[test]
+fn what_landed_is_not_loaded_again_though_a_look_misses_it() {
+    let (_dir, folder) = folder();
+    let (mut watched, now) = (Watched::default(), Instant::now());
+    put(&folder, "a", "1");
+    let found = look(&folder);
+    watched.update(found.clone(), now);
+    watched.update(found.clone(), now);
+    let claim = claim(&folder, &found[0]);
+    watched
+        .get_mut(Path::new("a"))
+        .unwrap()
+        .begin(Work::MoveLanded { _claim: claim });
+    watched.update(Vec::new(), now);
+    watched.update(found, now);
+    let work = &watched.get_mut(Path::new("a")).unwrap().work;
+    assert!(matches!(work, Work::MoveLanded { .. }), "{work:?}");
+}
+
+#[test]
+fn too_many_that_cannot_be_moved_stop_the_loading() {
+    let (_dir, folder) = folder();
+    let (mut watched, now) = (Watched::default(), Instant::now());
+    for number in 0..=100 {
+        put(&folder, &format!("{number:03}"), "1");
+    }
+    let found = look(&folder);
+    watched.update(found.clone(), now);
+    watched.update(found.clone(), now);
+    for (place, found) in found.iter().take(100).enumerate() {
+        assert_eq!(watched.due(now).len(), 101, "after {place}");
+        let claim = claim(&folder, found);
+        let watch = watched.get_mut(&found.name).unwrap();
+        watch.begin(Work::MoveLanded { _claim: claim });
+    }
+    assert_eq!(watched.due(now).len(), 100);
+    watched.forget(Path::new("050"));
+    assert_eq!(watched.due(now).len(), 100);
+}
+
+#[test]
+fn files_of_one_name_are_all_kept() {
+    let (dir, folder) = folder();
+    let now = DateTime::from_timestamp_millis(1_795_231_323_004).unwrap();
+    for content in ["1", "2", "3"] {
+        let from = put(&folder, "orders/a.json.gz", content);
+        let to = folder.landed(Path::new("orders/a.json.gz"));
+        let place = move_landed(&from, &to, now).unwrap();
+        assert_eq!(fs::read_to_string(place).unwrap(), content);
+    }
+    assert_eq!(
+        everything(dir.path()),
+        [
+            "landed/orders/a-20261121T032203.004Z-2.json.gz",
+            "landed/orders/a-20261121T032203.004Z.json.gz",
+            "landed/orders/a.json.gz",
+        ]
+    );
+}
+
+#[test]
+fn refused_files_have_their_reason_beside_them() {
+    let (dir, folder) = folder();
+    let now = DateTime::from_timestamp_millis(1_795_231_323_004).unwrap();
+    let refusal = Refusal {
+        kind: "rejected",
+        message: "The file is cut.".to_owned(),
+        table: Some("a.b".to_owned()),
+    };
+    let to = folder.refused(Path::new("x/a.json"));
+    let mut places = Vec::new();
+    for content in ["1", "2"] {
+        let from = put(&folder, "x/a.json", content);
+        places.push(move_refused(&from, &to, &refusal, now).unwrap());
+    }
+    assert_eq!(
+        everything(dir.path()),
+        [
+            "dead-letters/files/x/a-20261121T032203.004Z.json",
+            "dead-letters/files/x/a-20261121T032203.004Z.json.reason.json",
+            "dead-letters/files/x/a.json",
+            "dead-letters/files/x/a.json.reason.json",
+        ]
+    );
+    let reason = fs::read_to_string(places[0].with_extension("json.reason.json")).unwrap();
+    let reason: serde_json::Value = serde_json::from_str(&reason).unwrap();
+    assert_eq!(
+        reason,
+        serde_json::json!({
+            "file": folder.path(Path::new("x/a.json")).display().to_string(),
+            "table": "a.b",
+            "reason": {"kind": "rejected", "message": "The file is cut."},
+            "refused_at": "2026-11-21T03:22:03.004Z",
+            "landfast_version": env!("CARGO_PKG_VERSION"),
+        })
+    );
+}
+
+#[test]
+fn moves_that_fail_leave_nothing_behind() {
+    let (dir, folder) = folder();
+    let now = DateTime::UNIX_EPOCH;
+    let gone = folder.path(Path::new("gone"));
+    let refusal = Refusal {
+        kind: "no_route",
+        message: String::new(),
+        table: None,
+    };
+    let (landed, refused) = (
+        folder.landed(Path::new("gone")),
+        folder.refused(Path::new("gone")),
+    );
+    assert!(move_landed(&gone, &landed, now).is_err());
+    assert!(move_refused(&gone, &refused, &refusal, now).is_err());
+    assert_eq!(everything(dir.path()), Vec::<String>::new());
+}

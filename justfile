@@ -25,6 +25,10 @@ check:
 doc:
     cargo doc --no-deps --locked --open
 
+# Renews docs/config.schema.json and the tables of docs/configuration.md after a change of a key's description.
+docs:
+    LANDFAST_RENEW_DOCS=1 cargo test --locked --lib current
+
 # Licences, advisories and sources of the dependencies.
 deny:
     cargo deny --locked check

@@ -1,4 +1,4 @@
-//! `landfast config`: says whether a configuration is valid, and what it comes to.
+//! `landfast config`: says whether a configuration is valid, what it comes to, and what it may hold.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -32,6 +32,8 @@ pub enum ConfigCommand {
         #[arg(long, value_name = "FILE", default_value = "landfast.yaml")]
         config: PathBuf,
     },
+    /// Prints the JSON Schema of configurations, by which an editor completes and checks them.
+    Schema,
 }
 
 /// Runs the command. The exit status is 0, 2 for a configuration that breaks a rule, or 1 when stdout is gone.
@@ -39,6 +41,7 @@ pub fn run(command: ConfigCommand, output: OutputFormat) -> ExitCode {
     let written = match command {
         ConfigCommand::Validate { config } => validate(&config, output),
         ConfigCommand::Print { config } => print(&config, output),
+        ConfigCommand::Schema => schema(),
     };
     written.unwrap_or(ExitCode::from(FAILED))
 }
@@ -87,6 +90,15 @@ pub fn print(path: &Path, output: OutputFormat) -> io::Result<ExitCode> {
         OutputFormat::Text => stdout.write_all(config.to_yaml().as_bytes())?,
         OutputFormat::Json => writeln!(stdout, "{}", config.to_json())?,
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints the JSON Schema.
+///
+/// # Errors
+/// When the answer cannot be written.
+pub fn schema() -> io::Result<ExitCode> {
+    writeln!(io::stdout().lock(), "{:#}", Config::json_schema())?;
     Ok(ExitCode::SUCCESS)
 }
 

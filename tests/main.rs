@@ -20,6 +20,7 @@ mod output;
 mod processes;
 mod records;
 mod refusals;
+mod schema;
 mod shutdown;
 mod sql;
 mod storage_faults;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         processes::tests(),
         records::tests(),
         refusals::tests(),
+        schema::tests(),
         storage_faults::tests(),
         shutdown::tests(),
         surface::tests(),

@@ -45,7 +45,7 @@ async fn valid_configuration_is_told_and_printed() -> TestResult {
     let (code, printed, _) = run(["config", "print", "--config", &file, "--output", "json"])?;
     assert_eq!(code, Some(0));
     let printed: Value = serde_json::from_str(&printed)?;
-    assert_eq!(printed["tables"]["t.rows"]["batch"]["max_rows"], "100000");
+    assert_eq!(printed["tables"]["t.rows"]["batch"]["max_rows"], 100_000);
     assert_eq!(printed["server"]["push_auth"], "off");
     // What is printed is a configuration, and the same one.
     let copy = lake.write_config(&yaml)?.display().to_string();

@@ -6,7 +6,9 @@ use bytes::Bytes;
 use iceberg::spec::Schema;
 
 use super::part::Part;
-use crate::decode::{Decoder, Inference, Reason, RejectKind, RejectedRecord, decompress};
+use crate::decode::{
+    Compression, Decoder, Inference, NotUnpacked, Reason, RejectKind, RejectedRecord, decompress, unpack,
+};
 use crate::error::Error;
 use crate::trigger::{Delivery, Limits};
 
@@ -79,17 +81,27 @@ pub(super) fn decode(
     }
 }
 
-/// The payload without its compression. What it grows by is taken from the process's limits first.
+/// The payload without its compression. Room for all of it is taken from the process's limits before it is made; what
+/// it grew by is kept.
 ///
 /// The outer error refuses the delivery for now, the inner one dead-letters it.
 fn plain_payload(delivery: &mut Delivery, limits: &Limits) -> Result<Result<Bytes, Reason>, Error> {
-    let compressed = delivery.payload.len();
-    let plain = match decompress(delivery.payload.clone(), limits.max_unpacked_bytes()) {
-        Ok(plain) => plain,
-        Err(reason) => return Ok(Err(reason)),
+    let Delivery { payload, held, .. } = delivery;
+    let Some(compression) = Compression::of(payload) else {
+        return Ok(Ok(payload.clone()));
     };
-    delivery.held.grow(plain.len().saturating_sub(compressed))?;
-    Ok(Ok(plain))
+    let before = held.bytes();
+    let room = &mut |bytes| held.grow(bytes);
+    let plain = match unpack(compression, payload, limits.max_unpacked_bytes(), room) {
+        Ok(plain) => Ok(plain),
+        Err(NotUnpacked::Rejected(reason)) => Err(reason),
+        Err(NotUnpacked::NoRoom(error)) => return Err(error),
+    };
+    let grown = plain
+        .as_ref()
+        .map_or(0, |plain| plain.len().saturating_sub(payload.len()));
+    held.shrink_to(before.saturating_add(grown));
+    Ok(plain)
 }
 
 fn whole(payload: &Bytes, reason: Reason) -> RejectedRecord {
@@ -140,5 +152,69 @@ impl Sample {
 
     pub(super) fn schema(&self) -> Option<Schema> {
         self.inference.schema()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+
+    use super::*;
+    use crate::error::ErrorKind;
+    use crate::trigger::{Ack, DeliveryId, Envelope};
+
+    const KIB: usize = 1 << 10;
+
+    fn packed(spaces: usize) -> Vec<u8> {
+        zstd::encode_all(&vec![b' '; spaces][..], 1).unwrap()
+    }
+
+    fn delivery(payload: Vec<u8>, limits: &std::sync::Arc<Limits>) -> Delivery {
+        let mut held = limits.admit().unwrap();
+        held.grow(payload.len()).unwrap();
+        Delivery {
+            envelope: Envelope {
+                id: DeliveryId::message("s", "1", DateTime::UNIX_EPOCH),
+                source: "s".to_owned(),
+                published_at: DateTime::UNIX_EPOCH,
+                received_at: DateTime::UNIX_EPOCH,
+                attributes: BTreeMap::new(),
+            },
+            payload: payload.into(),
+            ack: Ack::new().0,
+            held,
+            deadline: tokio::time::Instant::now(),
+        }
+    }
+
+    #[test]
+    fn room_is_taken_before_a_payload_is_unpacked() {
+        let limits = Limits::new(1024 * KIB, 10);
+        let mut other = limits.admit().unwrap();
+        other.grow(900 * KIB).unwrap();
+        // Unpacked to its end, or to the limit of 256 KiB, it would be too large.
+        let mut push = delivery(packed(512 * KIB), &limits);
+        let refused = plain_payload(&mut push, &limits).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Full);
+        drop(other);
+        let rejected = plain_payload(&mut push, &limits).unwrap().unwrap_err();
+        assert_eq!(rejected.kind, RejectKind::TooLarge);
+        drop(push);
+        assert_eq!(limits.held_bytes(), 0);
+    }
+
+    #[test]
+    fn payload_holds_what_it_unpacked_to() {
+        let limits = Limits::new(1024 * KIB, 10);
+        let mut push = delivery(packed(200 * KIB), &limits);
+        let plain = plain_payload(&mut push, &limits).unwrap().unwrap();
+        assert_eq!((plain.len(), limits.held_bytes()), (200 * KIB, 200 * KIB));
+        let broken = packed(200 * KIB).into_iter().take(12).collect();
+        let mut push = delivery(broken, &limits);
+        let rejected = plain_payload(&mut push, &limits).unwrap().unwrap_err();
+        assert_eq!((rejected.kind, push.held.bytes()), (RejectKind::Compression, 12));
+        let mut push = delivery(b"{}".to_vec(), &limits);
+        let plain = plain_payload(&mut push, &limits).unwrap().unwrap();
+        assert_eq!((plain.len(), push.held.bytes()), (2, 2));
     }
 }

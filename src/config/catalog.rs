@@ -1,13 +1,65 @@
 //! Which catalog holds the tables.
 
 use super::database_uri::{DATABASE_URI, DatabaseUri};
-use super::reader::{Field, Mapping};
+use super::key::{Key, Keys, Shape, Text, Words};
+use super::mapping::Mapping;
+use super::reader::Field;
 
 /// The catalog's name in the rows of a shared database, when the configuration gives none.
 const DEFAULT_NAME: &str = "landfast";
 
 /// As long as the column that holds it.
 const MAX_NAME_LENGTH: usize = 255;
+
+pub(super) const TYPE: Key = Key::required(
+    "type",
+    Shape::Word(&Words {
+        words: &[
+            (
+                STORAGE,
+                "metadata files in the warehouse, no server, landfast is the only writer",
+            ),
+            (
+                SQL,
+                "a PostgreSQL or SQLite database in the layout of Java's JDBC catalog, which Spark, Trino, Flink and \
+                 PyIceberg may write at the same time",
+            ),
+            (MEMORY, "forgotten when the process ends, for tests"),
+        ],
+        later: &["rest", "biglake", "glue", "hive"],
+    }),
+    "what holds the names of the tables and their newest states",
+);
+pub(super) const URI: Key = Key::required(
+    "uri",
+    Shape::Text(&DATABASE_URI),
+    "`postgresql://user:${PGPASSWORD}@host/database` or `sqlite:///folder/catalog.db` (an absolute path). The password is \
+     never printed",
+);
+pub(super) const NAME: Key = Key::defaulted(
+    "name",
+    Shape::Text(&Text {
+        accepted: "the name that every engine of the catalog uses, such as `landfast`",
+        pattern: Some(|| format!(r"^[\s\S]{{1,{MAX_NAME_LENGTH}}}$")),
+        any_scalar: true,
+    }),
+    || DEFAULT_NAME.to_owned(),
+    "the catalog's name in the database. Rows are keyed by it: other engines must give the same (Spark: the name after \
+     `spark.sql.catalog.`)",
+);
+
+pub(super) const CATALOG: Keys = Keys {
+    title: "catalog",
+    accepted: "a mapping such as `{type: storage}`",
+    keys: &[&[TYPE]],
+    variants: &[(SQL, &[URI, NAME])],
+    later: &[&["warehouse", "auth", "user_project"]],
+    ..Keys::NONE
+};
+
+const STORAGE: &str = "storage";
+const SQL: &str = "sql";
+const MEMORY: &str = "memory";
 
 /// The catalog of the tables. Key `catalog`, required: `{type: storage}`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,70 +82,39 @@ pub struct SqlCatalogConfig {
     pub name: String,
 }
 
-#[derive(Debug, Clone, Copy)]
-enum Kind {
-    Storage,
-    Sql,
-    Memory,
-}
-
 impl CatalogConfig {
     /// The word of the key `type`.
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Storage => "storage",
-            Self::Sql(_) => "sql",
-            Self::Memory => "memory",
+            Self::Storage => STORAGE,
+            Self::Sql(_) => SQL,
+            Self::Memory => MEMORY,
         }
     }
 
-    pub(super) const ACCEPTED: &'static str = "a mapping such as `{type: storage}`";
-
     /// Reads the key `catalog`.
     pub(super) fn read(field: &Field<'_>) -> Option<Self> {
-        let mut keys = field.mapping(Self::ACCEPTED)?;
-        let kind = keys
-            .required("type", "`type: storage`, `type: sql` or `type: memory`")
-            .and_then(|field| {
-                let words = [
-                    ("storage", Kind::Storage),
-                    ("sql", Kind::Sql),
-                    ("memory", Kind::Memory),
-                ];
-                field.word(&words, &["rest", "biglake", "glue", "hive"])
-            });
-        let catalog = match kind {
-            Some(Kind::Sql) => read_sql(&mut keys).map(Self::Sql),
-            Some(kind) => {
-                for key in ["uri", "name"] {
-                    if let Some(field) = keys.key(key) {
-                        field.key_problem(format!("`{key}` goes with `type: sql`; remove the key"));
-                    }
-                }
-                Some(match kind {
-                    Kind::Memory => Self::Memory,
-                    _ => Self::Storage,
-                })
-            }
-            None => {
-                keys.later(&["uri", "name"]);
-                None
-            }
+        let mut keys = field.mapping()?;
+        let word = keys.key(&TYPE).and_then(|field| field.word());
+        if let Some(word) = word {
+            keys.choose(word);
+        }
+        let catalog = match word {
+            Some(SQL) => read_sql(&mut keys).map(Self::Sql),
+            Some(MEMORY) => Some(Self::Memory),
+            Some(STORAGE) => Some(Self::Storage),
+            _ => None,
         };
-        keys.later(&["warehouse", "auth", "user_project"]);
         keys.finish();
         catalog
     }
 }
 
 fn read_sql(keys: &mut Mapping<'_>) -> Option<SqlCatalogConfig> {
-    const NAME: &str = "the name that every engine of the catalog uses, such as `landfast`";
-    let uri = keys
-        .required("uri", DATABASE_URI)
-        .and_then(|field| field.parse(DATABASE_URI, DatabaseUri::parse));
-    let name = match keys.key("name") {
+    let uri = keys.key(&URI).and_then(|field| field.parse(DatabaseUri::parse));
+    let name = match keys.key(&NAME) {
         None => Some(DEFAULT_NAME.to_owned()),
-        Some(field) => field.parse(NAME, |text| match text.chars().count() {
+        Some(field) => field.parse(|text| match text.chars().count() {
             0 => Err("the name is empty".to_owned()),
             1..=MAX_NAME_LENGTH => Ok(text.to_owned()),
             _ => Err(format!("the name has more than {MAX_NAME_LENGTH} characters")),

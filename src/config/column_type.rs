@@ -4,11 +4,21 @@ use std::collections::BTreeSet;
 
 use iceberg::spec::{ListType, MapType, NestedField, PrimitiveType, StructType, Type};
 
+use super::key::Text;
 use super::reader::nearest;
 
-/// What a type may look like, for error messages.
-pub(super) const TYPE: &str = "boolean, int, long, float, double, decimal(p,s), date, time, timestamp, timestamptz, \
-                               string, uuid, fixed[n], binary, list<T>, map<K,V> or struct<name: T, …>";
+/// An Iceberg type. The pattern does not look into nested types.
+pub(super) const COLUMN_TYPE: Text = Text {
+    accepted: "boolean, int, long, float, double, decimal(p,s), date, time, timestamp, timestamptz, string, uuid, fixed[n], \
+               binary, list<T>, map<K,V> or struct<name: T, …>",
+    pattern: Some(|| {
+        let primitives = PRIMITIVES.map(|(name, _)| name).join("|");
+        let decimal = r"decimal\s*\(\s*[0-9]+\s*,\s*[0-9]+\s*\)";
+        let fixed = r"fixed\s*(?:\(\s*[0-9]+\s*\)|\[\s*[0-9]+\s*\])";
+        format!(r"^\s*(?:{primitives}|{decimal}|{fixed}|(?:list|map|struct)\s*<.+>)\s*$")
+    }),
+    any_scalar: false,
+};
 
 /// Types within types.
 const MAX_DEPTH: usize = 64;
@@ -63,7 +73,7 @@ const VERSION_3: [(&str, &str); 6] = [
 /// Reads a type. Nested fields get ids from 1 on, unique within the type.
 ///
 /// # Errors
-/// A clause that says what is wrong and at which character; [`TYPE`] says what is right.
+/// A clause that says what is wrong and at which character; [`COLUMN_TYPE`] says what is right.
 pub(super) fn parse(text: &str) -> Result<Type, String> {
     let mut parser = Parser {
         text,

@@ -7,12 +7,16 @@ use std::str::FromStr;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
+use super::key::Text;
 use super::reader::nearest;
 use crate::error::{Error, ErrorKind};
 
-/// What completes "write …".
-pub(super) const DATABASE_URI: &str =
-    "a database such as `postgresql://user:${PGPASSWORD}@host/database` or `sqlite:///folder/catalog.db`";
+/// The address of a database.
+pub(super) const DATABASE_URI: Text = Text {
+    accepted: "a database such as `postgresql://user:${PGPASSWORD}@host/database` or `sqlite:///folder/catalog.db`",
+    pattern: Some(|| "^(?:sqlite:///[^%?#]*[^/%?#]|postgres(?:ql)?://.+)$".to_owned()),
+    any_scalar: false,
+};
 
 /// The parameters that may follow `?` in a PostgreSQL address.
 const PARAMETERS: [&str; 12] = [
@@ -149,8 +153,12 @@ impl FromStr for DatabaseUri {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        Self::parse(text)
-            .map_err(|reason| Error::new(ErrorKind::Config, format!("{reason}; write {DATABASE_URI}")))
+        Self::parse(text).map_err(|reason| {
+            Error::new(
+                ErrorKind::Config,
+                format!("{reason}; write {}", DATABASE_URI.accepted),
+            )
+        })
     }
 }
 

@@ -4,12 +4,40 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use super::Config;
-use super::location::{Location, Scheme};
-use super::reader::{Field, Mapping};
+use super::key::{Key, Shape, Text};
+use super::location::{LANDING_FOLDER, Location, Scheme};
+use super::mapping::Mapping;
+use super::reader::Field;
+use super::table::{ATTRIBUTES, SUBSCRIPTION_KEY};
 
-const BUCKET: &str = "a folder of this machine such as `file:///srv/landing`";
-const OBJECTS: &str = "the files' names in the folder, such as `orders/**`: `*` stands for any text within one level, \
-                       `**` for any text over levels";
+pub(super) const BUCKET: Key = Key::optional(
+    "bucket",
+    Shape::Text(&LANDING_FOLDER),
+    "none",
+    "takes files instead of messages: the folder that is watched, `file:///…`. It is made if it is missing. The name of a \
+     Cloud Storage bucket is not in this version",
+);
+pub(super) const OBJECTS: Key = Key::optional(
+    "objects",
+    Shape::Text(&NAMES),
+    "any",
+    "what the file's name, relative to the folder, must match: `*` stands for any text within one level, `**` for any \
+     text over levels, `**/` for any levels or none",
+);
+
+const NAMES: Text = Text {
+    accepted: "the files' names in the folder, such as `orders/**`: `*` stands for any text within one level, `**` for any \
+               text over levels",
+    pattern: Some(|| {
+        let others: String = NO_WILDCARDS.chars().map(|c| format!(r"\{c}")).collect();
+        let level = format!(r"(?!\.{{1,2}}(?:/|$))[^/{others}]+");
+        format!(r"^(?!.*\*{{3}}){level}(?:/{level})*$")
+    }),
+    any_scalar: true,
+};
+
+/// What other patterns have for wildcards and escapes.
+const NO_WILDCARDS: &str = r"?[]{}\";
 
 /// Conditions on a file. Keys `bucket` and `objects` of an item of `from`, and of a route.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,7 +65,7 @@ impl ObjectGlob {
         if text.is_empty() || levels().any(|level| matches!(level, "" | "." | "..")) {
             return Err(format!("`{text}` could match no file's name"));
         }
-        if let Some(other) = text.chars().find(|c| "?[]{}\\".contains(*c) || c.is_control()) {
+        if let Some(other) = text.chars().find(|c| NO_WILDCARDS.contains(*c) || c.is_control()) {
             return Err(format!("`{text}` holds {other:?}, which is no wildcard here"));
         }
         if text.contains("***") {
@@ -74,26 +102,26 @@ pub(crate) fn landed_beside(landing: &Location) -> Location {
 
 /// Reads the conditions on a file. `Err` when one of them is wrong.
 pub(super) fn read_files(keys: &mut Mapping<'_>) -> Result<Option<FileMatch>, ()> {
-    let bucket = keys.key("bucket");
-    let objects = keys.key("objects");
+    let (bucket, objects) = (keys.key(&BUCKET), keys.key(&OBJECTS));
     let Some(bucket) = bucket else {
         return match objects {
             None => Ok(None),
             Some(objects) => {
                 objects.key_problem(format!(
-                    "`objects` goes with `bucket`; write {BUCKET} as the `bucket`"
+                    "`objects` goes with `bucket`; write {} as the `bucket`",
+                    LANDING_FOLDER.accepted
                 ));
                 Err(())
             }
         };
     };
-    let has_message = keys.has_any(&["subscription", "attributes"]);
+    let has_message = keys.has_any(&[SUBSCRIPTION_KEY.name, ATTRIBUTES.name]);
     if has_message {
         bucket.key_problem(
             "a file has no subscription and no attributes, so nothing would match; write two items, one with `bucket`",
         );
     }
-    let objects = objects.map(|field| field.parse(OBJECTS, ObjectGlob::parse).ok_or(()));
+    let objects = objects.map(|field| field.parse(ObjectGlob::parse).ok_or(()));
     let bucket = read_bucket(&bucket).ok_or(())?;
     if has_message {
         return Err(());
@@ -115,7 +143,7 @@ pub(super) fn check(config: &Config, root: &Field<'_>) {
 }
 
 fn read_bucket(field: &Field<'_>) -> Option<Location> {
-    let bucket = field.parse(BUCKET, |text| {
+    let bucket = field.parse(|text| {
         if !text.contains([':', '/']) && !text.is_empty() {
             return Err(format!(
                 "`{text}` names a Cloud Storage bucket, and a `bucket` of Cloud Storage is not in this version of landfast"

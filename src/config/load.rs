@@ -8,16 +8,94 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::expand::Env;
+use super::key::{Key, Keys, Shape, Text};
 use super::location::{LOCATION, Location};
 use super::problem::{Problem, Problems};
-use super::reader::{Context, Field, not_yet};
+use super::reader::{Context, Field};
+use super::route::ROUTES as ROUTE_LIST;
+use super::source::SOURCES as SOURCE_KEYS;
 use super::table::{self, BatchConfig, TABLE_NAME, TableDefaults, parse_table_ident};
 use super::tree;
-use super::{CatalogConfig, Config, FileMatch, PushAuth, RouteConfig, ServerConfig, files, route, source};
+use super::{
+    CatalogConfig, Config, FileMatch, PushAuth, RouteConfig, ServerConfig, catalog, files, route, server,
+    source,
+};
 use crate::error::{Error, ErrorKind, Result};
 
 /// A configuration is written by people; a larger file is something else.
 const MAX_FILE_BYTES: u64 = 4 << 20;
+
+pub(super) const WAREHOUSE: Key = Key::required(
+    "warehouse",
+    Shape::Text(&LOCATION),
+    "where tables are stored: `file:///…` (or `memory:///` in tests)",
+);
+pub(super) const CATALOG: Key =
+    Key::required("catalog", Shape::Map(&catalog::CATALOG), "what names the tables");
+pub(super) const SERVER: Key = Key::optional(
+    "server",
+    Shape::Map(&server::SERVER),
+    "each key's own",
+    "the HTTP server",
+);
+pub(super) const DEAD_LETTERS: Key = Key::required(
+    "dead_letters",
+    Shape::Text(&Text {
+        accepted: "a location beside the warehouse, such as `file:///var/lib/landfast/dead-letters`",
+        pattern: LOCATION.pattern,
+        any_scalar: false,
+    }),
+    "where records are kept that could not become rows: a location apart from the warehouse",
+);
+pub(super) const SOURCES: Key = Key::optional(
+    "sources",
+    Shape::Map(&SOURCE_KEYS),
+    "none",
+    "which subscriptions share the ids of one topic",
+);
+pub(super) const DEFAULTS: Key = Key::optional(
+    "defaults",
+    Shape::Map(&table::DEFAULTS),
+    "each key's own",
+    "table keys for every table",
+);
+pub(super) const TABLES: Key = Key::optional(
+    "tables",
+    Shape::Map(&table::TABLES),
+    "none",
+    "the tables, by `namespace.table`; `tables` or `routes` has at least one entry",
+);
+pub(super) const ROUTES: Key = Key::optional(
+    "routes",
+    Shape::List(&ROUTE_LIST),
+    "none",
+    "tables named by the message or the file's folder, for those that no table's `from` takes; the first match wins",
+);
+
+/// The whole configuration.
+pub(super) const CONFIG: Keys = Keys {
+    title: "config",
+    accepted: "a mapping with the keys `warehouse`, `catalog`, `dead_letters` and `tables`",
+    keys: &[&[
+        WAREHOUSE,
+        CATALOG,
+        SERVER,
+        DEAD_LETTERS,
+        SOURCES,
+        DEFAULTS,
+        TABLES,
+        ROUTES,
+    ]],
+    ..Keys::NONE
+};
+
+/// A later version's form of `dead_letters`.
+const OTHER_DEAD_LETTERS: Keys = Keys {
+    title: "dead_letters",
+    accepted: "a location beside the warehouse as the value of `dead_letters`",
+    later: &[&["topic", "table"]],
+    ..Keys::NONE
+};
 
 impl Config {
     /// Reads and checks a file. `env` answers for `${NAME}` and `$PORT`; give [`process_env`](super::process_env).
@@ -59,7 +137,8 @@ impl Config {
     /// Every broken rule that one pass finds; at least the first.
     pub fn check(file_name: &str, text: &str, env: Env<'_>) -> Result<Self, Problems> {
         let cx = Context::new(file_name, env);
-        let config = tree::parse(text, &cx).and_then(|root| read_config(&Field::root(&root, &cx), &cx));
+        let config =
+            tree::parse(text, &cx).and_then(|root| read_config(&Field::root(&root, &cx, &CONFIG), &cx));
         match config {
             Some(config) if !cx.has_problems() => Ok(config),
             _ => Err(Problems::new(cx.into_problems())),
@@ -134,31 +213,37 @@ fn read_file(path: &Path) -> Result<String, String> {
 }
 
 fn read_config(root: &Field<'_>, cx: &Context<'_>) -> Option<Config> {
-    let mut keys =
-        root.mapping("a mapping with the keys `warehouse`, `catalog`, `dead_letters` and `tables`")?;
-    let warehouse = keys
-        .required("warehouse", LOCATION)
-        .and_then(|field| read_apart("the warehouse", &field));
-    let catalog = keys
-        .required("catalog", CatalogConfig::ACCEPTED)
-        .and_then(|field| CatalogConfig::read(&field));
+    let mut keys = root.mapping()?;
+    let warehouse_field = keys.key(&WAREHOUSE);
+    let warehouse = warehouse_field
+        .as_ref()
+        .and_then(|field| read_apart("the warehouse", field));
+    let beside = warehouse_field
+        .filter(|field| !field.has_variable())
+        .and(warehouse.as_ref())
+        .map(|warehouse| (warehouse, warehouse.sibling("dead-letters")))
+        .filter(|(warehouse, beside)| !warehouse.contains(beside));
+    let catalog = keys.key(&CATALOG).and_then(|field| CatalogConfig::read(&field));
     let mut server = keys
-        .key("server")
+        .key(&SERVER)
         .map(|field| ServerConfig::read(&field))
         .unwrap_or_default();
     server.apply_port(cx, root);
     let dead_letters = keys
-        .required("dead_letters", LOCATION)
+        .key_or_else(&DEAD_LETTERS, || {
+            let (_, beside) = beside?;
+            Some(format!("a location beside the warehouse, such as `{beside}`"))
+        })
         .and_then(|field| read_dead_letters(&field));
     let sources = keys
-        .key("sources")
+        .key(&SOURCES)
         .map(|field| source::read(&field))
         .unwrap_or_default();
     let defaults = keys
-        .key("defaults")
+        .key(&DEFAULTS)
         .map(|field| table::read_defaults(&field, server.ack_deadline))
         .unwrap_or_default();
-    let (tables_field, routes_field) = (keys.key("tables"), keys.key("routes"));
+    let (tables_field, routes_field) = (keys.key(&TABLES), keys.key(&ROUTES));
     keys.finish();
     let mut tables = BTreeMap::new();
     let named = tables_field
@@ -167,10 +252,7 @@ fn read_config(root: &Field<'_>, cx: &Context<'_>) -> Option<Config> {
     if !named && routes_field.is_none() {
         root.problem("nothing would land: there are no tables and no routes; write a table under `tables`");
     }
-    for (name, field) in tables_field
-        .and_then(|field| field.entries(TABLES))
-        .unwrap_or_default()
-    {
+    for (name, field) in tables_field.and_then(|field| field.entries()).unwrap_or_default() {
         let table = table::read_table(&field, &defaults, server.ack_deadline);
         match parse_table_ident(name) {
             Ok(ident) => {
@@ -194,18 +276,9 @@ fn read_config(root: &Field<'_>, cx: &Context<'_>) -> Option<Config> {
     Some(config)
 }
 
-const TABLES: &str = "tables by their names, such as `shop.orders: {from: [{subscription: orders-push}]}`";
-
 fn read_dead_letters(field: &Field<'_>) -> Option<Location> {
-    if field.is_mapping() {
-        for (key, inner) in field.entries(LOCATION).unwrap_or_default() {
-            match key {
-                "topic" | "table" => inner.key_problem(format!("{}; write {LOCATION}", not_yet(key))),
-                _ => inner.key_problem(format!(
-                    "unknown key; write {LOCATION} as the value of `dead_letters`"
-                )),
-            }
-        }
+    if field.is_mapping() && !field.is_empty_mapping() {
+        field.mapping_of(&OTHER_DEAD_LETTERS)?.finish();
         return None;
     }
     read_apart("the dead letters", field)
@@ -213,7 +286,7 @@ fn read_dead_letters(field: &Field<'_>) -> Option<Location> {
 
 /// Reads a location that nothing else may lie in.
 fn read_apart(name: &'static str, field: &Field<'_>) -> Option<Location> {
-    let location = field.parse(LOCATION, Location::parse)?;
+    let location = field.parse(Location::parse)?;
     field.apart(name, &location);
     Some(location)
 }

@@ -4,11 +4,27 @@ use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
+use super::key::Text;
 use crate::error::{Error, ErrorKind};
 
-/// What a location may look like, for error messages.
-pub(super) const LOCATION: &str =
-    "a location such as `file:///var/lib/landfast/warehouse` (or `memory:///` in tests)";
+/// A location.
+pub(super) const LOCATION: Text = Text {
+    accepted: "a location such as `file:///var/lib/landfast/warehouse` (or `memory:///` in tests)",
+    pattern: Some(|| pattern(&[Scheme::File, Scheme::Memory])),
+    any_scalar: false,
+};
+
+/// A folder of this machine that files are put into.
+pub(super) const LANDING_FOLDER: Text = Text {
+    accepted: "a folder of this machine such as `file:///srv/landing`",
+    pattern: Some(|| pattern(&[Scheme::File])),
+    any_scalar: false,
+};
+
+fn pattern(schemes: &[Scheme]) -> String {
+    let schemes: Vec<&str> = schemes.iter().map(|scheme| scheme.name()).collect();
+    format!(r"^(?:{}):/(?!/[^/])[^%?#*\\]*$", schemes.join("|"))
+}
 
 /// Schemes of stores that later versions bring.
 const LATER_SCHEMES: [&str; 9] = ["gs", "s3", "s3a", "s3n", "az", "abfs", "abfss", "wasb", "wasbs"];
@@ -114,12 +130,12 @@ impl Location {
         &self.path
     }
 
-    /// The location of this name beside this one.
+    /// The location of this name in the same folder; in the root of a store for the root itself.
     pub(super) fn sibling(&self, name: &str) -> Self {
-        let parent = self.path.rsplit_once('/').map_or("", |(parent, _)| parent);
+        let folder = self.path.rsplit_once('/').map_or("", |(folder, _)| folder);
         Self {
             scheme: self.scheme,
-            path: format!("{parent}/{name}"),
+            path: format!("{folder}/{name}"),
         }
     }
 
@@ -138,8 +154,12 @@ impl FromStr for Location {
     type Err = Error;
 
     fn from_str(url: &str) -> Result<Self, Error> {
-        Self::parse(url)
-            .map_err(|reason| Error::new(ErrorKind::Config, format!("{reason}; write {LOCATION}")))
+        Self::parse(url).map_err(|reason| {
+            Error::new(
+                ErrorKind::Config,
+                format!("{reason}; write {}", LOCATION.accepted),
+            )
+        })
     }
 }
 
@@ -190,10 +210,11 @@ mod tests {
     }
 
     #[test]
-    fn siblings_share_their_parent() {
+    fn siblings_share_their_folder() {
         for (at, sibling) in [
             ("file:///lake/landing", "file:///lake/landed"),
             ("file:///in", "file:///landed"),
+            ("memory:///", "memory:///landed"),
         ] {
             assert_eq!(
                 Location::parse(at).unwrap().sibling("landed").to_string(),

@@ -2,12 +2,31 @@
 
 use iceberg::spec::{Schema, Transform};
 
+use super::key::{Key, List, Shape, Text};
+use super::quantity::any_case;
 use super::reader::{Field, nearest, not_yet};
 use super::schema::SchemaConfig;
 use crate::write::partition_refusal;
 
-const PARTITION_BY: &str = "a list of columns and transforms such as `[day(at), kind]`";
-const ITEM: &str = "a column's name, `identity(column)` or `day(column)`";
+pub(super) const PARTITION_BY: Key = Key::optional(
+    "partition_by",
+    Shape::List(&List {
+        accepted: "a list of columns and transforms such as `[day(at), kind]`",
+        item: Shape::Text(&Text {
+            accepted: "a column's name, `identity(column)` or `day(column)`",
+            pattern: Some(|| {
+                format!(
+                    r"^\s*(?:[^(]*[^(\s][^(]*|(?:{})\s*\(.*\S.*\))\s*$",
+                    any_case(["identity", "day"])
+                )
+            }),
+            any_scalar: true,
+        }),
+    }),
+    "none",
+    "a list of partition fields such as `day(at)`; set when the table is created, and checked when it exists",
+);
+
 const TRANSFORMS: [&str; 8] = [
     "identity", "day", "bucket", "truncate", "year", "month", "hour", "void",
 ];
@@ -84,7 +103,12 @@ impl PartitionBy {
             .map(str::trim)
             .filter(|column| !column.is_empty())
         else {
-            return Err(format!("`{name}` has no column in parentheses"));
+            return Err(match rest.contains(')') {
+                true => format!("`{name}` has no column in parentheses"),
+                false => {
+                    format!("`{text}` has no `)`; inside `[…]` YAML ends a text at its comma, so quote it")
+                }
+            });
         };
         let transform = match name.as_str() {
             "identity" => Transform::Identity,
@@ -110,8 +134,8 @@ fn is_outside_lists(schema: &Schema, column: &str) -> bool {
 pub(super) fn read(field: &Field<'_>) -> Option<Vec<PartitionBy>> {
     let mut read: Vec<PartitionBy> = Vec::new();
     let mut all_read = true;
-    for item in field.items(PARTITION_BY)? {
-        match item.parse(ITEM, PartitionBy::parse) {
+    for item in field.items()? {
+        match item.parse(PartitionBy::parse) {
             Some(by) if read.contains(&by) => item.problem(format!("`{}` stands twice", by.text())),
             Some(by) => read.push(by),
             None => all_read = false,
@@ -133,7 +157,7 @@ pub(super) fn check(
     };
     let items = field
         .filter(|field| field.is_list())
-        .and_then(|field| field.items(PARTITION_BY));
+        .and_then(|field| field.items());
     for (place, by) in partition_by.iter().enumerate() {
         if let Some(misfit) = by.misfit(schema) {
             let item = items.as_ref().and_then(|items| items.get(place));

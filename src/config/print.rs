@@ -2,13 +2,17 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::Value;
+
 use super::expand::escape;
+use super::key::{Absent, Key};
 use super::quantity::{duration_text, size_text};
 use super::schema::type_text;
 use super::{
     BatchConfig, CatalogConfig, Config, FileMatch, Format, PartitionBy, PushAuth, RouteConfig, SchemaConfig,
     ServerConfig, TableConfig,
 };
+use super::{catalog, files, load, partition, property, route, schema, server, source, table};
 
 /// What stands for a secret.
 const SECRET: &str = "***";
@@ -21,30 +25,33 @@ impl Config {
         yaml
     }
 
-    /// Writes the configuration with its defaults as JSON, with the keys of the YAML. Secrets show as `***`.
-    pub fn to_json(&self) -> serde_json::Value {
+    /// Writes the configuration with its defaults as JSON, with the keys of the YAML; counts are numbers, what is true or
+    /// false is so, sizes and durations are text with their units. Secrets show as `***`.
+    pub fn to_json(&self) -> Value {
         to_json(&self.printed())
     }
 
     fn printed(&self) -> Printed {
         let mut keys = Keys::default();
-        keys.text("warehouse", &self.warehouse.to_string());
-        keys.map("catalog", |keys| {
-            keys.text("type", self.catalog.name());
+        keys.value(&load::WAREHOUSE, &self.warehouse.to_string());
+        keys.map(&load::CATALOG, |keys| {
+            keys.value(&catalog::TYPE, self.catalog.name());
             if let CatalogConfig::Sql(sql) = &self.catalog {
-                keys.text("uri", &sql.uri.to_string());
-                keys.text("name", &sql.name);
+                keys.value(&catalog::URI, &sql.uri.to_string());
+                keys.value(&catalog::NAME, &sql.name);
             }
         });
-        keys.map("server", |keys| print_server(&self.server, keys));
-        keys.text("dead_letters", &self.dead_letters.to_string());
-        keys.map("sources", |keys| {
+        keys.map(&load::SERVER, |keys| print_server(&self.server, keys));
+        keys.value(&load::DEAD_LETTERS, &self.dead_letters.to_string());
+        keys.map(&load::SOURCES, |keys| {
             for (name, source) in &self.sources {
-                keys.map(name, |keys| keys.list("subscriptions", &source.subscriptions));
+                keys.named(name, |keys| {
+                    keys.list(&source::SUBSCRIPTIONS, &source.subscriptions)
+                });
             }
         });
         let defaults = &self.defaults;
-        keys.map("defaults", |keys| {
+        keys.map(&load::DEFAULTS, |keys| {
             print_shared(
                 defaults.format,
                 &defaults.schema,
@@ -54,37 +61,40 @@ impl Config {
                 keys,
             );
         });
-        keys.map("tables", |keys| {
+        keys.map(&load::TABLES, |keys| {
             for (ident, table) in &self.tables {
-                keys.map(&ident.to_string(), |keys| print_table(table, keys));
+                keys.named(&ident.to_string(), |keys| print_table(table, keys));
             }
         });
-        keys.items("routes", self.routes.iter().map(print_route));
+        keys.items(&load::ROUTES, self.routes.iter().map(print_route));
         keys.done()
     }
 }
 
 fn print_server(server: &ServerConfig, keys: &mut Keys) {
-    keys.text("listen", &server.listen.to_string());
+    keys.value(&server::LISTEN, &server.listen.to_string());
     match server.push_auth {
-        Some(PushAuth::Off) => keys.text("push_auth", "off"),
+        Some(PushAuth::Off) => keys.value(&server::PUSH_AUTH, "off"),
         None => {}
     }
     if server.api_auth.is_some() {
-        keys.map("api_auth", |keys| keys.text("bearer", SECRET));
+        keys.map(&server::API_AUTH, |keys| keys.value(&server::BEARER, SECRET));
     }
-    keys.text("max_in_flight_bytes", &size_text(server.max_in_flight_bytes));
-    keys.text(
-        "max_in_flight_requests",
+    keys.value(
+        &server::MAX_IN_FLIGHT_BYTES,
+        &size_text(server.max_in_flight_bytes),
+    );
+    keys.value(
+        &server::MAX_IN_FLIGHT_REQUESTS,
         &server.max_in_flight_requests.to_string(),
     );
-    keys.text("max_body_bytes", &size_text(server.max_body_bytes));
-    keys.text("ack_deadline", &duration_text(server.ack_deadline));
+    keys.value(&server::MAX_BODY_BYTES, &size_text(server.max_body_bytes));
+    keys.value(&server::ACK_DEADLINE, &duration_text(server.ack_deadline));
 }
 
 fn print_table(table: &TableConfig, keys: &mut Keys) {
     keys.items(
-        "from",
+        &table::FROM,
         table.from.iter().map(|conditions| {
             let mut keys = Keys::default();
             print_conditions(
@@ -114,37 +124,38 @@ fn print_shared(
     properties: &BTreeMap<String, String>,
     keys: &mut Keys,
 ) {
-    keys.text("format", format.name());
+    keys.value(&table::FORMAT, format.name());
     match schema {
-        SchemaConfig::Inferred => keys.text("schema", "inferred"),
-        SchemaConfig::Envelope => keys.text("schema", "envelope"),
+        SchemaConfig::Inferred => keys.value(&schema::SCHEMA, "inferred"),
+        SchemaConfig::Envelope => keys.value(&schema::SCHEMA, "envelope"),
         SchemaConfig::Declared(schema) => {
             keys.items(
-                "schema",
+                &schema::SCHEMA,
                 schema.as_struct().fields().iter().map(|field| {
                     let mut keys = Keys::default();
-                    keys.text("name", &field.name);
-                    keys.text("type", &type_text(&field.field_type));
-                    keys.text("required", if field.required { "true" } else { "false" });
+                    keys.value(&schema::NAME, &field.name);
+                    keys.value(&schema::TYPE, &type_text(&field.field_type));
+                    keys.value(&schema::REQUIRED, &field.required.to_string());
                     if let Some(doc) = &field.doc {
-                        keys.text("doc", doc);
+                        keys.value(&schema::DOC, doc);
                     }
                     keys.done()
                 }),
             );
         }
     }
-    keys.text("schema_evolution", "ignore");
-    keys.text("on_bad_record", "dead_letter");
-    keys.text("mode", "append");
-    keys.map("batch", |keys| {
-        keys.text("commit_interval", &duration_text(batch.commit_interval));
-        keys.text("max_bytes", &size_text(batch.max_bytes));
-        keys.text("max_rows", &batch.max_rows.to_string());
+    // They have no other value in this version than their default.
+    for key in [&table::SCHEMA_EVOLUTION, &table::ON_BAD_RECORD, &table::MODE] {
+        keys.only_value(key);
+    }
+    keys.map(&table::BATCH, |keys| {
+        keys.value(&table::COMMIT_INTERVAL, &duration_text(batch.commit_interval));
+        keys.value(&table::MAX_BYTES, &size_text(batch.max_bytes));
+        keys.value(&table::MAX_ROWS, &batch.max_rows.to_string());
     });
     let partition_by: Vec<String> = partition_by.iter().map(PartitionBy::text).collect();
-    keys.list("partition_by", &partition_by);
-    keys.texts("properties", properties);
+    keys.list(&partition::PARTITION_BY, &partition_by);
+    keys.texts(&property::PROPERTIES, properties);
 }
 
 fn print_route(route: &RouteConfig) -> Printed {
@@ -155,9 +166,9 @@ fn print_route(route: &RouteConfig) -> Printed {
         route.files.as_ref(),
         &mut keys,
     );
-    keys.text("table", &route.table.to_string());
+    keys.value(&route::TABLE, &route.table.to_string());
     let allow: Vec<String> = route.allow.iter().map(|glob| glob.as_str().to_owned()).collect();
-    keys.list("allow", &allow);
+    keys.list(&route::ALLOW, &allow);
     keys.done()
 }
 
@@ -168,20 +179,20 @@ fn print_conditions(
     keys: &mut Keys,
 ) {
     if let Some(subscription) = subscription {
-        keys.text("subscription", subscription);
+        keys.value(&table::SUBSCRIPTION_KEY, subscription);
     }
-    keys.texts("attributes", attributes);
+    keys.texts(&table::ATTRIBUTES, attributes);
     if let Some(files) = files {
-        keys.text("bucket", &files.bucket.to_string());
+        keys.value(&files::BUCKET, &files.bucket.to_string());
         if let Some(objects) = &files.objects {
-            keys.text("objects", objects.as_str());
+            keys.value(&files::OBJECTS, objects.as_str());
         }
     }
 }
 
 /// A value to be written; texts are escaped already.
 enum Printed {
-    Text(String),
+    Scalar(Value),
     List(Vec<Printed>),
     Map(Vec<(String, Printed)>),
 }
@@ -191,33 +202,48 @@ enum Printed {
 struct Keys(Vec<(String, Printed)>);
 
 impl Keys {
-    fn text(&mut self, key: &str, value: &str) {
-        self.0.push((key.to_owned(), Printed::Text(escape(value))));
+    /// A scalar of the kind that the key's description says.
+    fn value(&mut self, key: &Key, value: &str) {
+        let value = key.shape.to_json(&escape(value));
+        self.0.push((key.name.to_owned(), Printed::Scalar(value)));
     }
 
-    fn map(&mut self, key: &str, fill: impl FnOnce(&mut Self)) {
+    fn only_value(&mut self, key: &Key) {
+        if let Absent::Default(default) = key.absent {
+            self.value(key, &default());
+        }
+    }
+
+    fn map(&mut self, key: &Key, fill: impl FnOnce(&mut Self)) {
+        self.named(key.name, fill);
+    }
+
+    /// A mapping under a free name.
+    fn named(&mut self, name: &str, fill: impl FnOnce(&mut Self)) {
         let mut inner = Self::default();
         fill(&mut inner);
         if !inner.0.is_empty() {
-            self.0.push((key.to_owned(), inner.done()));
+            self.0.push((name.to_owned(), inner.done()));
         }
     }
 
-    fn texts(&mut self, key: &str, texts: &BTreeMap<String, String>) {
+    fn texts(&mut self, key: &Key, texts: &BTreeMap<String, String>) {
         self.map(key, |keys| {
-            texts.iter().for_each(|(name, value)| keys.text(name, value))
+            for (name, text) in texts {
+                keys.0.push((name.clone(), printed(text)));
+            }
         });
     }
 
-    fn items(&mut self, key: &str, items: impl Iterator<Item = Printed>) {
+    fn items(&mut self, key: &Key, items: impl Iterator<Item = Printed>) {
         let items: Vec<Printed> = items.collect();
         if !items.is_empty() {
-            self.0.push((key.to_owned(), Printed::List(items)));
+            self.0.push((key.name.to_owned(), Printed::List(items)));
         }
     }
 
-    fn list(&mut self, key: &str, texts: &[String]) {
-        self.items(key, texts.iter().map(|text| Printed::Text(escape(text))));
+    fn list(&mut self, key: &Key, texts: &[String]) {
+        self.items(key, texts.iter().map(|text| printed(text)));
     }
 
     fn done(self) -> Printed {
@@ -225,9 +251,14 @@ impl Keys {
     }
 }
 
+fn printed(text: &str) -> Printed {
+    Printed::Scalar(escape(text).into())
+}
+
 fn write_yaml(value: &Printed, indent: usize, yaml: &mut String) {
     match value {
-        Printed::Text(text) => yaml.push_str(&scalar(text)),
+        Printed::Scalar(Value::String(text)) => yaml.push_str(&scalar(text)),
+        Printed::Scalar(value) => yaml.push_str(&value.to_string()),
         Printed::List(items) => {
             for item in items {
                 margin(indent, yaml);
@@ -242,7 +273,7 @@ fn write_yaml(value: &Printed, indent: usize, yaml: &mut String) {
                 yaml.push_str(&scalar(key));
                 yaml.push(':');
                 match value {
-                    Printed::Text(_) => yaml.push(' '),
+                    Printed::Scalar(_) => yaml.push(' '),
                     Printed::List(_) | Printed::Map(_) => yaml.push('\n'),
                 }
                 write_yaml(value, indent + 1, yaml);
@@ -289,9 +320,9 @@ fn scalar(text: &str) -> String {
     quoted
 }
 
-fn to_json(value: &Printed) -> serde_json::Value {
+fn to_json(value: &Printed) -> Value {
     match value {
-        Printed::Text(text) => serde_json::Value::String(text.clone()),
+        Printed::Scalar(value) => value.clone(),
         Printed::List(items) => items.iter().map(to_json).collect(),
         Printed::Map(keys) => keys
             .iter()

@@ -8,6 +8,11 @@ pub(super) const SIZE: &str = "bytes as a whole number, or a size such as `64KB`
 pub(super) const DURATION: &str =
     "a whole number with a unit, such as `250ms`, `2s`, `1m`, `1h` or `8d` (`0s` for none)";
 
+/// What a count may look like, for error messages.
+pub(super) const COUNT: &str = "a whole number of at least 1, such as `1000`";
+/// The regular expression of a count.
+pub(super) const COUNT_PATTERN: &str = "^0*[1-9][0-9]*$";
+
 const SIZE_UNITS: [(&str, u64); 10] = [
     ("TiB", 1 << 40),
     ("GiB", 1 << 30),
@@ -79,6 +84,31 @@ pub(super) fn size_text(bytes: u64) -> String {
 pub(super) fn duration_text(duration: Duration) -> String {
     let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     write(millis, DURATION_UNITS.iter()).unwrap_or_else(|| "0s".to_owned())
+}
+
+/// The regular expression of a size of at least one byte.
+pub(super) fn size_pattern() -> String {
+    format!("^0*[1-9][0-9]*(?: ?(?:{}))?$", names(&SIZE_UNITS))
+}
+
+/// The regular expression of a duration.
+pub(super) fn duration_pattern() -> String {
+    format!("^[0-9]+ ?(?:{})$", names(&DURATION_UNITS))
+}
+
+/// The regular expression of words in upper and lower case.
+pub(super) fn any_case<'w>(words: impl IntoIterator<Item = &'w str>) -> String {
+    let letters = |word: &str| {
+        word.chars()
+            .map(|c| format!("[{c}{}]", c.to_ascii_uppercase()))
+            .collect()
+    };
+    words.into_iter().map(letters).collect::<Vec<String>>().join("|")
+}
+
+fn names(units: &[(&str, u64)]) -> String {
+    let names: Vec<&str> = units.iter().map(|(name, _)| *name).collect();
+    names.join("|")
 }
 
 fn split(text: &str) -> (&str, &str) {

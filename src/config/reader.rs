@@ -3,9 +3,11 @@
 use std::cell::RefCell;
 
 use super::expand::{Env, expand};
+use super::key::{Keys, Shape};
 use super::location::Location;
+use super::mapping::Mapping;
 use super::problem::{Position, Problem};
-use super::quantity::{DURATION, SIZE, parse_count, parse_duration, parse_size};
+use super::quantity::{parse_count, parse_duration, parse_size};
 use super::tree::{Entry, Node, Value, join};
 
 /// What one pass over a file shares: its name, the environment and the problems found so far.
@@ -13,8 +15,17 @@ pub(super) struct Context<'a> {
     file: &'a str,
     env: Env<'a>,
     problems: RefCell<Vec<Problem>>,
-    /// What lies where so far, by what it is called in messages.
-    places: RefCell<Vec<(&'static str, Location)>>,
+    /// What lies where so far.
+    places: RefCell<Vec<Place>>,
+}
+
+/// What lies at a location.
+struct Place {
+    /// What it is called in messages.
+    name: &'static str,
+    location: Location,
+    /// The name and, unless a variable stands in it, the location.
+    shown: String,
 }
 
 impl<'a> Context<'a> {
@@ -53,22 +64,35 @@ impl<'a> Context<'a> {
     }
 }
 
-/// A value with its key path.
+/// A value with its key path and what it may be.
 pub(super) struct Field<'a> {
     cx: &'a Context<'a>,
     node: &'a Node,
     key_at: Position,
     path: String,
+    shape: Shape,
 }
 
 impl<'a> Field<'a> {
     /// The whole file.
-    pub(super) fn root(node: &'a Node, cx: &'a Context<'a>) -> Self {
+    pub(super) fn root(node: &'a Node, cx: &'a Context<'a>, keys: &'static Keys) -> Self {
         Self {
             cx,
             node,
             key_at: node.at,
             path: String::new(),
+            shape: Shape::Map(keys),
+        }
+    }
+
+    /// The value of a key in the mapping at `path`.
+    pub(super) fn of(cx: &'a Context<'a>, path: &str, entry: &'a Entry, shape: Shape) -> Self {
+        Self {
+            cx,
+            node: &entry.node,
+            key_at: entry.at,
+            path: join(path, &entry.key),
+            shape,
         }
     }
 
@@ -89,19 +113,34 @@ impl<'a> Field<'a> {
     /// Notes what lies at a location. Whether it lies apart from everything else that was noted; if not, that is a
     /// broken rule. One place may be noted again under the same name.
     pub(super) fn apart(&self, name: &'static str, location: &Location) -> bool {
+        let shown = if self.has_variable() {
+            name.to_owned()
+        } else {
+            format!("{name} `{location}`")
+        };
         let mut places = self.cx.places.borrow_mut();
-        let other = places.iter().find(|(other, place)| {
-            (*other, place) != (name, location) && (place.contains(location) || location.contains(place))
+        let other = places.iter().find(|other| {
+            (other.name, &other.location) != (name, location)
+                && (other.location.contains(location) || location.contains(&other.location))
         });
-        if let Some((other, place)) = other {
+        if let Some(other) = other {
             self.problem(format!(
-                "{name} `{location}` and {other} `{place}` lie in each other, where one would be taken for the other; \
-                 write another folder"
+                "{shown} and {} lie in each other, where one would be taken for the other; write another folder",
+                other.shown
             ));
             return false;
         }
-        places.push((name, location.clone()));
+        places.push(Place {
+            name,
+            location: location.clone(),
+            shown,
+        });
         true
+    }
+
+    /// Whether a variable stands in the value, so that what it comes to is not shown.
+    pub(super) fn has_variable(&self) -> bool {
+        matches!(&self.node.value, Value::Scalar(text) if text.contains("${"))
     }
 
     /// Whether the value is a mapping, so that a key with several forms can choose.
@@ -121,11 +160,10 @@ impl<'a> Field<'a> {
 
     /// Reads a scalar, expanded, through a function that answers what is wrong with it.
     ///
-    /// `accepted` completes "write …". When a variable stood in the value, the reason is left out, as it could hold
-    /// what the variable holds.
-    pub(super) fn parse<T>(&self, accepted: &str, read: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
+    /// When a variable stood in the value, the reason is left out, as it could hold what the variable holds.
+    pub(super) fn parse<T>(&self, read: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
         let Value::Scalar(written) = &self.node.value else {
-            self.wrong_shape(accepted);
+            self.wrong_shape();
             return None;
         };
         let (text, has_variable) = match expand(written, self.cx.env) {
@@ -135,6 +173,7 @@ impl<'a> Field<'a> {
                 return None;
             }
         };
+        let accepted = self.shape.accepted();
         match read(&text) {
             Ok(value) => Some(value),
             Err(_) if has_variable => {
@@ -151,53 +190,57 @@ impl<'a> Field<'a> {
     }
 
     /// Reads any scalar as text, perhaps empty.
-    pub(super) fn text(&self, accepted: &str) -> Option<String> {
-        self.parse(accepted, |text| Ok(text.to_owned()))
+    pub(super) fn text(&self) -> Option<String> {
+        self.parse(|text| Ok(text.to_owned()))
     }
 
     /// Reads a scalar as text that is not empty.
-    pub(super) fn name(&self, accepted: &str) -> Option<String> {
-        self.parse(accepted, |text| match text {
+    pub(super) fn name(&self) -> Option<String> {
+        self.parse(|text| match text {
             "" => Err("the text is empty".to_owned()),
             _ => Ok(text.to_owned()),
         })
     }
 
-    /// Reads a size in bytes, at least 1.
+    /// Reads a [`Shape::Size`] in bytes.
     pub(super) fn size(&self) -> Option<u64> {
-        self.parse(SIZE, |text| match parse_size(text)? {
+        debug_assert!(matches!(self.shape, Shape::Size), "{}", self.path);
+        self.parse(|text| match parse_size(text)? {
             0 => Err("`0` holds nothing".to_owned()),
             bytes => Ok(bytes),
         })
     }
 
-    /// Reads a duration.
+    /// Reads a [`Shape::Duration`].
     pub(super) fn duration(&self) -> Option<std::time::Duration> {
-        self.parse(DURATION, parse_duration)
+        debug_assert!(matches!(self.shape, Shape::Duration), "{}", self.path);
+        self.parse(parse_duration)
     }
 
-    /// Reads a whole number, at least 1.
+    /// Reads a [`Shape::Count`].
     pub(super) fn count(&self) -> Option<u64> {
-        self.parse("a whole number of at least 1, such as `1000`", |text| {
-            parse_count(text, 1)
-        })
+        debug_assert!(matches!(self.shape, Shape::Count), "{}", self.path);
+        self.parse(|text| parse_count(text, 1))
     }
 
-    /// Reads `true` or `false`.
+    /// Reads a [`Shape::Boolean`].
     pub(super) fn boolean(&self) -> Option<bool> {
-        self.parse("`true` or `false`", |text| match text {
+        debug_assert!(matches!(self.shape, Shape::Boolean), "{}", self.path);
+        self.parse(|text| match text {
             "true" => Ok(true),
             "false" => Ok(false),
             _ => Err(format!("`{text}` is neither `true` nor `false`")),
         })
     }
 
-    /// Reads one of the words; a word of `later` is refused as not in this version.
-    pub(super) fn word<T: Copy>(&self, words: &[(&str, T)], later: &[&str]) -> Option<T> {
-        let accepted: Vec<String> = words.iter().map(|(word, _)| format!("`{word}`")).collect();
-        self.parse(&accepted.join(" or "), |text| {
-            if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
-                return Ok(*value);
+    /// Reads one of the described words; one of later versions is refused as such.
+    pub(super) fn word(&self) -> Option<&'static str> {
+        let words = self.shape.words();
+        debug_assert!(words.is_some(), "{}", self.path);
+        let (words, later) = words.map_or((&[][..], &[][..]), |words| (words.words, words.later));
+        self.parse(|text| {
+            if let Some((word, _)) = words.iter().find(|(word, _)| *word == text) {
+                return Ok(*word);
             }
             if later.contains(&text) {
                 return Err(not_yet(text));
@@ -210,40 +253,57 @@ impl<'a> Field<'a> {
         })
     }
 
-    /// Reads a mapping with known keys.
-    pub(super) fn mapping(&self, accepted: &str) -> Option<Mapping<'a>> {
+    /// Reads the mapping that is described.
+    pub(super) fn mapping(&self) -> Option<Mapping<'a>> {
+        let keys = self.shape.map();
+        debug_assert!(keys.is_some(), "{}", self.path);
+        self.mapping_of(keys?)
+    }
+
+    /// Reads a mapping of these keys.
+    pub(super) fn mapping_of(&self, keys: &'static Keys) -> Option<Mapping<'a>> {
         let Value::Map(entries) = &self.node.value else {
-            self.wrong_shape(accepted);
+            self.wrong_shape();
             return None;
         };
-        Some(Mapping {
-            cx: self.cx,
-            at: self.node.at,
-            path: self.path.clone(),
+        Some(Mapping::new(
+            self.cx,
+            self.node.at,
+            self.path.clone(),
             entries,
-            known: Vec::new(),
-            later: Vec::new(),
-        })
+            keys,
+        ))
     }
 
     /// Reads a mapping whose keys are free, in the order of the file.
-    pub(super) fn entries(&self, accepted: &str) -> Option<Vec<(&'a str, Self)>> {
-        let mapping = self.mapping(accepted)?;
-        let fields = mapping
-            .entries
+    pub(super) fn entries(&self) -> Option<Vec<(&'a str, Self)>> {
+        let others = self.shape.map().and_then(|keys| keys.others.as_ref());
+        debug_assert!(others.is_some(), "{}", self.path);
+        let shape = others?.shape;
+        let Value::Map(entries) = &self.node.value else {
+            self.wrong_shape();
+            return None;
+        };
+        let fields = entries
             .iter()
-            .map(|entry| (entry.key.as_str(), mapping.field(entry)));
+            .map(|entry| (entry.key.as_str(), Self::of(self.cx, &self.path, entry, shape)));
         Some(fields.collect())
     }
 
     /// Reads a list of at least one item.
-    pub(super) fn items(&self, accepted: &str) -> Option<Vec<Self>> {
+    pub(super) fn items(&self) -> Option<Vec<Self>> {
+        let list = self.shape.list();
+        debug_assert!(list.is_some(), "{}", self.path);
+        let item = list?.item;
         let Value::Seq(items) = &self.node.value else {
-            self.wrong_shape(accepted);
+            self.wrong_shape();
             return None;
         };
         if items.is_empty() {
-            self.problem(format!("the list is empty; write {accepted}, or remove the key"));
+            self.problem(format!(
+                "the list is empty; write {}, or remove the key",
+                self.shape.accepted()
+            ));
             return None;
         }
         let fields = items.iter().enumerate().map(|(place, node)| Self {
@@ -251,11 +311,13 @@ impl<'a> Field<'a> {
             node,
             key_at: node.at,
             path: format!("{}[{place}]", self.path),
+            shape: item,
         });
         Some(fields.collect())
     }
 
-    fn wrong_shape(&self, accepted: &str) {
+    fn wrong_shape(&self) {
+        let accepted = self.shape.accepted();
         let found = match &self.node.value {
             Value::Null => {
                 self.key_problem(format!(
@@ -268,78 +330,6 @@ impl<'a> Field<'a> {
             Value::Map(_) => "a mapping",
         };
         self.problem(format!("{found} is not accepted here; write {accepted}"));
-    }
-}
-
-/// A mapping being read key by key. [`Mapping::finish`] refuses what nobody asked for.
-#[must_use = "finish refuses the keys that were not read"]
-pub(super) struct Mapping<'a> {
-    cx: &'a Context<'a>,
-    at: Position,
-    path: String,
-    entries: &'a [Entry],
-    known: Vec<&'static str>,
-    later: Vec<&'static str>,
-}
-
-impl<'a> Mapping<'a> {
-    fn field(&self, entry: &'a Entry) -> Field<'a> {
-        Field {
-            cx: self.cx,
-            node: &entry.node,
-            key_at: entry.at,
-            path: join(&self.path, &entry.key),
-        }
-    }
-
-    /// The value of an optional key.
-    pub(super) fn key(&mut self, name: &'static str) -> Option<Field<'a>> {
-        self.known.push(name);
-        let entry = self.entries.iter().find(|entry| entry.key == name)?;
-        Some(self.field(entry))
-    }
-
-    /// The value of a key that must be there.
-    pub(super) fn required(&mut self, name: &'static str, accepted: &str) -> Option<Field<'a>> {
-        let field = self.key(name);
-        if field.is_none() {
-            let path = join(&self.path, name);
-            self.cx
-                .problem(self.at, &path, format!("the key is missing; write {accepted}"));
-        }
-        field
-    }
-
-    /// Whether one of the keys is written.
-    pub(super) fn has_any(&self, names: &[&str]) -> bool {
-        self.entries
-            .iter()
-            .any(|entry| names.contains(&entry.key.as_str()))
-    }
-
-    /// Names keys that other versions of landfast read.
-    pub(super) fn later(&mut self, names: &[&'static str]) {
-        self.later.extend_from_slice(names);
-    }
-
-    /// Refuses every key that was not read, with a suggestion.
-    pub(super) fn finish(self) {
-        for entry in self.entries {
-            let key = entry.key.as_str();
-            if self.known.contains(&key) {
-                continue;
-            }
-            let message = if self.later.contains(&key) {
-                not_yet(key)
-            } else {
-                let known = self.known.iter().chain(&self.later).copied();
-                match nearest(key, known) {
-                    Some(name) => format!("unknown key; did you mean `{name}`?"),
-                    None => format!("unknown key; the keys here are `{}`", self.known.join("`, `")),
-                }
-            };
-            self.cx.problem(entry.at, &join(&self.path, key), message);
-        }
     }
 }
 
@@ -373,77 +363,4 @@ pub(super) fn nearest<'n>(text: &str, names: impl Iterator<Item = &'n str>) -> O
         .filter(|(distance, name)| *distance <= (name.chars().count() / 3).max(1))
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, name)| name)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::problem::Problems;
-    use super::super::tree;
-    use super::*;
-
-    fn problems_of(text: &str, read: impl FnOnce(&mut Mapping<'_>)) -> Vec<String> {
-        let env = |name: &str| (name == "SECRET").then(|| "hunter2".to_owned());
-        let cx = Context::new("f.yaml", &env);
-        let root = tree::parse(text, &cx).unwrap();
-        let mut mapping = Field::root(&root, &cx).mapping("keys").unwrap();
-        read(&mut mapping);
-        mapping.finish();
-        Problems::new(cx.into_problems())
-            .iter()
-            .map(ToString::to_string)
-            .collect()
-    }
-
-    #[test]
-    fn unknown_keys_get_a_suggestion_and_later_keys_a_version() {
-        let found = problems_of("bacth: 1\nzebra: 2\nsort_by: 3\nsort-by: 4\n", |mapping| {
-            assert!(mapping.key("batch").is_none());
-            mapping.later(&["sort_by"]);
-        });
-        assert_eq!(
-            found,
-            [
-                "f.yaml:1:1: bacth: unknown key; did you mean `batch`?",
-                "f.yaml:2:1: zebra: unknown key; the keys here are `batch`",
-                "f.yaml:3:1: sort_by: `sort_by` is not in this version of landfast",
-                "f.yaml:4:1: sort-by: unknown key; did you mean `sort_by`?",
-            ]
-        );
-    }
-
-    #[test]
-    fn wrong_shapes_say_what_is_accepted() {
-        let found = problems_of("a: [1]\nb: {c: 1}\nc:\nd: x\n", |mapping| {
-            mapping.key("a").unwrap().count();
-            mapping.key("b").unwrap().size();
-            mapping.key("c").unwrap().duration();
-            mapping.key("d").unwrap().items("a list of names");
-        });
-        assert_eq!(found.len(), 4);
-        assert!(found[0].starts_with("f.yaml:1:4: a: a list is not accepted here; write a whole number"));
-        assert!(found[1].starts_with("f.yaml:2:4: b: a mapping is not accepted here; write bytes"));
-        assert!(
-            found[2].starts_with("f.yaml:3:1: c: the key has no value; write a whole number with a unit")
-        );
-        assert_eq!(
-            found[3],
-            "f.yaml:4:4: d: plain text is not accepted here; write a list of names"
-        );
-    }
-
-    #[test]
-    fn values_of_variables_never_appear() {
-        let found = problems_of("a: ${SECRET}\nb: x${SECRET}\nc: ${NONE}\n", |mapping| {
-            mapping.key("a").unwrap().count();
-            mapping.key("b").unwrap().word(&[("on", ())], &[]);
-            mapping.key("c").unwrap().boolean();
-        });
-        assert_eq!(found.len(), 3);
-        assert!(
-            found.iter().all(|message| !message.contains("hunter2")),
-            "{found:?}"
-        );
-        assert!(found[0].contains("with its variables expanded, is not accepted; write a whole number"));
-        assert!(found[2].contains("`NONE` is not set"));
-    }
 }

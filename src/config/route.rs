@@ -5,15 +5,55 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::files::FileMatch;
+use super::key::{Key, Keys, List, Shape, Text};
 use super::reader::{Field, nearest};
-use super::table::{parse_table_ident, read_conditions};
+use super::table::{CONDITIONS, LATER_CONDITIONS, parse_table_ident, read_conditions};
 use crate::error::{Error, ErrorKind};
 
-const TEMPLATE: &str = "a table name in which `{subscription}` and `{attributes.NAME}` stand for a message's values and \
-                        `{folder}` for a file's, such as `cdc.{attributes.table}`";
-const ALLOW: &str = "a list of table names in which `*` stands for any text, such as `[\"cdc.*\"]`";
-const ROUTES: &str =
-    "a list such as `- {subscription: cdc, table: \"cdc.{attributes.table}\", allow: [\"cdc.*\"]}`";
+pub(super) const TABLE: Key = Key::required(
+    "table",
+    Shape::Text(&TEMPLATE),
+    "the table's name; `{subscription}` stands for the short name, `{attributes.NAME}` for an attribute's value, `{folder}` \
+     for the first folder of a file's name. In what stands for them, anything but letters, digits and `_` becomes `_`",
+);
+pub(super) const ALLOW: Key = Key::optional(
+    "allow",
+    Shape::List(&List {
+        accepted: TABLE_GLOBS,
+        item: Shape::Text(&Text {
+            accepted: TABLE_GLOBS,
+            pattern: Some(|| "^[A-Za-z0-9_.*-]+$".to_owned()),
+            any_scalar: true,
+        }),
+    }),
+    "any table",
+    "the expanded name must match one of these; `*` stands for any text, dots included",
+);
+
+pub(super) const ROUTES: List = List {
+    accepted: "a list such as `- {subscription: cdc, table: \"cdc.{attributes.table}\", allow: [\"cdc.*\"]}`",
+    item: Shape::Map(&ROUTE),
+};
+
+const ROUTE: Keys = Keys {
+    title: "route",
+    accepted: "a mapping such as `{subscription: cdc, table: \"cdc.{attributes.table}\", allow: [\"cdc.*\"]}`",
+    keys: &[CONDITIONS, &[TABLE, ALLOW]],
+    later: &[LATER_CONDITIONS],
+    ..Keys::NONE
+};
+
+const TEMPLATE: Text = Text {
+    accepted: "a table name in which `{subscription}` and `{attributes.NAME}` stand for a message's values and `{folder}` \
+               for a file's, such as `cdc.{attributes.table}`",
+    pattern: Some(|| {
+        let level = r"(?:[A-Za-z0-9_-]|\{subscription\}|\{attributes\.[^{}]+\}|\{folder\})+";
+        format!(r"^{level}(?:\.{level})+$")
+    }),
+    any_scalar: false,
+};
+
+const TABLE_GLOBS: &str = "a list of table names in which `*` stands for any text, such as `[\"cdc.*\"]`";
 
 /// A table per value: deliveries that no table's `from` takes. An item of the key `routes`; the first match wins.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -137,8 +177,12 @@ impl FromStr for TableTemplate {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        Self::parse(text)
-            .map_err(|reason| Error::new(ErrorKind::Config, format!("{reason}; write {TEMPLATE}")))
+        Self::parse(text).map_err(|reason| {
+            Error::new(
+                ErrorKind::Config,
+                format!("{reason}; write {}", TEMPLATE.accepted),
+            )
+        })
     }
 }
 
@@ -181,27 +225,26 @@ impl FromStr for Glob {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        Self::parse(text).map_err(|reason| Error::new(ErrorKind::Config, format!("{reason}; write {ALLOW}")))
+        Self::parse(text)
+            .map_err(|reason| Error::new(ErrorKind::Config, format!("{reason}; write {TABLE_GLOBS}")))
     }
 }
 
 /// Reads the key `routes`.
 pub(super) fn read(field: &Field<'_>) -> Vec<RouteConfig> {
-    let items = field.items(ROUTES).unwrap_or_default();
+    let items = field.items().unwrap_or_default();
     items.iter().filter_map(read_route).collect()
 }
 
 fn read_route(field: &Field<'_>) -> Option<RouteConfig> {
-    let mut keys = field.mapping(ROUTES)?;
+    let mut keys = field.mapping()?;
     let conditions = read_conditions(&mut keys);
-    let table = keys.required("table", TEMPLATE);
-    let template = table
-        .as_ref()
-        .and_then(|field| field.parse(TEMPLATE, TableTemplate::parse));
-    let allow = match keys.key("allow") {
+    let table = keys.key(&TABLE);
+    let template = table.as_ref().and_then(|field| field.parse(TableTemplate::parse));
+    let allow = match keys.key(&ALLOW) {
         None => Some(Vec::new()),
-        Some(field) => field.items(ALLOW).and_then(|items| {
-            let globs = items.iter().map(|item| item.parse(ALLOW, Glob::parse));
+        Some(field) => field.items().and_then(|items| {
+            let globs = items.iter().map(|item| item.parse(Glob::parse));
             globs.collect::<Option<Vec<_>>>()
         }),
     };

@@ -4,11 +4,74 @@ use std::collections::BTreeSet;
 
 use iceberg::spec::{ListType, MapType, NestedField, NestedFieldRef, Schema, SchemaRef, StructType, Type};
 
-use super::column_type::{self, TYPE};
+use super::column_type::{self, COLUMN_TYPE};
+use super::key::{Forms, Key, Keys, List, Shape, Text, Words};
 use super::reader::Field;
 use crate::error::{Error, ErrorKind, Result};
 
-const SCHEMA: &str = "`inferred`, `envelope`, or a list of columns such as `- {name: id, type: long}`";
+pub(super) const SCHEMA: Key = Key::defaulted(
+    "schema",
+    Shape::Either(&Forms {
+        accepted: COLUMNS,
+        forms: &[
+            Shape::Word(&Words {
+                words: &[
+                    (INFERRED, "from the first data"),
+                    (ENVELOPE, "id, source, times, attributes and payload as they came"),
+                ],
+                later: &[],
+            }),
+            Shape::List(&List {
+                accepted: COLUMNS,
+                item: Shape::Map(&COLUMN),
+            }),
+        ],
+    }),
+    || INFERRED.to_owned(),
+    "one of the words, or a list of columns",
+);
+pub(super) const NAME: Key = Key::required(
+    "name",
+    Shape::Text(&Text {
+        accepted: "a column name without spaces around it, such as `name: id`",
+        pattern: Some(|| format!(r"^(?!(?:{})$)\S(?:.*\S)?$", RESERVED_COLUMNS.join("|"))),
+        any_scalar: true,
+    }),
+    "unique in the table, upper and lower case alike",
+);
+pub(super) const TYPE: Key = Key::required(
+    "type",
+    Shape::Text(&COLUMN_TYPE),
+    "an Iceberg type, such as `long`, `timestamptz`, `decimal(12,2)` or `list<string>`",
+);
+pub(super) const REQUIRED: Key = Key::defaulted(
+    "required",
+    Shape::Boolean,
+    || false.to_string(),
+    "whether a record without a value is refused",
+);
+pub(super) const DOC: Key = Key::optional(
+    "doc",
+    Shape::Text(&Text {
+        accepted: "a comment",
+        pattern: None,
+        any_scalar: true,
+    }),
+    "none",
+    "a comment kept in the table",
+);
+
+const COLUMN: Keys = Keys {
+    title: "column",
+    accepted: "a column such as `{name: id, type: long}`",
+    keys: &[&[NAME, TYPE, REQUIRED, DOC]],
+    later: &[&["from"]],
+    ..Keys::NONE
+};
+
+const INFERRED: &str = "inferred";
+const ENVELOPE: &str = "envelope";
+const COLUMNS: &str = "`inferred`, `envelope`, or a list of columns such as `- {name: id, type: long}`";
 
 /// Columns that readers make up; a column of such a name could not be read back.
 const RESERVED_COLUMNS: [&str; 10] = [
@@ -54,8 +117,12 @@ pub struct Column {
 /// # Errors
 /// [`ErrorKind::Config`], with what is wrong at which character.
 pub fn parse_type(text: &str) -> Result<Type> {
-    column_type::parse(text)
-        .map_err(|reason| Error::new(ErrorKind::Config, format!("{reason}; write {TYPE}")))
+    column_type::parse(text).map_err(|reason| {
+        Error::new(
+            ErrorKind::Config,
+            format!("{reason}; write {}", COLUMN_TYPE.accepted),
+        )
+    })
 }
 
 /// Writes a type so that [`parse_type`] reads the same, but for field ids and docs.
@@ -146,16 +213,15 @@ fn next(last_id: &mut i32) -> i32 {
 /// Reads the key `schema`.
 pub(super) fn read(field: &Field<'_>) -> Option<SchemaConfig> {
     if !field.is_list() {
-        return field.parse(SCHEMA, |text| match text {
-            "inferred" => Ok(SchemaConfig::Inferred),
-            "envelope" => Ok(SchemaConfig::Envelope),
-            _ => Err(format!("`{text}` is not a schema")),
+        return field.word().map(|word| match word {
+            ENVELOPE => SchemaConfig::Envelope,
+            _ => SchemaConfig::Inferred,
         });
     }
     let mut columns = Vec::new();
     let mut names = BTreeSet::new();
     let mut all_read = true;
-    for item in field.items(SCHEMA)? {
+    for item in field.items()? {
         match read_column(&item) {
             Some(column) if !names.insert(column.name.to_lowercase()) => item.problem(twice(&column.name)),
             Some(column) => columns.push(column),
@@ -175,10 +241,9 @@ pub(super) fn read(field: &Field<'_>) -> Option<SchemaConfig> {
 }
 
 fn read_column(item: &Field<'_>) -> Option<Column> {
-    const COLUMN: &str = "a column such as `{name: id, type: long}`";
-    let mut keys = item.mapping(COLUMN)?;
-    let name = keys.required("name", "`name: …`").and_then(|field| {
-        field.parse("a column name without spaces around it", |text| {
+    let mut keys = item.mapping()?;
+    let name = keys.key(&NAME).and_then(|field| {
+        field.parse(|text| {
             if text.is_empty() || text.trim() != text || text.chars().any(char::is_control) {
                 return Err("this is not a column name".to_owned());
             }
@@ -188,12 +253,18 @@ fn read_column(item: &Field<'_>) -> Option<Column> {
             Ok(text.to_owned())
         })
     });
-    let data_type = keys
-        .required("type", TYPE)
-        .and_then(|field| field.parse(TYPE, column_type::parse));
-    let required = keys.key("required").map(|field| field.boolean());
-    let doc = keys.key("doc").map(|field| field.text("a comment"));
-    keys.later(&["from"]);
+    let cut = keys.cut_text(&TYPE);
+    let data_type = keys.key(&TYPE).and_then(|field| match cut {
+        Some(whole) => {
+            field.problem(format!(
+                "inside `{{…}}`, YAML ends the text at its comma; quote it: `type: \"{whole}\"`"
+            ));
+            None
+        }
+        None => field.parse(column_type::parse),
+    });
+    let required = keys.key(&REQUIRED).map(|field| field.boolean());
+    let doc = keys.key(&DOC).map(|field| field.text());
     keys.finish();
     Some(Column {
         name: name?,

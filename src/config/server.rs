@@ -5,14 +5,135 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 
+use super::key::{Forms, Key, Keys, List, Shape, Text, Words};
+use super::quantity::{duration_text, size_text};
 use super::reader::{Context, Field};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The subscription's acknowledgement deadline that Pub/Sub allows.
-const ACK_DEADLINE: std::ops::RangeInclusive<Duration> = Duration::from_secs(10)..=Duration::from_secs(600);
+const ACK_DEADLINES: std::ops::RangeInclusive<Duration> = Duration::from_secs(10)..=Duration::from_secs(600);
 
-const PUSH_AUTH: &str =
-    "`off`, when something in front of the service (Cloud Run's IAM) lets only the push in";
+pub(super) const LISTEN: Key = Key::defaulted(
+    "listen",
+    Shape::Text(&ADDRESS),
+    || ServerConfig::default().listen.to_string(),
+    "IP address and port; the environment's `PORT`, which Cloud Run sets, wins over the port",
+);
+pub(super) const PUSH_AUTH: Key = Key::optional(
+    "push_auth",
+    Shape::Either(&Forms {
+        accepted: "`off`, when something in front of the service (Cloud Run's IAM) lets only the push in",
+        forms: &[Shape::Word(&Words {
+            words: &[(
+                "off",
+                "something in front (Cloud Run's IAM) lets only the push in",
+            )],
+            later: &[],
+        })],
+    }),
+    "none; `serve` refuses to start without",
+    "who may push. Verification of signed pushes is not in this version",
+);
+pub(super) const API_AUTH: Key = Key::optional(
+    "api_auth",
+    Shape::Map(&API_AUTH_KEYS),
+    "none: open on a loopback address, refused elsewhere",
+    "who may use records, status page and metrics",
+);
+pub(super) const BEARER: Key = Key::required(
+    "bearer",
+    Shape::Text(&Text {
+        accepted: "`bearer: \"${API_TOKEN}\"`: a token of visible ASCII characters",
+        pattern: Some(|| "^[!-~]+$".to_owned()),
+        any_scalar: true,
+    }),
+    "the token that callers send, of visible ASCII characters; never printed",
+);
+pub(super) const MAX_IN_FLIGHT_BYTES: Key = Key::defaulted(
+    "max_in_flight_bytes",
+    Shape::Size,
+    || size_text(ServerConfig::default().max_in_flight_bytes),
+    "payload held at one time; past it 429",
+);
+pub(super) const MAX_IN_FLIGHT_REQUESTS: Key = Key::defaulted(
+    "max_in_flight_requests",
+    Shape::Count,
+    || ServerConfig::default().max_in_flight_requests.to_string(),
+    "requests held at one time; past it 429",
+);
+pub(super) const MAX_BODY_BYTES: Key = Key::defaulted(
+    "max_body_bytes",
+    Shape::Size,
+    || size_text(ServerConfig::default().max_body_bytes),
+    "the largest request body; at most `max_in_flight_bytes`",
+);
+pub(super) const ACK_DEADLINE: Key = Key::defaulted(
+    "ack_deadline",
+    Shape::Duration,
+    || duration_text(ServerConfig::default().ack_deadline),
+    "the subscription's acknowledgement deadline, `10s` to `600s`; bounds every wait",
+);
+
+pub(super) const SERVER: Keys = Keys {
+    title: "server",
+    accepted: "a mapping such as `{listen: 0.0.0.0:8080, push_auth: off}`",
+    keys: &[&[
+        LISTEN,
+        PUSH_AUTH,
+        API_AUTH,
+        MAX_IN_FLIGHT_BYTES,
+        MAX_IN_FLIGHT_REQUESTS,
+        MAX_BODY_BYTES,
+        ACK_DEADLINE,
+    ]],
+    later: &[&["status_page", "drain"]],
+    ..Keys::NONE
+};
+
+const API_AUTH_KEYS: Keys = Keys {
+    title: "api_auth",
+    accepted: "a mapping such as `{bearer: \"${API_TOKEN}\"}`",
+    keys: &[&[BEARER]],
+    ..Keys::NONE
+};
+
+const ADDRESS: Text = Text {
+    accepted: "an IP address and a port, such as `0.0.0.0:8080` or `[::1]:8080`",
+    pattern: Some(|| {
+        r"^(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3}|\[[0-9A-Fa-f:.]+(?:%[0-9]+)?\]):[0-9]{1,5}$".to_owned()
+    }),
+    any_scalar: false,
+};
+
+const AUDIENCE: Key = Key::required(
+    "audience",
+    Shape::Text(&Text {
+        accepted: "`audience: https://…`: the audience of the push subscription's token",
+        pattern: None,
+        any_scalar: false,
+    }),
+    "the audience of the push subscription's token",
+);
+const SERVICE_ACCOUNTS: Key = Key::required(
+    "service_accounts",
+    Shape::List(&List {
+        accepted: "a list of service accounts",
+        item: Shape::Text(&Text {
+            accepted: "the e-mail address of a service account",
+            pattern: None,
+            any_scalar: false,
+        }),
+    }),
+    "who signs the pushes",
+);
+
+/// A later version's form of `push_auth`.
+const SIGNED_PUSHES: Keys = Keys {
+    title: "push_auth",
+    accepted: "a mapping such as `{audience: https://…, service_accounts: [push@p.iam.gserviceaccount.com]}`",
+    keys: &[&[AUDIENCE, SERVICE_ACCOUNTS]],
+    ..Keys::NONE
+};
 
 /// How the server listens and what it holds. Key `server`, every key optional.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,8 +194,6 @@ impl Default for ServerConfig {
 }
 
 impl ServerConfig {
-    pub(super) const ACCEPTED: &'static str = "a mapping such as `{listen: 0.0.0.0:8080, push_auth: off}`";
-
     /// Checks that the configuration says who may push, as `serve` must know.
     ///
     /// # Errors
@@ -93,24 +212,24 @@ impl ServerConfig {
     /// Reads the key `server`.
     pub(super) fn read(field: &Field<'_>) -> Self {
         let mut server = Self::default();
-        let Some(mut keys) = field.mapping(Self::ACCEPTED) else {
+        let Some(mut keys) = field.mapping() else {
             return server;
         };
-        if let Some(listen) = keys.key("listen").and_then(|field| read_listen(&field)) {
+        if let Some(listen) = keys.key(&LISTEN).and_then(|field| read_listen(&field)) {
             server.listen = listen;
         }
-        server.push_auth = keys.key("push_auth").and_then(|field| read_push_auth(&field));
-        server.api_auth = keys.key("api_auth").and_then(|field| read_api_auth(&field));
-        let in_flight = keys.key("max_in_flight_bytes");
+        server.push_auth = keys.key(&PUSH_AUTH).and_then(|field| read_push_auth(&field));
+        server.api_auth = keys.key(&API_AUTH).and_then(|field| read_api_auth(&field));
+        let in_flight = keys.key(&MAX_IN_FLIGHT_BYTES);
         if let Some(bytes) = in_flight.as_ref().and_then(Field::size) {
             server.max_in_flight_bytes = bytes;
         }
-        let requests = keys.key("max_in_flight_requests").and_then(|field| field.count());
+        let requests = keys.key(&MAX_IN_FLIGHT_REQUESTS).and_then(|field| field.count());
         if let Some(requests) = requests {
             // More requests than the machine can number are no limit.
             server.max_in_flight_requests = usize::try_from(requests).unwrap_or(usize::MAX);
         }
-        let body = keys.key("max_body_bytes");
+        let body = keys.key(&MAX_BODY_BYTES);
         if let Some(bytes) = body.as_ref().and_then(Field::size) {
             server.max_body_bytes = bytes;
         }
@@ -122,10 +241,10 @@ impl ServerConfig {
                  `max_body_bytes` no larger than `max_in_flight_bytes` (defaults: 32MiB and 256MiB)",
             );
         }
-        if let Some(field) = keys.key("ack_deadline")
+        if let Some(field) = keys.key(&ACK_DEADLINE)
             && let Some(deadline) = field.duration()
         {
-            if ACK_DEADLINE.contains(&deadline) {
+            if ACK_DEADLINES.contains(&deadline) {
                 server.ack_deadline = deadline;
             } else {
                 field.problem(
@@ -133,7 +252,6 @@ impl ServerConfig {
                 );
             }
         }
-        keys.later(&["status_page", "drain"]);
         keys.finish();
         server
     }
@@ -154,38 +272,36 @@ impl ServerConfig {
 }
 
 fn read_listen(field: &Field<'_>) -> Option<SocketAddr> {
-    field.parse(
-        "an IP address and a port, such as `0.0.0.0:8080` or `[::1]:8080`",
-        |text| {
-            text.parse().map_err(|_not_an_address| {
-                if text.starts_with("localhost") {
-                    format!("`{text}` is a host name (did you mean `127.0.0.1`?)")
-                } else {
-                    format!("`{text}` is not an address")
-                }
-            })
-        },
-    )
+    field.parse(|text| {
+        text.parse().map_err(|_not_an_address| {
+            if text.starts_with("localhost") {
+                format!("`{text}` is a host name (did you mean `127.0.0.1`?)")
+            } else {
+                format!("`{text}` is not an address")
+            }
+        })
+    })
 }
 
 fn read_push_auth(field: &Field<'_>) -> Option<PushAuth> {
     if !field.is_mapping() {
-        return field.parse(PUSH_AUTH, |text| match text {
+        return field.parse(|text| match text {
             // `false` is what YAML 1.1 tools make of `off`.
             "off" | "false" => Ok(PushAuth::Off),
             _ => Err(format!("`{text}` does not say who may push")),
         });
     }
     // The mapping is read to the end, so that its mistakes show today, and then refused: never open by accident.
-    let mut keys = field.mapping(PUSH_AUTH)?;
-    if let Some(audience) = keys.required("audience", "`audience: https://…`") {
-        audience.name("the audience of the push subscription's token");
+    let mut keys = field.mapping_of(&SIGNED_PUSHES)?;
+    if let Some(audience) = keys.key(&AUDIENCE) {
+        audience.name();
     }
-    let accounts = "a list of service accounts";
-    if let Some(field) = keys.required("service_accounts", accounts) {
-        for account in field.items(accounts).unwrap_or_default() {
-            account.name("the e-mail address of a service account");
-        }
+    for account in keys
+        .key(&SERVICE_ACCOUNTS)
+        .and_then(|field| field.items())
+        .unwrap_or_default()
+    {
+        account.name();
     }
     keys.finish();
     field.key_problem(
@@ -196,11 +312,10 @@ fn read_push_auth(field: &Field<'_>) -> Option<PushAuth> {
 }
 
 fn read_api_auth(field: &Field<'_>) -> Option<ApiAuth> {
-    const BEARER: &str = "`bearer: \"${API_TOKEN}\"`: a token of visible ASCII characters";
-    let mut keys = field.mapping("a mapping such as `{bearer: \"${API_TOKEN}\"}`")?;
-    let bearer = keys.required("bearer", BEARER).and_then(|field| {
+    let mut keys = field.mapping()?;
+    let bearer = keys.key(&BEARER).and_then(|field| {
         // The reason shows nothing of the value, as it may be written in the file.
-        field.parse(BEARER, |text| {
+        field.parse(|text| {
             let visible = !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic());
             visible
                 .then(|| SecretString::from(text))

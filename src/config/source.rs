@@ -1,10 +1,47 @@
 //! Sources: the scope in which message ids count, and the subscriptions that share it.
 
+use super::key::{Key, Keys, List, Others, Shape, Text};
 use super::reader::Field;
 
-/// What a subscription's name may look like, for error messages.
-pub(super) const SUBSCRIPTION: &str =
-    "a subscription as `orders-push` or `projects/P/subscriptions/orders-push`";
+/// What a subscription's name may hold beside letters and digits: what Pub/Sub allows, and the `:` of domain-scoped
+/// projects.
+const PART: &str = "_.~+%:-";
+
+/// The name of a subscription.
+pub(super) const SUBSCRIPTION: Text = Text {
+    accepted: "a subscription as `orders-push` or `projects/P/subscriptions/orders-push`",
+    pattern: Some(|| format!("^(?:projects/[A-Za-z0-9{PART}]+/subscriptions/)?[A-Za-z0-9{PART}]+$")),
+    any_scalar: true,
+};
+
+pub(super) const SUBSCRIPTIONS: Key = Key::required(
+    "subscriptions",
+    Shape::List(&List {
+        accepted: "a list of subscriptions such as `[orders-push, orders-pull]`",
+        item: Shape::Text(&SUBSCRIPTION),
+    }),
+    "short or full names, all of one topic; each in one source at most",
+);
+
+pub(super) const SOURCES: Keys = Keys {
+    title: "sources",
+    accepted: EXAMPLE,
+    others: Some(Others {
+        pattern: Some(|| "^[A-Za-z0-9_-]*$".to_owned()),
+        shape: Shape::Map(&SOURCE),
+    }),
+    ..Keys::NONE
+};
+
+const SOURCE: Keys = Keys {
+    title: "source",
+    accepted: EXAMPLE,
+    keys: &[&[SUBSCRIPTIONS]],
+    later: &[&["dedupe_attribute"]],
+    ..Keys::NONE
+};
+
+const EXAMPLE: &str = "a mapping such as `orders: {subscriptions: [orders-push, orders-pull]}`";
 
 /// The subscriptions of one topic whose messages count once, however they came. Key `sources.NAME`.
 ///
@@ -17,24 +54,19 @@ pub struct SourceConfig {
 
 /// Reads the key `sources`.
 pub(super) fn read(field: &Field<'_>) -> std::collections::BTreeMap<String, SourceConfig> {
-    const SOURCES: &str = "a mapping such as `orders: {subscriptions: [orders-push, orders-pull]}`";
     let mut sources = std::collections::BTreeMap::new();
     let mut taken: Vec<(String, String)> = Vec::new();
-    for (name, field) in field.entries(SOURCES).unwrap_or_default() {
+    for (name, field) in field.entries().unwrap_or_default() {
         if !name
             .chars()
             .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
         {
             field.key_problem("a source's name is of letters, digits, `_` and `-`");
         }
-        let Some(mut keys) = field.mapping(SOURCES) else {
+        let Some(mut keys) = field.mapping() else {
             continue;
         };
-        let list = "a list of subscriptions such as `[orders-push, orders-pull]`";
-        let items = keys
-            .required("subscriptions", list)
-            .and_then(|field| field.items(list));
-        keys.later(&["dedupe_attribute"]);
+        let items = keys.key(&SUBSCRIPTIONS).and_then(|field| field.items());
         keys.finish();
         let mut subscriptions = Vec::new();
         for item in items.unwrap_or_default() {
@@ -57,7 +89,7 @@ pub(super) fn read(field: &Field<'_>) -> std::collections::BTreeMap<String, Sour
 
 /// Reads a subscription's short or full name.
 pub(super) fn read_subscription(field: &Field<'_>) -> Option<String> {
-    field.parse(SUBSCRIPTION, |text| {
+    field.parse(|text| {
         let parts: Vec<&str> = text.split('/').collect();
         let shaped = match parts.as_slice() {
             [short] => is_part(short),
@@ -73,11 +105,10 @@ pub(super) fn read_subscription(field: &Field<'_>) -> Option<String> {
 }
 
 fn is_part(part: &str) -> bool {
-    // What Pub/Sub allows, and the `:` of domain-scoped projects.
     !part.is_empty()
         && part
             .chars()
-            .all(|c| c.is_ascii_alphanumeric() || "-_.~+%:".contains(c))
+            .all(|c| c.is_ascii_alphanumeric() || PART.contains(c))
 }
 
 /// Whether one event could come from both: a short name stands for that subscription of any project.

@@ -5,25 +5,112 @@ use std::time::Duration;
 
 use iceberg::TableIdent;
 
-use super::files::{FileMatch, read_files};
-use super::partition::{self, PartitionBy};
-use super::reader::{Field, Mapping};
-use super::schema::{self, SchemaConfig};
+use super::files::{BUCKET, FileMatch, OBJECTS, read_files};
+use super::key::{Key, Keys, List, Others, Shape, Text, Words};
+use super::mapping::Mapping;
+use super::partition::{self, PARTITION_BY, PartitionBy};
+use super::property::{PROPERTIES, read_properties};
+use super::quantity::{duration_text, size_text};
+use super::reader::Field;
+use super::schema::{self, SCHEMA, SchemaConfig};
 use super::source::{SUBSCRIPTION, read_subscription};
 use crate::error::{Error, ErrorKind, Result};
-use crate::write::property_problems;
 
-const ATTRIBUTES: &str = "attributes with their values, such as `{kind: order}`";
-const BATCH: &str = "a mapping such as `{commit_interval: 2s, max_bytes: 32MiB, max_rows: 100000}`";
-const FROM: &str = "a list such as `- {subscription: orders-push, attributes: {kind: order}}` or \
-                    `- {bucket: \"file:///srv/landing\", objects: \"orders/**\"}`";
-const PROPERTIES: &str = "properties with their values, such as `{write.parquet.compression-codec: zstd}`";
-/// What a table's name may look like, for error messages.
-pub(super) const TABLE_NAME: &str =
-    "`namespace.table`: at least two levels of letters, digits, `_` and `-`, separated by dots";
+pub(super) const FROM: Key = Key::optional(
+    "from",
+    Shape::List(&List {
+        accepted: "a list such as `- {subscription: orders-push, attributes: {kind: order}}` or \
+                   `- {bucket: \"file:///srv/landing\", objects: \"orders/**\"}`",
+        item: Shape::Map(&MATCH),
+    }),
+    "none",
+    "which messages and files go to the table: a list of conditions, one of which must match; not in `defaults`",
+);
+pub(super) const FORMAT: Key = Key::defaulted(
+    "format",
+    Shape::Word(&Words {
+        words: &[
+            (
+                Format::Auto.name(),
+                "by what the delivery says of itself, else by its bytes",
+            ),
+            (
+                Format::Json.name(),
+                "one object, an array of them, or one per line",
+            ),
+        ],
+        later: &["csv", "avro", "protobuf", "parquet", "arrow", "raw"],
+    }),
+    || Format::default().name().to_owned(),
+    "how payloads are read",
+);
+pub(super) const SCHEMA_EVOLUTION: Key = Key::defaulted(
+    "schema_evolution",
+    Shape::Word(&Words {
+        words: &[("ignore", "fields that are no columns are left out")],
+        later: &["strict", "capture", "add_columns", "full"],
+    }),
+    || "ignore".to_owned(),
+    "what becomes of fields that the table does not have",
+);
+pub(super) const ON_BAD_RECORD: Key = Key::defaulted(
+    "on_bad_record",
+    Shape::Word(&Words {
+        words: &[("dead_letter", "it is kept with its reason, its neighbours land")],
+        later: &["fail", "columns"],
+    }),
+    || "dead_letter".to_owned(),
+    "what becomes of a record that does not fit",
+);
+pub(super) const MODE: Key = Key::defaulted(
+    "mode",
+    Shape::Word(&Words {
+        words: &[("append", "every record is a new row")],
+        later: &["overwrite", "upsert"],
+    }),
+    || "append".to_owned(),
+    "what a record does to the table",
+);
+pub(super) const BATCH: Key = Key::optional(
+    "batch",
+    Shape::Map(&BATCH_KEYS),
+    "each key's own",
+    "when waiting rows are committed; the first limit reached decides",
+);
+pub(super) const COMMIT_INTERVAL: Key = Key::defaulted(
+    "commit_interval",
+    Shape::Duration,
+    || duration_text(BatchConfig::default().commit_interval),
+    "the least time between two commits of the table; at most half of `server.ack_deadline`; `0s`: as fast as the table \
+     takes them",
+);
+pub(super) const MAX_BYTES: Key = Key::defaulted(
+    "max_bytes",
+    Shape::Size,
+    || size_text(BatchConfig::default().max_bytes),
+    "commits earlier when this much waits",
+);
+pub(super) const MAX_ROWS: Key = Key::defaulted(
+    "max_rows",
+    Shape::Count,
+    || BatchConfig::default().max_rows.to_string(),
+    "commits earlier when this many rows wait",
+);
+
+/// What a table has and `defaults` may have.
+const SHARED: &[Key] = &[
+    FORMAT,
+    SCHEMA,
+    SCHEMA_EVOLUTION,
+    ON_BAD_RECORD,
+    MODE,
+    BATCH,
+    PARTITION_BY,
+    PROPERTIES,
+];
 
 /// Table keys of later versions.
-const LATER: [&str; 16] = [
+const LATER: &[&str] = &[
     "sort_by",
     "key",
     "publish",
@@ -40,19 +127,92 @@ const LATER: [&str; 16] = [
     "null_key",
     "history",
     "maintenance",
+    "ledger",
 ];
 
-/// Properties that the metadata itself holds, so a table cannot be given them.
-const RESERVED_PROPERTIES: [&str; 8] = [
-    "uuid",
-    "snapshot-count",
-    "current-snapshot-id",
-    "current-snapshot-summary",
-    "current-snapshot-timestamp-ms",
-    "current-schema",
-    "default-partition-spec",
-    "default-sort-order",
-];
+pub(super) const TABLES: Keys = Keys {
+    title: "tables",
+    accepted: "tables by their names, such as `shop.orders: {from: [{subscription: orders-push}]}`",
+    others: Some(Others {
+        pattern: Some(|| r"^[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)+$".to_owned()),
+        shape: Shape::Map(&TABLE),
+    }),
+    ..Keys::NONE
+};
+
+const TABLE: Keys = Keys {
+    title: "table",
+    accepted: "table keys such as `{from: [{subscription: orders-push}]}`",
+    keys: &[&[FROM], SHARED],
+    later: &[LATER],
+    ..Keys::NONE
+};
+
+pub(super) const DEFAULTS: Keys = Keys {
+    title: "defaults",
+    accepted: "table keys such as `{batch: {commit_interval: 2s}}`",
+    keys: &[SHARED],
+    elsewhere: &[(
+        FROM.name,
+        "`from` belongs to one table; write it under `tables`, or a route under `routes`",
+    )],
+    later: &[LATER],
+    ..Keys::NONE
+};
+
+const BATCH_KEYS: Keys = Keys {
+    title: "batch",
+    accepted: "a mapping such as `{commit_interval: 2s, max_bytes: 32MiB, max_rows: 100000}`",
+    keys: &[&[COMMIT_INTERVAL, MAX_BYTES, MAX_ROWS]],
+    ..Keys::NONE
+};
+
+/// What a table's name may look like, for error messages.
+pub(super) const TABLE_NAME: &str =
+    "`namespace.table`: at least two levels of letters, digits, `_` and `-`, separated by dots";
+
+pub(super) const SUBSCRIPTION_KEY: Key = Key::optional(
+    "subscription",
+    Shape::Text(&SUBSCRIPTION),
+    "any",
+    "short or full name",
+);
+pub(super) const ATTRIBUTES: Key = Key::optional(
+    "attributes",
+    Shape::Map(&ATTRIBUTE_VALUES),
+    "any",
+    "attributes with their exact values",
+);
+
+/// The conditions on a message or a file, of a table's `from` and of a route.
+pub(super) const CONDITIONS: &[Key] = &[SUBSCRIPTION_KEY, ATTRIBUTES, BUCKET, OBJECTS];
+/// Conditions of later versions.
+pub(super) const LATER_CONDITIONS: &[&str] = &["field", "equals"];
+
+const MATCH: Keys = Keys {
+    title: "match",
+    accepted: "a mapping such as `{subscription: orders-push, attributes: {kind: order}}` or \
+               `{bucket: \"file:///srv/landing\", objects: \"orders/**\"}`",
+    keys: &[CONDITIONS],
+    later: &[LATER_CONDITIONS],
+    never_empty: true,
+    ..Keys::NONE
+};
+
+const ATTRIBUTE_VALUES: Keys = Keys {
+    title: "attributes",
+    accepted: "attributes with their values, such as `{kind: order}`",
+    others: Some(Others {
+        pattern: None,
+        shape: Shape::Text(&Text {
+            accepted: "the attribute's value as plain text",
+            pattern: None,
+            any_scalar: true,
+        }),
+    }),
+    never_empty: true,
+    ..Keys::NONE
+};
 
 /// How payloads are read. Key `format`, default `auto`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -66,7 +226,7 @@ pub enum Format {
 
 impl Format {
     /// The word of the key `format`.
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Auto => "auto",
             Self::Json => "json",
@@ -188,12 +348,7 @@ pub(super) fn parse_table_ident(name: &str) -> Result<TableIdent, String> {
 /// Reads the key `defaults`.
 pub(super) fn read_defaults(field: &Field<'_>, ack_deadline: Duration) -> TableDefaults {
     let mut defaults = TableDefaults::default();
-    if let Some(mut keys) = field.mapping("table keys such as `{batch: {commit_interval: 2s}}`") {
-        if let Some(from) = keys.key("from") {
-            from.key_problem(
-                "`from` belongs to one table; write it under `tables`, or a route under `routes`",
-            );
-        }
+    if let Some(mut keys) = field.mapping() {
         read_shared(&mut keys, field, &mut defaults, ack_deadline);
         keys.finish();
     }
@@ -204,9 +359,9 @@ pub(super) fn read_defaults(field: &Field<'_>, ack_deadline: Duration) -> TableD
 pub(super) fn read_table(field: &Field<'_>, defaults: &TableDefaults, ack_deadline: Duration) -> TableConfig {
     let mut own = defaults.clone();
     let mut from = Vec::new();
-    if let Some(mut keys) = field.mapping("table keys such as `{from: [{subscription: orders-push}]}`") {
-        if let Some(field) = keys.key("from") {
-            let items = field.items(FROM).unwrap_or_default();
+    if let Some(mut keys) = field.mapping() {
+        if let Some(field) = keys.key(&FROM) {
+            let items = field.items().unwrap_or_default();
             from = items.iter().filter_map(read_match).collect();
         }
         read_shared(&mut keys, field, &mut own, ack_deadline);
@@ -224,30 +379,22 @@ pub(super) fn read_table(field: &Field<'_>, defaults: &TableDefaults, ack_deadli
 }
 
 fn read_shared(keys: &mut Mapping<'_>, whole: &Field<'_>, table: &mut TableDefaults, ack_deadline: Duration) {
-    let format = keys.key("format").and_then(|field| {
-        field.word(
-            &[("auto", Format::Auto), ("json", Format::Json)],
-            &["csv", "avro", "protobuf", "parquet", "arrow", "raw"],
-        )
-    });
-    table.format = format.unwrap_or(table.format);
-    if let Some(schema) = keys.key("schema").and_then(|field| schema::read(&field)) {
+    match keys.key(&FORMAT).and_then(|field| field.word()) {
+        Some(word) if word == Format::Json.name() => table.format = Format::Json,
+        Some(_) => table.format = Format::Auto,
+        None => {}
+    }
+    if let Some(schema) = keys.key(&SCHEMA).and_then(|field| schema::read(&field)) {
         table.schema = schema;
     }
     // These keys have one value in this version: there is nothing to keep of them.
-    if let Some(field) = keys.key("schema_evolution") {
-        field.word(&[("ignore", ())], &["strict", "capture", "add_columns", "full"]);
+    for key in [&SCHEMA_EVOLUTION, &ON_BAD_RECORD, &MODE] {
+        keys.key(key).and_then(|field| field.word());
     }
-    if let Some(field) = keys.key("on_bad_record") {
-        field.word(&[("dead_letter", ())], &["fail", "columns"]);
-    }
-    if let Some(field) = keys.key("mode") {
-        field.word(&[("append", ())], &["overwrite", "upsert"]);
-    }
-    if let Some(field) = keys.key("batch") {
+    if let Some(field) = keys.key(&BATCH) {
         read_batch(&field, &mut table.batch, ack_deadline);
     }
-    let partition_field = keys.key("partition_by");
+    let partition_field = keys.key(&PARTITION_BY);
     if let Some(field) = &partition_field {
         table.partition_by = partition::read(field).unwrap_or_default();
     }
@@ -257,18 +404,16 @@ fn read_shared(keys: &mut Mapping<'_>, whole: &Field<'_>, table: &mut TableDefau
         &table.partition_by,
         &table.schema,
     );
-    if let Some(field) = keys.key("properties") {
+    if let Some(field) = keys.key(&PROPERTIES) {
         read_properties(&field, &mut table.properties);
     }
-    keys.later(&LATER);
-    keys.later(&["ledger"]);
 }
 
 fn read_batch(field: &Field<'_>, batch: &mut BatchConfig, ack_deadline: Duration) {
-    let Some(mut keys) = field.mapping(BATCH) else {
+    let Some(mut keys) = field.mapping() else {
         return;
     };
-    if let Some(field) = keys.key("commit_interval")
+    if let Some(field) = keys.key(&COMMIT_INTERVAL)
         && let Some(interval) = field.duration()
     {
         if interval > ack_deadline / 2 {
@@ -279,59 +424,17 @@ fn read_batch(field: &Field<'_>, batch: &mut BatchConfig, ack_deadline: Duration
         }
         batch.commit_interval = interval;
     }
-    if let Some(bytes) = keys.key("max_bytes").and_then(|field| field.size()) {
+    if let Some(bytes) = keys.key(&MAX_BYTES).and_then(|field| field.size()) {
         batch.max_bytes = bytes;
     }
-    if let Some(rows) = keys.key("max_rows").and_then(|field| field.count()) {
+    if let Some(rows) = keys.key(&MAX_ROWS).and_then(|field| field.count()) {
         batch.max_rows = rows;
     }
     keys.finish();
 }
 
-fn read_properties(field: &Field<'_>, properties: &mut BTreeMap<String, String>) {
-    let whole = field;
-    let inherited = property_problems(pairs(properties));
-    let entries = field.entries(PROPERTIES).unwrap_or_default();
-    for (name, field) in &entries {
-        let name = *name;
-        let Some(value) = field.text("the property's value as plain text") else {
-            continue;
-        };
-        if name.starts_with("landfast.") {
-            field
-                .key_problem("properties that begin with `landfast.` are kept by landfast itself; remove it");
-        } else if RESERVED_PROPERTIES.contains(&name) {
-            field.key_problem("this property is part of every table's metadata and cannot be set; remove it");
-        } else if name == "format-version" {
-            // Said, not set: the metadata holds it, and `2` is what landfast writes.
-            if value != "2" {
-                field.problem("landfast writes table format version 2; write `2`, or remove the property");
-            }
-        } else {
-            properties.insert(name.to_owned(), value);
-        }
-    }
-    for problem in property_problems(pairs(properties)) {
-        let written = entries.iter().find(|(name, _)| *name == problem.property);
-        match written {
-            Some((_, field)) => field.problem(problem.reason),
-            // One of `defaults` that does not go with one of the table's own.
-            None if !inherited.contains(&problem) => {
-                whole.problem(format!("`{}` {}", problem.property, problem.reason));
-            }
-            None => {}
-        }
-    }
-}
-
-fn pairs(properties: &BTreeMap<String, String>) -> impl Iterator<Item = (&str, &str)> {
-    properties
-        .iter()
-        .map(|(name, value)| (name.as_str(), value.as_str()))
-}
-
 fn read_match(field: &Field<'_>) -> Option<DeliveryMatch> {
-    let mut keys = field.mapping(FROM)?;
+    let mut keys = field.mapping()?;
     let conditions = read_conditions(&mut keys);
     keys.finish();
     if conditions
@@ -339,7 +442,8 @@ fn read_match(field: &Field<'_>) -> Option<DeliveryMatch> {
         .is_some_and(|conditions| *conditions == DeliveryMatch::default())
     {
         field.problem(format!(
-            "no condition is given; write {SUBSCRIPTION}, or attributes, or both, or a `bucket`"
+            "no condition is given; write {}, or attributes, or both, or a `bucket`",
+            SUBSCRIPTION.accepted
         ));
         return None;
     }
@@ -348,12 +452,10 @@ fn read_match(field: &Field<'_>) -> Option<DeliveryMatch> {
 
 /// Reads the conditions on a delivery; nothing when one of them is wrong, or given by a key of a later version.
 pub(super) fn read_conditions(keys: &mut Mapping<'_>) -> Option<DeliveryMatch> {
-    let subscription = keys.key("subscription").map(|field| read_subscription(&field));
-    let attributes = keys.key("attributes").map(|field| read_attributes(&field));
+    let subscription = keys.key(&SUBSCRIPTION_KEY).map(|field| read_subscription(&field));
+    let attributes = keys.key(&ATTRIBUTES).map(|field| read_attributes(&field));
     let files = read_files(keys);
-    let later = ["field", "equals"];
-    let has_later = keys.has_any(&later);
-    keys.later(&later);
+    let has_later = keys.has_any(LATER_CONDITIONS);
     let conditions = DeliveryMatch {
         subscription: match subscription {
             Some(read) => Some(read?),
@@ -366,20 +468,16 @@ pub(super) fn read_conditions(keys: &mut Mapping<'_>) -> Option<DeliveryMatch> {
 }
 
 fn read_attributes(field: &Field<'_>) -> Option<BTreeMap<String, String>> {
-    let entries = field.entries(ATTRIBUTES)?;
+    let entries = field.entries()?;
     if entries.is_empty() {
         field.problem(format!(
-            "no attribute is given; write {ATTRIBUTES}, or remove the key"
+            "no attribute is given; write {}, or remove the key",
+            ATTRIBUTE_VALUES.accepted
         ));
         return None;
     }
     entries
         .into_iter()
-        .map(|(name, field)| {
-            Some((
-                name.to_owned(),
-                field.text("the attribute's value as plain text")?,
-            ))
-        })
+        .map(|(name, field)| Some((name.to_owned(), field.text()?)))
         .collect()
 }

@@ -27,6 +27,19 @@ pub enum Compression {
     Zstd,
 }
 
+impl Compression {
+    /// What a payload is compressed with, told by its magic bytes.
+    pub fn of(payload: &[u8]) -> Option<Self> {
+        if payload.starts_with(GZIP_MAGIC) {
+            Some(Self::Gzip)
+        } else if payload.starts_with(ZSTD_MAGIC) {
+            Some(Self::Zstd)
+        } else {
+            None
+        }
+    }
+}
+
 /// Why a payload was not unpacked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NotUnpacked<E> {
@@ -44,11 +57,7 @@ pub enum NotUnpacked<E> {
 /// [`RejectKind::TooLarge`] if more than `max_bytes` come out; [`RejectKind::Compression`] if the payload is cut
 /// short or damaged.
 pub fn decompress(payload: Bytes, max_bytes: usize) -> Result<Bytes, Reason> {
-    let compression = if payload.starts_with(GZIP_MAGIC) {
-        Compression::Gzip
-    } else if payload.starts_with(ZSTD_MAGIC) {
-        Compression::Zstd
-    } else {
+    let Some(compression) = Compression::of(&payload) else {
         return Ok(payload);
     };
     let always = &mut |_bytes| Ok::<(), Infallible>(());

@@ -1,183 +1,11 @@
 //! What is refused, and where the error points.
 
+use super::cases::{DEEPER_MISTAKES, LATER_VALUES, MISTAKES, WRONG_CATALOGS};
 use super::*;
 
 #[test]
 fn mistakes_are_told_with_their_place() {
-    for (rest, expected) in [
-        (
-            "tables: {a.b: {}}\ntabels: {}\n",
-            ":5:1: tabels: unknown key; did you mean `tables`?",
-        ),
-        (
-            "tables:\n  shop.orders:\n    bacth: {}\n",
-            ":6:5: tables.shop.orders.bacth: unknown key; did you mean `batch`?",
-        ),
-        ("", ":1:1: nothing would land"),
-        ("tables: {}\n", ":1:1: nothing would land"),
-        ("routes: []\n", ":4:9: routes: the list is empty"),
-        (
-            "tables: {orders: {}}\n",
-            ":4:10: tables.orders: `orders` names no namespace",
-        ),
-        (
-            "tables: {a..b: {}}\n",
-            ":4:10: tables.a..b: `a..b` has a level that is empty",
-        ),
-        (
-            "tables: {\"a.b c\": {}}\n",
-            ":4:10: tables.a.b c: `a.b c` has a level",
-        ),
-        (
-            "tables: {a.b: {format: yaml}}\n",
-            ":4:24: tables.a.b.format: `yaml` is not known",
-        ),
-        (
-            "tables: {a.b: {format: csv}}\n",
-            ":4:24: tables.a.b.format: `csv` is not in this version of landfast; write `auto` or `json`",
-        ),
-        (
-            "tables: {a.b: {from: [{}]}}\n",
-            ":4:23: tables.a.b.from[0]: no condition is given",
-        ),
-        (
-            "tables: {a.b: {from: [{attributes: {}}]}}\n",
-            ":4:36: tables.a.b.from[0].attributes: no attribute",
-        ),
-        (
-            "tables: {a.b: {from: [{subscription: a b}]}}\n",
-            ":4:38: tables.a.b.from[0].subscription: `a b` is not",
-        ),
-        (
-            "tables: {a.b: {batch: {max_rows: 0}}}\n",
-            ":4:34: tables.a.b.batch.max_rows: `0` is less than 1",
-        ),
-        (
-            "tables: {a.b: {batch: {max_bytes: 1mb}}}\n",
-            ":4:35: tables.a.b.batch.max_bytes: `1mb` is not a size; write bytes",
-        ),
-        (
-            "tables: {a.b: {batch: {commit_interval: 2}}}\n",
-            ":4:41: tables.a.b.batch.commit_interval: `2` has no unit; write",
-        ),
-        (
-            "tables: {a.b: {batch: {commit_interval: 31s}}}\n",
-            ":4:41: tables.a.b.batch.commit_interval: `commit_interval` is more than half",
-        ),
-        (
-            "tables: {a.b: {properties: {format-version: 3}}}\n",
-            ":4:45: tables.a.b.properties.format-version: landfast writes table format version 2",
-        ),
-        (
-            "tables: {a.b: {properties: {landfast.ledger.main: x}}}\n",
-            ":4:29: tables.a.b.properties.landfast.ledger.main: properties that begin",
-        ),
-        (
-            "tables: {a.b: {properties: {uuid: x}}}\n",
-            ":4:29: tables.a.b.properties.uuid: this property",
-        ),
-        (
-            "tables: {a.b: {schema: infered}}\n",
-            ":4:24: tables.a.b.schema: `infered` is not a schema",
-        ),
-        (
-            "tables: {a.b: {schema: []}}\n",
-            ":4:24: tables.a.b.schema: the list is empty",
-        ),
-        (
-            "tables:\n  a.b:\n    schema:\n      - {name: x, type: bigint}\n",
-            ":7:25: tables.a.b.schema[0].type: `bigint` is not an Iceberg type (did you mean `long`?)",
-        ),
-        (
-            "tables: {a.b: {schema: [{name: x, type: timestamp_ns}]}}\n",
-            ":4:41: tables.a.b.schema[0].type: `timestamp_ns` needs table format version 3",
-        ),
-        (
-            "tables: {a.b: {schema: [{name: x, type: int}, {name: X, type: int}]}}\n",
-            ":4:47: tables.a.b.schema[1]: the column `X` stands twice",
-        ),
-        (
-            "tables: {a.b: {schema: [{type: int}]}}\n",
-            ":4:25: tables.a.b.schema[0].name: the key is missing",
-        ),
-        (
-            "tables: {a.b: {schema: [{name: _file, type: int}]}}\n",
-            ":4:32: tables.a.b.schema[0].name: `_file` is a column",
-        ),
-        (
-            "tables: {a.b: {schema: [{name: x, type: int, required: yes}]}}\n",
-            ":4:56: tables.a.b.schema[0].required: `yes` is neither",
-        ),
-        (
-            "defaults: {from: []}\ntables: {a.b: {}}\n",
-            ":4:12: defaults.from: `from` belongs to one table",
-        ),
-        ("routes: [{}]\n", ":4:10: routes[0].table: the key is missing"),
-        (
-            "routes: [{table: x}]\n",
-            ":4:18: routes[0].table: `x` does not make",
-        ),
-        (
-            "routes: [{table: a.b, allow: []}]\n",
-            ":4:30: routes[0].allow: the list is empty",
-        ),
-        (
-            "routes: [{table: a.b, allow: [\"a b\"]}]\n",
-            ":4:31: routes[0].allow[0]: `a b` could match no table name",
-        ),
-        (
-            "sources: {\"a b\": {subscriptions: [s]}}\ntables: {a.b: {}}\n",
-            ":4:11: sources.a b: a source's name",
-        ),
-        (
-            "sources: {a: {subscriptions: [s, t]}, b: {subscriptions: [projects/p/subscriptions/s]}}\ntables: {a.b: {}}\n",
-            ":4:59: sources.b.subscriptions[0]: the subscription stands already in `sources.a.subscriptions[0]`",
-        ),
-        (
-            "sources: {a: {}}\ntables: {a.b: {}}\n",
-            ":4:14: sources.a.subscriptions: the key is missing",
-        ),
-        (
-            "server:\ntables: {a.b: {}}\n",
-            ":4:1: server: the key has no value",
-        ),
-        (
-            "server: {listen: localhost:80}\ntables: {a.b: {}}\n",
-            ":4:18: server.listen: `localhost:80` is a host name (did you mean `127.0.0.1`?)",
-        ),
-        (
-            "server: {max_body_bytes: 1GiB}\ntables: {a.b: {}}\n",
-            ":4:26: server.max_body_bytes: `max_body_bytes` is larger",
-        ),
-        (
-            "server: {max_in_flight_bytes: 1MiB}\ntables: {a.b: {}}\n",
-            ":4:31: server.max_in_flight_bytes: `max_body_bytes` is larger",
-        ),
-        (
-            "server: {max_in_flight_requests: 0}\ntables: {a.b: {}}\n",
-            ":4:34: server.max_in_flight_requests: `0` is less than 1",
-        ),
-        (
-            "server: {ack_deadline: 9s}\ntables: {a.b: {}}\n",
-            ":4:24: server.ack_deadline: the acknowledgement deadline",
-        ),
-        (
-            "server: {ack_deadline: 601s}\ntables: {a.b: {}}\n",
-            ":4:24: server.ack_deadline: the acknowledgement deadline",
-        ),
-        (
-            "server: {push_auth: on}\ntables: {a.b: {}}\n",
-            ":4:21: server.push_auth: `on` does not say who may push",
-        ),
-        (
-            "server: {api_auth: {bearer: a b}}\ntables: {a.b: {}}\n",
-            ":4:29: server.api_auth.bearer: the token is empty or holds other",
-        ),
-        (
-            "server: {drain: 5s}\ntables: {a.b: {}}\n",
-            ":4:10: server.drain: `drain` is not in this version of landfast",
-        ),
-    ] {
+    for (rest, expected) in MISTAKES.iter().chain(DEEPER_MISTAKES) {
         refuses(rest, &format!("f.yaml{expected}"));
     }
 }
@@ -282,16 +110,7 @@ fn keys_of_later_versions_are_refused_as_such() {
         let expected = format!("f.yaml:4:16: tables.a.b.{key}: `{key}` is not in this version of landfast");
         refuses(&format!("tables: {{a.b: {{{key}: x}}}}\n"), &expected);
     }
-    for (value, word) in [
-        ("mode: upsert", "upsert"),
-        ("mode: overwrite", "overwrite"),
-        ("on_bad_record: fail", "fail"),
-        ("on_bad_record: columns", "columns"),
-        ("schema_evolution: add_columns", "add_columns"),
-        ("schema_evolution: strict", "strict"),
-        ("from: [{field: b, subscription: s}]", "field"),
-        ("schema: [{name: x, type: int, from: /x}]", "from"),
-    ] {
+    for (value, word) in LATER_VALUES {
         let found = problems(&format!("{HEAD}tables: {{a.b: {{{value}}}}}\n"));
         let expected = format!("`{word}` is not in this version of landfast");
         assert!(
@@ -317,43 +136,19 @@ fn stores_and_catalogs_of_later_versions_are_refused_as_such() {
     let found = problems(&format!(
         "warehouse: gs://lake/w\ncatalog: {{type: rest, uri: x}}\ndead_letters: {{topic: t}}\n{TABLE}"
     ));
-    assert_eq!(found.len(), 4, "{found:?}");
+    assert_eq!(found.len(), 3, "{found:?}");
     assert!(
         found[0].starts_with("f.yaml:1:12: warehouse: `gs://` is not in this version of landfast; write")
     );
     assert!(found[1].starts_with("f.yaml:2:17: catalog.type: `rest` is not in this version of landfast"));
-    assert!(found[2].starts_with("f.yaml:2:23: catalog.uri: `uri` is not in this version of landfast"));
     assert!(
-        found[3].starts_with("f.yaml:3:16: dead_letters.topic: `topic` is not in this version of landfast")
+        found[2].starts_with("f.yaml:3:16: dead_letters.topic: `topic` is not in this version of landfast")
     );
 }
 
 #[test]
 fn sql_catalog_needs_a_database() {
-    for (catalog, key, word) in [
-        ("type: sql", "catalog.uri", "the key is missing"),
-        ("type: sql, uri: s3cret", "catalog.uri", "not the address"),
-        (
-            "type: sql, uri: 'postgresql://u:${BAD}@h'",
-            "catalog.uri",
-            "not accepted",
-        ),
-        (
-            "type: sql, uri: 'sqlite:///d/c.db', name: ''",
-            "catalog.name",
-            "empty",
-        ),
-        (
-            "type: sql, uri: 'sqlite:///d/c.db', nam: x",
-            "catalog.nam",
-            "did you mean `name`?",
-        ),
-        (
-            "type: storage, uri: 'sqlite:///d/c.db'",
-            "catalog.uri",
-            "goes with `type: sql`",
-        ),
-    ] {
+    for (catalog, key, word) in WRONG_CATALOGS {
         let found = problems(&format!("{HEAD}{TABLE}").replace("type: storage", catalog));
         assert_eq!(found.len(), 1, "{found:?}");
         assert!(
@@ -400,6 +195,57 @@ fn warehouse_and_dead_letters_lie_apart() {
                 && found[0].contains("lie in each other"),
             "{found:?}"
         );
+    }
+}
+
+#[test]
+fn missing_dead_letters_are_told_a_place_beside_the_warehouse() {
+    for (warehouse, place) in [
+        ("file:///lake/warehouse", "`file:///lake/dead-letters`"),
+        ("file:///w", "`file:///dead-letters`"),
+        // What a variable holds is not shown, and nothing lies beside everything.
+        (
+            "file:///lake/${WAIT}/w",
+            "`file:///var/lib/landfast/dead-letters`",
+        ),
+        ("memory:///", "`file:///var/lib/landfast/dead-letters`"),
+        ("lake", "`file:///var/lib/landfast/dead-letters`"),
+    ] {
+        let found = problems(&format!(
+            "warehouse: {warehouse}\ncatalog: {{type: storage}}\n{TABLE}"
+        ));
+        assert_eq!(
+            found[0],
+            format!(
+                "f.yaml:1:1: dead_letters: the key is missing; write a location beside the warehouse, such as {place}"
+            )
+        );
+    }
+}
+
+#[test]
+fn missing_type_of_the_catalog_is_told_its_words() {
+    let found = problems(&format!("{HEAD}{TABLE}").replace("type: storage", ""));
+    assert_eq!(
+        found,
+        [
+            "f.yaml:2:10: catalog.type: the key is missing; write `type: storage` or `type: sql` or `type: memory`"
+        ]
+    );
+}
+
+#[test]
+fn dead_letters_in_another_form_are_refused() {
+    for (value, word) in [
+        (
+            "{}",
+            "a mapping is not accepted here; write a location beside the warehouse",
+        ),
+        ("{toppic: t}", "did you mean `topic`?"),
+        ("{x: t}", "unknown key; write a location beside the warehouse"),
+    ] {
+        let found = problems(&format!("{HEAD}{TABLE}").replace("file:///d", value));
+        assert!(found.len() == 1 && found[0].contains(word), "{found:?}");
     }
 }
 

@@ -2,31 +2,20 @@
 
 use proptest::prelude::*;
 
+use super::cases::VALID;
 use super::*;
 
 #[test]
 fn printed_configurations_read_back_as_they_were() {
     let no_env = |_: &str| None;
-    for text in [
+    let valid = VALID
+        .iter()
+        .map(|(catalog, rest)| format!("{HEAD}{rest}").replace("type: storage", catalog));
+    let examples = [
         EXAMPLE.replace("  api_auth", "  # api_auth"),
         include_str!("../../../examples/files.yaml").to_owned(),
-        format!("{HEAD}{TABLE}"),
-        format!("{HEAD}{TABLE}").replace(
-            "type: storage",
-            "type: sql, uri: 'sqlite:////d/c d.db', name: 'a: b'",
-        ),
-        format!("{HEAD}{TABLE}").replace(
-            "type: storage",
-            "type: sql, uri: 'postgresql://u@h/db?sslmode=require'",
-        ),
-        format!(
-            "{HEAD}server: {{ack_deadline: 10s, listen: \"[::1]:1\"}}\nroutes: [{{table: \"a.{{subscription}}\"}}]\n"
-        ),
-        format!(
-            "{HEAD}defaults: {{schema: [{{name: 'a ''b\"', type: 'struct<x y: map<string, list<long required>>>', doc: \"l\\n2 é \u{1F600}\"}}]}}\n\
-             tables: {{a.b: {{schema: inferred, partition_by: ['identity(x)', y, day(at)], properties: {{n: 'null', t: '~', v: '$${{X}}', c: '#: -', é: '\u{85}'}}}}}}\n"
-        ),
-    ] {
+    ];
+    for text in valid.chain(examples) {
         let config = parse(&text);
         let yaml = config.to_yaml();
         let again =

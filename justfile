@@ -39,4 +39,5 @@ bench:
     benches/push.py
     benches/commits.py
     benches/load.py
+    benches/partitions.py
     cargo bench --locked --bench decode --bench write

@@ -77,7 +77,10 @@ async fn run(load: &str) {
             files.extend(
                 write_data_files(&table, vec![rows], &random)
                     .await
-                    .expect("a file"),
+                    .expect("a file")
+                    .durable()
+                    .await
+                    .expect("a durable file"),
             );
         }
     } else {

@@ -4,6 +4,7 @@ mod config;
 mod dev;
 mod load;
 mod output;
+mod progress;
 mod serve;
 mod show;
 
@@ -13,6 +14,11 @@ use clap::{Parser, Subcommand};
 use landfast::telemetry::LogFormat;
 
 use output::OutputFormat;
+
+// The system's keeps what large buffers leave behind: a long load took twice the memory of a short one.
+#[cfg(not(target_env = "msvc"))]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// Lands events in Apache Iceberg tables: acknowledged means committed.
 #[derive(Debug, Parser)]

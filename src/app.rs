@@ -19,6 +19,7 @@ use crate::config::{CatalogConfig, Config};
 use crate::dead_letter::DeadLetters;
 use crate::decode::{Reason, RejectKind};
 use crate::error::{Error, ErrorKind, Result};
+use crate::ledger::Ledger;
 use crate::random::Random;
 use crate::route::{Route, Router};
 use crate::storage::Store;
@@ -36,6 +37,8 @@ const FILE_GRACE: Duration = Duration::from_secs(6);
 pub struct Parts {
     /// Names the tables.
     pub catalog: Arc<dyn Catalog>,
+    /// Keeps the tables' ledgers: the warehouse, whatever the tables' locations.
+    pub ledgers: Store,
     /// Keeps dead letters.
     pub dead_letters: Store,
     /// The time.
@@ -53,6 +56,7 @@ impl Parts {
         let warehouse = Store::open(&config.warehouse.to_string())?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let random = Arc::new(Random::from_os());
+        let ledgers = warehouse.clone();
         let catalog: Arc<dyn Catalog> = match &config.catalog {
             CatalogConfig::Storage => Arc::new(StorageCatalog::new(warehouse, clock.clone())),
             CatalogConfig::Sql(sql) => {
@@ -63,6 +67,7 @@ impl Parts {
         let dead_letters = Store::open(&config.dead_letters.to_string())?;
         Ok(Self {
             catalog,
+            ledgers,
             dead_letters,
             clock,
             random,
@@ -91,7 +96,12 @@ impl App {
         let server = &config.server;
         let max_bytes = usize::try_from(server.max_in_flight_bytes).unwrap_or(usize::MAX);
         let shared = Arc::new(Shared {
-            engine: Engine::new(parts.catalog, parts.clock.clone(), parts.random.clone()),
+            engine: Engine::new(
+                parts.catalog,
+                Ledger::new(parts.ledgers),
+                parts.clock.clone(),
+                parts.random.clone(),
+            ),
             dead_letters: DeadLetters::new(parts.dead_letters),
             limits: Limits::new(max_bytes, server.max_in_flight_requests),
             clock: parts.clock,

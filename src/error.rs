@@ -78,6 +78,7 @@ impl ErrorKind {
         match (self, self.action()) {
             // Pub/Sub holds its messages until someone has mended the table; a caller has to be told.
             (Self::TableMismatch | Self::Rejected | Self::Config, _) => 500,
+            (Self::AlreadyExists, _) => 409,
             (_, Action::Refuse(status) | Action::Nack(status)) => status,
             (_, Action::Retry | Action::Stop) => 503,
         }

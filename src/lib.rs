@@ -20,6 +20,8 @@ pub mod write;
 
 pub mod commit;
 
+pub mod ledger;
+
 pub mod catalog;
 
 pub mod storage;

@@ -24,12 +24,14 @@ pub const BYTES_WRITTEN: &str = "iceberg_bytes_written_total";
 pub const COMMIT_DURATION: &str = "iceberg_commit_duration_seconds";
 /// Rows of one commit. Histogram; label `table`.
 pub const RECORDS_PER_BATCH: &str = "iceberg_records_per_batch";
-/// Deliveries by outcome: `landed`, `dead_letter`, `nacked`. Counter; label `outcome`.
+/// Deliveries by outcome: `landed`, `duplicate`, `dead_letter`, `nacked`. Counter; label `outcome`.
 pub const DELIVERIES: &str = "landfast_deliveries_total";
 /// Requests refused before a delivery was taken in. Counter; label `reason`, such as `full` or `not_an_event`.
 pub const REFUSALS: &str = "landfast_refused_requests_total";
 /// Dead letters written. Counter; labels `table`, `reason`.
 pub const DEAD_LETTERS: &str = "landfast_dead_letters_total";
+/// Copies of deliveries that were dropped: the first had `landed`, or was still `in_flight`. Counter; labels `table`, `reason`.
+pub const DUPLICATES: &str = "landfast_duplicates_total";
 /// Attempts that did not commit. Counter; labels `table`, `kind` (`conflict`, `outcome_unknown`).
 pub const COMMIT_RETRIES: &str = "landfast_commit_retries_total";
 /// Batches given up: their deliveries come again. Counter; labels `table`, `reason`.

@@ -16,7 +16,7 @@ struct Totals {
     commits: u64,
     deliveries: usize,
     rows: u64,
-    files: usize,
+    files: u64,
     bytes: u64,
     /// From hand-over to commit, all of them.
     seconds: f64,

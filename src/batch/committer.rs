@@ -1,31 +1,29 @@
 //! The committer: one batch at a time becomes data files, a commit, and answers.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use chrono::{DateTime, Utc};
-use futures::{StreamExt, stream};
 use iceberg::TableIdent;
 use iceberg::table::Table;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Duration, timeout_at};
 
+use super::answers::Answers;
 use super::commit_log::CommitLog;
-use super::part::{Batch, Part, Want, nack_all};
+use super::flight::{EarlierAttempt, Flight};
+use super::part::{Batch, Part, Want, nack_all, rows_of};
 use super::writers::Shared;
-use crate::commit::{self, Backoff, ChangeSet, DeliveryEntry, Head, Reloaded, validate_append};
+use crate::commit::{self, Backoff, Group, Head, validate_append};
 use crate::error::{Action, Error, ErrorKind, Result};
-use crate::telemetry;
+use crate::ledger::{Entry, Known};
 use crate::write::write_data_files;
-
-/// Dead letters of one batch that are written at the same time.
-const DEAD_LETTERS_AT_ONCE: usize = 16;
 
 /// Commits the batches of one table.
 pub(super) struct Committer {
     ident: TableIdent,
-    table_name: String,
+    /// How long the table's ledger remembers messages.
+    retention: Duration,
     shared: Arc<Shared>,
+    answers: Answers,
     wants: mpsc::UnboundedSender<Want>,
     /// The newest state of the table that this process knows; a stale one costs a conflict, nothing else.
     head: Option<Head>,
@@ -33,21 +31,18 @@ pub(super) struct Committer {
     log: CommitLog,
 }
 
-/// The work between hand-over and answers.
-struct Flight {
-    changes: ChangeSet,
-    parts: Vec<Part>,
-    deadline: Instant,
-    started: Instant,
-}
-
 impl Committer {
-    pub(super) fn new(ident: TableIdent, shared: Arc<Shared>, wants: mpsc::UnboundedSender<Want>) -> Self {
-        let table_name = ident.to_string();
+    pub(super) fn new(
+        ident: TableIdent,
+        retention: Duration,
+        shared: Arc<Shared>,
+        wants: mpsc::UnboundedSender<Want>,
+    ) -> Self {
         Self {
+            answers: Answers::new(ident.clone(), shared.clone()),
             log: CommitLog::new(ident.clone()),
             ident,
-            table_name,
+            retention,
             shared,
             wants,
             head: None,
@@ -78,13 +73,7 @@ impl Committer {
     }
 
     async fn commit(&mut self, batch: Batch) {
-        let now = Instant::now();
-        let mut flight = Flight {
-            changes: ChangeSet::append(self.shared.random.uuid()),
-            parts: Vec::new(),
-            deadline: batch.deadline().unwrap_or(now),
-            started: now,
-        };
+        let mut flight = Flight::new(&self.shared, self.retention, &batch);
         // Step 10, also where a store does not answer: stop, and delete nothing. What was sent may yet land; the next
         // holder of these deliveries is safe either way. Parts that are let go in the middle are nacks.
         let deadline = flight.deadline;
@@ -93,65 +82,65 @@ impl Committer {
             .await
             .is_err()
         {
-            self.log_abandoned(&self.too_late(), deliveries);
+            self.answers
+                .tell_abandoned(&commit::too_late(&self.ident), deliveries);
             return;
         }
-        if flight.parts.is_empty() {
+        if flight.is_empty() {
             return;
         }
         let landing = timeout_at(deadline, self.land(&mut flight)).await;
-        match landing.unwrap_or_else(|_elapsed| Err(self.too_late())) {
-            Ok(snapshot_id) => self.landed(flight, snapshot_id),
+        match landing.unwrap_or_else(|_elapsed| Err(commit::too_late(&self.ident))) {
+            Ok(Some(snapshot_id)) => self.answers.landed(flight, snapshot_id, &mut self.log),
+            // All of it was in the table already, and is answered.
+            Ok(None) => {}
             Err(error) => self.abandon(flight, &error),
         }
     }
 
-    fn too_late(&self) -> Error {
-        commit::too_late(&self.ident)
-    }
-
-    /// Makes a batch durable, short of committing it: dead letters first, then the data files (protocol, step 3).
-    /// Parts that have no rows are answered here; parts whose dead letters cannot be kept leave the batch.
+    /// Makes a batch ready to be committed: repeats out, dead letters kept, data files on their way (steps 1 to 6).
+    ///
+    /// What needs no commit is answered here; parts whose dead letters cannot be kept leave the batch.
     async fn stage(&mut self, mut batch: Batch, flight: &mut Flight) {
-        self.write_dead_letters(&mut batch).await;
-        let rows = batch.kept_rows();
-        let table = batch.table.take();
-        let (with_rows, without): (Vec<Part>, Vec<Part>) =
-            batch.parts.into_iter().partition(|part| !part.rows.is_empty());
-        for part in without {
-            outcome("dead_letter", 1);
-            part.ack(None);
-        }
-        let Some(table) = table.filter(|_| !rows.is_empty()) else {
-            let lost = Error::new(ErrorKind::Unavailable, "The rows were decoded for no table.");
-            return nack_all(with_rows, &lost);
+        let parts = self.answers.join_copies(std::mem::take(&mut batch.parts), flight);
+        let (Some(table), Some(records)) = (batch.table, batch.records) else {
+            // Rejected records only, from before there was a table.
+            let parts = self.answers.write_dead_letters(parts).await;
+            return self.answers.dead_lettered(parts);
         };
-        let written = match self.adopt(&table, flight.parts.is_empty()) {
-            Ok(()) => write_data_files(&table, rows, &self.shared.random).await,
+        let known = match self.adopt(&table, flight.is_empty()).await {
+            Ok(()) => self.known(&parts).await,
             Err(error) => Err(error),
         };
-        match written {
-            Ok(files) => {
-                flight.changes.add(
-                    files,
-                    with_rows
-                        .iter()
-                        .map(|part| DeliveryEntry::from(&part.envelope.id)),
-                );
-                flight.parts.extend(with_rows);
-            }
-            Err(error) => {
-                self.reopen = true;
-                self.log_abandoned(&error, with_rows.len());
-                nack_all(with_rows, &error);
-            }
+        let parts = match known {
+            Ok(known) => self.answers.drop_known(parts, &known, None).await,
+            Err(error) => return self.refuse(parts, &error),
+        };
+        let parts = self.answers.write_dead_letters(parts).await;
+        let (parts, without_rows): (Vec<Part>, Vec<Part>) =
+            parts.into_iter().partition(|part| !part.rows.is_empty());
+        self.answers.dead_lettered(without_rows);
+        if parts.is_empty() {
+            return;
         }
+        match write_data_files(&table, rows_of(&records, &parts), &self.shared.random).await {
+            Ok(files) => flight.add(table, records, parts, files),
+            Err(error) => self.refuse(parts, &error),
+        }
+    }
+
+    /// Gives up parts that could not be made ready.
+    fn refuse(&mut self, parts: Vec<Part>, error: &Error) {
+        self.head = None;
+        self.reopen = true;
+        self.answers.tell_abandoned(error, parts.len());
+        nack_all(parts, error);
     }
 
     /// Takes up the writer's load of the table when it is newer than the head; checks that its rows fit the head, and
     /// that the head fits the files that already wait in the flight. An empty flight binds to nothing: if load and head
     /// do not fit, the load is right, or its staleness costs a conflict.
-    fn adopt(&mut self, table: &Table, empty: bool) -> Result<()> {
+    async fn adopt(&mut self, table: &Table, empty: bool) -> Result<()> {
         let updated = |table: &Table| table.metadata().last_updated_ms();
         let checked = match &self.head {
             Some(head) if updated(head.table()) >= updated(table) => {
@@ -166,136 +155,95 @@ impl Committer {
         if !empty {
             checked?;
         }
-        self.head = Some(Head::new(table.clone()));
+        self.head = Some(self.shared.engine.head(table.clone()).await?);
         Ok(())
     }
 
-    async fn write_dead_letters(&self, batch: &mut Batch) {
-        let parts = std::mem::take(&mut batch.parts);
-        // In order, so that the rows of neighbours stay one slice.
-        let mut results = stream::iter(parts)
-            .map(|part| async move {
-                if part.rejected.is_empty() {
-                    return (part, Ok(()));
-                }
-                let letters = &self.shared.dead_letters;
-                let written = letters
-                    .write_records(&part.envelope, &self.table_name, &part.rejected)
-                    .await;
-                (part, written)
-            })
-            .buffered(DEAD_LETTERS_AT_ONCE);
-        while let Some((part, written)) = results.next().await {
-            match written {
-                Ok(()) => batch.parts.push(part),
-                Err(error) => {
-                    self.log_abandoned(&error, 1);
-                    part.ack.nack(error);
-                }
-            }
-        }
+    /// Asks the head's ledger for the parts (step 5).
+    async fn known(&self, parts: &[Part]) -> Result<Vec<Known>> {
+        let head = self.head.as_ref().ok_or_else(not_loaded)?;
+        let entries: Vec<Entry> = parts.iter().map(|part| Entry::from(&part.envelope.id)).collect();
+        self.shared.engine.ledger().check(head.ledger(), &entries).await
     }
 
-    /// Attempts until the change set is in the table, something says it never can be, or the deadline is over.
-    async fn land(&mut self, flight: &mut Flight) -> Result<i64> {
+    /// Attempts until the flight is in the table, something says it never can be, or the deadline is over. `None` when
+    /// it turned out to be in the table already.
+    async fn land(&mut self, flight: &mut Flight) -> Result<Option<i64>> {
         let mut backoff = Backoff::default();
         loop {
-            let Some(head) = self.head.as_mut() else {
-                return Err(Error::new(ErrorKind::Unavailable, "The table was not loaded."));
-            };
+            let head = self.head.as_mut().ok_or_else(not_loaded)?;
             let error = match self.shared.engine.attempt(head, &mut flight.changes).await {
-                Ok(snapshot_id) => return Ok(snapshot_id),
+                Ok(snapshot_id) => return Ok(Some(snapshot_id)),
                 Err(error) => error,
             };
             if error.kind().action() != Action::Retry {
                 return Err(error);
             }
-            count_retry(&self.table_name, &error);
-            // Step 8: back to the load, whatever the outcome was called.
+            self.answers.tell_retry(&error);
+            flight.may_have_landed |= error.kind() == ErrorKind::OutcomeUnknown;
+            // Step 8: back to the load, whatever the outcome was called; steps 5 and 6 on that load.
             let reloading =
                 self.shared
                     .engine
                     .reload_within(head, &flight.changes, &mut backoff, flight.deadline, error);
-            match reloading.await? {
-                Reloaded::Landed(snapshot_id) => return Ok(snapshot_id),
-                // Earlier attempts are decided: what arrived meanwhile may come along.
-                Reloaded::Moved => {
-                    if let Ok(Some(more)) = self.next_batch(true).await {
-                        flight.deadline = more
-                            .deadline()
-                            .map_or(flight.deadline, |at| at.min(flight.deadline));
-                        self.stage(more, flight).await;
-                    }
-                }
-                Reloaded::Unmoved => {}
+            reloading.await?;
+            let known = self.shared.engine.check(head, &flight.changes).await?;
+            self.drop_landed(flight, &known).await?;
+            if let Ok(Some(more)) = self.next_batch(true).await {
+                flight.hurry(&more);
+                self.stage(more, flight).await;
+            }
+            if flight.is_empty() {
+                return Ok(None);
             }
         }
     }
 
-    fn landed(&mut self, flight: Flight, snapshot_id: i64) {
-        let table = self.table_name.clone();
-        let rows = flight.changes.row_count();
-        let now = self.shared.clock.now();
-        let seconds = flight.started.elapsed().as_secs_f64();
-        metrics::counter!(telemetry::RECORDS_WRITTEN, "table" => table.clone()).increment(rows);
-        metrics::counter!(telemetry::BATCHES_COMMITTED, "table" => table.clone()).increment(1);
-        metrics::counter!(telemetry::BYTES_WRITTEN, "table" => table.clone())
-            .increment(flight.changes.byte_count());
-        metrics::histogram!(telemetry::COMMIT_DURATION, "table" => table.clone()).record(seconds);
-        metrics::histogram!(telemetry::RECORDS_PER_BATCH, "table" => table.clone()).record(rows as f64);
-        metrics::gauge!(telemetry::LAST_COMMIT, "table" => table.clone()).set(now.timestamp() as f64);
-        let freshness = metrics::histogram!(telemetry::FRESHNESS, "table" => table);
-        outcome("landed", flight.parts.len() as u64);
-        self.log
-            .committed(&flight.changes, snapshot_id, flight.parts.len(), seconds);
-        // Commit before ack: a crash here redelivers what is already in the table.
-        for part in flight.parts {
-            freshness.record(seconds_between(part.envelope.published_at, now));
-            part.ack(Some(snapshot_id));
+    /// Leaves out what an earlier attempt or another process landed: such a group's files are written again without it.
+    async fn drop_landed(&mut self, flight: &mut Flight, known: &[Known]) -> Result<()> {
+        if known.iter().all(|known| *known == Known::New) {
+            return Ok(());
         }
+        let earlier = flight.may_have_landed.then(|| EarlierAttempt {
+            snapshot_id: self
+                .head
+                .as_ref()
+                .and_then(|head| head.snapshot_of(flight.changes.commit_id())),
+        });
+        let mut known = known.iter().cloned();
+        let mut place = 0;
+        while let Some(staged) = flight.staged.get_mut(place) {
+            let answers: Vec<Known> = known.by_ref().take(staged.parts.len()).collect();
+            if answers.iter().all(|known| *known == Known::New) {
+                place += 1;
+                continue;
+            }
+            let parts = std::mem::take(&mut staged.parts);
+            staged.parts = self.answers.drop_known(parts, &answers, earlier).await;
+            if staged.parts.is_empty() {
+                flight.staged.remove(place);
+                flight.changes.replace(place, None);
+                continue;
+            }
+            let rows = rows_of(&staged.records, &staged.parts);
+            let files = write_data_files(&staged.table, rows, &self.shared.random).await?;
+            flight
+                .changes
+                .replace(place, Some(Group::pending(files, staged.entries())));
+            place += 1;
+        }
+        Ok(())
     }
 
     fn abandon(&mut self, flight: Flight, error: &Error) {
         // What the writer knows of the table may be what is wrong.
         self.head = None;
         self.reopen = true;
-        self.log_abandoned(error, flight.parts.len());
-        nack_all(flight.parts, error);
-    }
-
-    fn log_abandoned(&self, error: &Error, deliveries: usize) {
-        let labels = [
-            ("table", self.table_name.clone()),
-            ("reason", error.kind().name().to_owned()),
-        ];
-        metrics::counter!(telemetry::BATCHES_ABANDONED, &labels).increment(1);
-        outcome("nacked", deliveries as u64);
-        tracing::error!(
-            table.ident = %self.ident,
-            deliveries,
-            error = error.report(),
-            "A batch was given up; its deliveries come again."
-        );
+        self.answers.tell_abandoned(error, flight.delivery_count());
+        nack_all(flight.into_parts(), error);
     }
 }
 
-fn count_retry(table: &str, error: &Error) {
-    let labels = [
-        ("table", table.to_owned()),
-        ("kind", error.kind().name().to_owned()),
-    ];
-    metrics::counter!(telemetry::COMMIT_RETRIES, &labels).increment(1);
-    tracing::debug!(
-        table.ident = table,
-        error = error.report(),
-        "The commit is attempted again."
-    );
-}
-
-pub(super) fn outcome(outcome: &'static str, deliveries: u64) {
-    metrics::counter!(telemetry::DELIVERIES, "outcome" => outcome).increment(deliveries);
-}
-
-fn seconds_between(from: DateTime<Utc>, to: DateTime<Utc>) -> f64 {
-    (to - from).to_std().unwrap_or(Duration::ZERO).as_secs_f64()
+fn not_loaded() -> Error {
+    Error::new(ErrorKind::Unavailable, "The table was not loaded.")
 }

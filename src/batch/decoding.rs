@@ -31,7 +31,7 @@ pub(super) fn decode(
 ) -> Decoded {
     let mut parts = Vec::with_capacity(chunk.len());
     for mut delivery in chunk {
-        let start = decoder.row_count();
+        let (start, mark) = (decoder.row_count(), decoder.mark());
         let mut rejected = Vec::new();
         let payload = match decoder {
             Decoder::Json(_) => plain_payload(&mut delivery, limits),
@@ -40,7 +40,14 @@ pub(super) fn decode(
         };
         match payload {
             Ok(Ok(payload)) => {
-                decoder.decode(&delivery.envelope, &payload, &mut rejected);
+                let most = limits.max_column_bytes();
+                decoder.decode(&delivery.envelope, &payload, most, &mut rejected);
+                let columns = decoder.mark().column_bytes - mark.column_bytes;
+                if let Err(error) = delivery.held.grow(unforeseen(columns, payload.len())) {
+                    decoder.cut_back(mark);
+                    delivery.ack.nack(error);
+                    continue;
+                }
                 if without_table && rejected.is_empty() {
                     rejected.push(whole(&delivery.payload, no_schema()));
                 }
@@ -56,21 +63,22 @@ pub(super) fn decode(
         } else {
             start..decoder.row_count()
         };
-        // The rejected records keep the slices of the payload that they need.
         let Delivery {
             envelope,
+            payload,
             ack,
             held,
             deadline,
-            ..
         } = delivery;
         parts.push(Part {
             envelope,
             rows,
             rejected,
+            payload,
             ack,
+            copies: Vec::new(),
             deadline,
-            _held: held,
+            held,
         });
     }
     let unknown_fields = decoder.take_unknown_fields();
@@ -102,6 +110,11 @@ fn plain_payload(delivery: &mut Delivery, limits: &Limits) -> Result<Result<Byte
         .map_or(0, |plain| plain.len().saturating_sub(payload.len()));
     held.shrink_to(before.saturating_add(grown));
     Ok(plain)
+}
+
+/// What columns take beyond twice the payload, which is reckoned with: a wide table makes much of few bytes.
+fn unforeseen(columns: usize, payload: usize) -> usize {
+    columns.saturating_sub(payload.saturating_mul(2))
 }
 
 fn whole(payload: &Bytes, reason: Reason) -> RejectedRecord {
@@ -178,6 +191,7 @@ mod tests {
                 source: "s".to_owned(),
                 published_at: DateTime::UNIX_EPOCH,
                 received_at: DateTime::UNIX_EPOCH,
+                fingerprint: None,
                 attributes: BTreeMap::new(),
             },
             payload: payload.into(),

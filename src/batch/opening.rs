@@ -23,6 +23,7 @@ pub(crate) struct TableSettings {
     pub(crate) commit_interval: Duration,
     pub(crate) max_bytes: usize,
     pub(crate) max_rows: usize,
+    pub(crate) retention: Duration,
 }
 
 impl From<&TableConfig> for TableSettings {
@@ -34,6 +35,7 @@ impl From<&TableConfig> for TableSettings {
             commit_interval: config.batch.commit_interval,
             max_bytes: usize::try_from(config.batch.max_bytes).unwrap_or(usize::MAX),
             max_rows: usize::try_from(config.batch.max_rows).unwrap_or(usize::MAX),
+            retention: config.ledger.retention,
         }
     }
 }
@@ -309,6 +311,7 @@ mod tests {
             commit_interval: batch.commit_interval,
             max_bytes: 1,
             max_rows: 1,
+            retention: crate::ledger::DEFAULT_RETENTION,
         }
     }
 

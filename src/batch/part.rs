@@ -3,12 +3,15 @@
 use std::ops::Range;
 
 use arrow_array::RecordBatch;
+use bytes::Bytes;
 use iceberg::table::Table;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::answer_kept;
 use crate::decode::RejectedRecord;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
+use crate::ledger::Entry;
 use crate::trigger::{Ack, Envelope, Held, Receipt};
 
 /// One delivery's part of a batch: where its rows are, what was rejected, and how to answer.
@@ -18,27 +21,86 @@ pub(super) struct Part {
     /// The delivery's rows in the batch. A delivery is never split over two commits (protocol, step 2).
     pub(super) rows: Range<usize>,
     pub(super) rejected: Vec<RejectedRecord>,
+    /// As it came, for a dead letter of the whole.
+    pub(super) payload: Bytes,
     pub(super) ack: Ack,
+    /// Copies of this delivery that came while it was on its way: they share its outcome (protocol, step 1).
+    pub(super) copies: Vec<(Ack, Held)>,
     pub(super) deadline: Instant,
-    pub(super) _held: Held,
+    pub(super) held: Held,
 }
 
 impl Part {
     /// Acknowledges: its rows are in a committed snapshot, its rejected records in the dead-letter sink.
     pub(super) fn ack(self, snapshot_id: Option<i64>) {
-        self.ack.ack(Receipt {
+        let receipt = Receipt {
             row_count: self.rows.len() as u64,
             dead_letter_count: self.rejected.len() as u64,
             snapshot_id: snapshot_id.filter(|_| !self.rows.is_empty()),
-        });
+            duplicate: false,
+        };
+        self.ack_with(receipt);
     }
+
+    /// The delivery as the ledger will know it.
+    pub(super) fn entry(&self) -> Entry {
+        let mut entry = Entry::from(&self.envelope.id);
+        if let Some(fingerprint) = self.envelope.fingerprint {
+            entry.value =
+                answer_kept::encode(fingerprint, self.rows.len() as u64, self.rejected.len() as u64);
+        }
+        entry
+    }
+
+    /// Acknowledges a delivery whose rows are in the table by an earlier copy, as that one was; refuses one that has only
+    /// the key in common with it.
+    pub(super) fn ack_copy(self, value: &[u8]) {
+        match (self.envelope.fingerprint, answer_kept::decode(value)) {
+            (Some(fingerprint), Some((first, receipt))) if fingerprint == first => self.ack_with(receipt),
+            (Some(_), Some(_)) => self.nack(&other_payload()),
+            _ => self.ack(None),
+        }
+    }
+
+    /// Acknowledges the delivery and its copies.
+    pub(super) fn ack_with(self, receipt: Receipt) {
+        for (ack, _held) in self.copies {
+            ack.ack(Receipt {
+                duplicate: true,
+                ..receipt
+            });
+        }
+        self.ack.ack(receipt);
+    }
+
+    /// Refuses the delivery and its copies.
+    pub(super) fn nack(self, error: &Error) {
+        for (ack, _held) in self.copies {
+            ack.nack(error.clone());
+        }
+        self.ack.nack(error.clone());
+    }
+
+    /// Takes a copy's ack handles: it is answered as this one is. One that has only the key in common is refused.
+    pub(super) fn join(&mut self, copy: Self) {
+        if copy.envelope.fingerprint != self.envelope.fingerprint {
+            return copy.nack(&other_payload());
+        }
+        self.copies.push((copy.ack, copy.held));
+        self.copies.extend(copy.copies);
+    }
+}
+
+fn other_payload() -> Error {
+    Error::new(
+        ErrorKind::AlreadyExists,
+        "The Idempotency-Key was used with another body; give every request a key of its own.",
+    )
 }
 
 /// Refuses every part for one reason: each is delivered again.
 pub(super) fn nack_all(parts: impl IntoIterator<Item = Part>, error: &Error) {
-    for part in parts {
-        part.ack.nack(error.clone());
-    }
+    parts.into_iter().for_each(|part| part.nack(error));
 }
 
 /// Rows of one table, and the deliveries they came in.
@@ -50,29 +112,25 @@ pub(super) struct Batch {
     pub(super) parts: Vec<Part>,
 }
 
-impl Batch {
-    /// The rows of the parts that are still in the batch, as slices of the decoded rows.
-    pub(super) fn kept_rows(&self) -> Vec<RecordBatch> {
-        let Some(records) = &self.records else {
-            return Vec::new();
-        };
-        let mut runs: Vec<Range<usize>> = Vec::new();
-        for rows in self
-            .parts
-            .iter()
-            .map(|part| part.rows.clone())
-            .filter(|rows| !rows.is_empty())
-        {
-            match runs.last_mut() {
-                Some(run) if run.end == rows.start => run.end = rows.end,
-                _ => runs.push(rows),
-            }
+/// The rows of some parts, in order, as slices of the rows that were decoded with others.
+pub(super) fn rows_of(records: &RecordBatch, parts: &[Part]) -> Vec<RecordBatch> {
+    let mut runs: Vec<Range<usize>> = Vec::new();
+    for rows in parts
+        .iter()
+        .map(|part| part.rows.clone())
+        .filter(|rows| !rows.is_empty())
+    {
+        match runs.last_mut() {
+            Some(run) if run.end == rows.start => run.end = rows.end,
+            _ => runs.push(rows),
         }
-        runs.into_iter()
-            .map(|run| records.slice(run.start, run.len()))
-            .collect()
     }
+    runs.into_iter()
+        .map(|run| records.slice(run.start, run.len()))
+        .collect()
+}
 
+impl Batch {
     /// The earliest moment at which work on one of the parts must stop.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.parts.iter().map(|part| part.deadline).min()

@@ -410,7 +410,7 @@ impl Writer {
 }
 
 fn nack_deliveries(deliveries: Vec<Delivery>, error: &Error) {
-    super::committer::outcome("nacked", deliveries.len() as u64);
+    super::answers::outcome("nacked", deliveries.len() as u64);
     deliveries
         .into_iter()
         .for_each(|delivery| delivery.ack.nack(error.clone()));

@@ -134,7 +134,7 @@ impl Writers {
             incoming,
             wanted,
         );
-        let committer = Committer::new(ident, self.shared.clone(), wants);
+        let committer = Committer::new(ident, config.ledger.retention, self.shared.clone(), wants);
         let tasks = [tokio::spawn(writer.run()), tokio::spawn(committer.run())];
         Handle {
             deliveries,

@@ -77,6 +77,16 @@ pub trait Catalog: Debug + Send + Sync {
     /// `base` is the fence: two commits computed from the same load exclude each other.
     async fn commit_table(&self, base: &Table, commit: TableCommit) -> Outcome;
 
+    /// Whether only a moved snapshot fences: the backend applies a commit to its newest metadata while the requirements
+    /// hold, so that two commits from one load exclude each other only where both move the ref that they require.
+    ///
+    /// A load whose metadata location moved does not decide earlier attempts then; one whose snapshot moved does. And no
+    /// data is committed where there is no snapshot yet: that fence can come back, so an empty snapshot goes first
+    /// (protocol §4, null fence).
+    fn fences_by_snapshot(&self) -> bool {
+        false
+    }
+
     /// Writes now what was put off for other readers. Called when the process stops; nothing depends on it.
     async fn settle(&self) {}
 }

@@ -2,7 +2,8 @@
 //!
 //! A table's state number N is the object `metadata/vN.metadata.json`. Committing state N+1 is creating that name if
 //! it is free, so the name is the fence: two commits computed from state N exclude each other (protocol §4). The newest
-//! state is found by listing, never by `version-hint.text`, which is written for other engines only.
+//! state is found by listing, or by asking for the names behind one that was the newest a moment ago; never by
+//! `version-hint.text`, which is written for other engines only.
 //!
 //! The layout is that of Hadoop tables, readable by Spark, DuckDB and PyIceberg; landfast must be the only writer,
 //! since a Hadoop commit renames over names that exist.
@@ -26,6 +27,9 @@ use super::{
 use crate::clock::{Clock, Moment};
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{Creation, Store};
+
+/// How many versions on a process looks before it lists the folder.
+const LOOK_AHEAD: u64 = 4;
 
 /// `F` of the protocol: a create that succeeded this long after its base was last seen to be the newest proves nothing,
 /// since the name may have been freed by the clean-up of old metadata in between.
@@ -106,30 +110,67 @@ impl StorageCatalog {
         }
     }
 
-    /// Reads the newest version, and what it holds. The moment is from before the listing: the newest *then*.
+    /// Reads the newest version, and what it holds. The moment is from before the look: the newest *then*.
     async fn newest(&self, ident: &TableIdent) -> Result<Option<(u64, Version)>> {
         let moment = Moment::now(self.shared.clock.as_ref());
-        let Some(version) = newest_version(&self.shared.warehouse, ident).await? else {
+        let Some((version, bytes)) = self.newest_file(ident).await? else {
             return Ok(None);
         };
-        let key = Self::version_key(ident, version);
-        let bytes = self.shared.warehouse.get(&key).await?.ok_or_else(|| {
-            Error::new(
-                ErrorKind::Unavailable,
-                "The newest metadata file vanished while it was read.",
-            )
-            .with("table", ident)
-        })?;
         self.note_newest(ident, version, moment);
         if bytes.len() < 100 && serde_json::from_slice::<Tombstone>(&bytes).is_ok() {
             return Ok(Some((version, Version::Dropped)));
         }
         let metadata = serde_json::from_slice(&bytes).map_err(|error| {
             Error::new(ErrorKind::Rejected, "The newest metadata file is not a table's.")
-                .with("location", self.shared.warehouse.url(&key))
+                .with(
+                    "location",
+                    self.shared.warehouse.url(&Self::version_key(ident, version)),
+                )
                 .with_source(error)
         })?;
         Ok(Some((version, Version::Table(metadata))))
+    }
+
+    async fn newest_file(&self, ident: &TableIdent) -> Result<Option<(u64, Bytes)>> {
+        if let Some(found) = self.file_ahead(ident).await? {
+            return Ok(Some(found));
+        }
+        let Some(version) = newest_version(&self.shared.warehouse, ident).await? else {
+            return Ok(None);
+        };
+        let bytes = self.get(ident, version).await?.ok_or_else(|| {
+            Error::new(
+                ErrorKind::Unavailable,
+                "The newest metadata file vanished while it was read.",
+            )
+            .with("table", ident)
+        })?;
+        Ok(Some((version, bytes)))
+    }
+
+    /// Looks a few names ahead of the version that was the newest a moment ago: a folder of a day's commits takes long to
+    /// list. Names have no gaps, and none that was free less than [`FENCE_TRUST`] ago can have been used and freed again,
+    /// so a free name ends the search. `None` when that is not enough to know.
+    async fn file_ahead(&self, ident: &TableIdent) -> Result<Option<(u64, Bytes)>> {
+        let seen = self.seen().get(ident).copied();
+        let recent = seen.filter(|(_, moment)| moment.elapsed(self.shared.clock.as_ref()) < FENCE_TRUST);
+        let Some((seen, _)) = recent else { return Ok(None) };
+        let mut newest = None;
+        for version in seen.saturating_add(1)..=seen.saturating_add(LOOK_AHEAD) {
+            match (self.get(ident, version).await?, newest) {
+                (Some(bytes), _) => newest = Some((version, bytes)),
+                (None, Some(found)) => return Ok(Some(found)),
+                (None, None) => return Ok(self.get(ident, seen).await?.map(|bytes| (seen, bytes))),
+            }
+        }
+        Ok(None)
+    }
+
+    async fn get(&self, ident: &TableIdent, version: u64) -> Result<Option<Bytes>> {
+        self.shared
+            .warehouse
+            .get(&Self::version_key(ident, version))
+            .await
     }
 
     fn table(&self, ident: &TableIdent, version: u64, metadata: TableMetadata) -> Result<Table> {

@@ -1,45 +1,49 @@
-//! One attempt: change set and head in, one conditional commit out.
+//! The engine: loads heads, and attempts a change set until it is in the table.
 
 use std::sync::Arc;
 
-use iceberg::spec::{
-    MAIN_BRANCH, ManifestFile, ManifestListWriter, ManifestWriterBuilder, Snapshot, SnapshotReference,
-    SnapshotRetention, UNASSIGNED_SEQUENCE_NUMBER,
-};
+use iceberg::TableIdent;
+use iceberg::spec::ManifestFile;
 use iceberg::table::Table;
-use iceberg::{TableIdent, TableRequirement, TableUpdate};
 use tokio::time::Instant;
 
-use super::{Backoff, COMMIT_ID, ChangeSet, Head, append, summary};
-use crate::catalog::{Catalog, Outcome, TableCommit};
+use super::head::Head;
+use super::{Backoff, ChangeSet, append, manifests};
+use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::error::{Action, Error, ErrorKind, Result};
+use crate::ledger::{Known, Ledger};
 use crate::random::Random;
 
 /// Commits change sets to the tables of one catalog.
 #[derive(Debug, Clone)]
 pub struct Engine {
     catalog: Arc<dyn Catalog>,
+    ledger: Ledger,
     clock: Arc<dyn Clock>,
     random: Arc<Random>,
 }
 
-/// What a load after an attempt that did not say *Committed* shows.
-#[derive(Debug)]
-pub enum Reloaded {
-    /// An earlier attempt did land, as this snapshot.
-    Landed(i64),
-    /// The fence moved without us: earlier attempts are decided, none of them landed or ever will.
-    Moved,
-    /// The fence did not move: an earlier attempt may yet land, and excludes the next one, which has the same fence.
-    Unmoved,
+/// What became of a change set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Committed {
+    /// It is in the table by this snapshot.
+    Now(i64),
+    /// Every delivery of it was in the table already, by an earlier attempt or another process; nothing was added.
+    Before,
 }
 
 impl Engine {
-    /// Makes the engine.
-    pub fn new(catalog: Arc<dyn Catalog>, clock: Arc<dyn Clock>, random: Arc<Random>) -> Self {
+    /// Makes the engine. Ledgers are kept in the ledger's store, whatever the tables' locations.
+    pub fn new(
+        catalog: Arc<dyn Catalog>,
+        ledger: Ledger,
+        clock: Arc<dyn Clock>,
+        random: Arc<Random>,
+    ) -> Self {
         Self {
             catalog,
+            ledger,
             clock,
             random,
         }
@@ -50,75 +54,65 @@ impl Engine {
         &self.catalog
     }
 
-    /// Sends the change set once, as one commit on top of `head`, and returns the new snapshot's id.
-    ///
-    /// On `Ok` every file of the change set is in the table, durably and exactly once by this attempt, and `head` is
-    /// the table after it. Data files must be durable before the call.
+    /// The ledgers of the tables.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    pub(super) fn clock(&self) -> &dyn Clock {
+        self.clock.as_ref()
+    }
+
+    pub(super) fn random(&self) -> &Arc<Random> {
+        &self.random
+    }
+
+    /// Takes a load of the table as the head of the next commits (protocol, step 4).
     ///
     /// # Errors
-    /// [`ErrorKind::Conflict`] and [`ErrorKind::OutcomeUnknown`]: [`Engine::reload`], then attempt again.
-    /// [`ErrorKind::Rejected`]: never again. [`ErrorKind::Unavailable`]: a file of the attempt could not be written,
-    /// nothing was sent.
-    pub async fn attempt(&self, head: &mut Head, changes: &mut ChangeSet) -> Result<i64> {
-        self.write_manifest(&head.table, changes).await?;
-        let existing = self.manifests(head).await?;
-        let snapshot_id = self
-            .random
-            .snapshot_id(|id| head.table.metadata().snapshot_by_id(id).is_some());
-        let sequence_number = head.table.metadata().next_sequence_number();
-        // Newest first, as Java lists them.
-        let manifests: Vec<ManifestFile> = changes
-            .manifests
-            .iter()
-            .map(|manifest| inherit(manifest, snapshot_id, sequence_number))
-            .chain(existing)
-            .collect();
-        let list = self
-            .write_list(&head.table, snapshot_id, sequence_number, &manifests)
-            .await?;
-        let commit = self.table_commit(&head.table, changes, snapshot_id, sequence_number, list);
-        match self.catalog.commit_table(&head.table, commit).await {
-            Outcome::Committed(table) => {
-                *head = Head {
-                    table: *table,
-                    manifests: Some(manifests),
-                };
-                Ok(snapshot_id)
+    /// Those of [`Ledger::open`].
+    pub async fn head(&self, table: Table) -> Result<Head> {
+        let ledger = self.ledger.open(&table).await?;
+        Head::try_new(table, ledger)
+    }
+
+    /// Asks the head's ledger for the deliveries of a change set (steps 5 and 6); the answers are in their order.
+    ///
+    /// A file that the sweep removed since the head was loaded is looked for once more on a fresh load.
+    ///
+    /// # Errors
+    /// Those of [`Ledger::check`].
+    pub async fn check(&self, head: &mut Head, changes: &ChangeSet) -> Result<Vec<Known>> {
+        let entries = changes.deliveries();
+        match self.ledger.check(&head.ledger, &entries).await {
+            Err(error) if error.kind() == ErrorKind::Rejected && self.reload(head, changes).await? => {
+                self.ledger.check(&head.ledger, &entries).await
             }
-            Outcome::Conflict(error) | Outcome::OutcomeUnknown(error) | Outcome::Rejected(error) => {
-                Err(error)
-            }
+            answer => answer,
         }
     }
 
     /// Loads the table again after an attempt that did not say *Committed* (step 8 back to step 4), and checks that the
-    /// change set may still be committed.
+    /// change set may still be committed. Says whether the fence moved.
     ///
-    /// Until the ledger decides, a snapshot that carries the commit id proves that an attempt landed; its absence
-    /// proves nothing once snapshots expire, and then a row may land twice.
+    /// Where it did not, an earlier attempt may yet land, and excludes the next one, which has the same fence. Where it
+    /// did, earlier attempts are decided, and the ledger of this load knows how.
     ///
     /// # Errors
-    /// Those of [`Catalog::load_table`], and [`ErrorKind::TableMismatch`] when the change set no longer fits.
-    pub async fn reload(&self, head: &mut Head, changes: &ChangeSet) -> Result<Reloaded> {
+    /// Those of [`Catalog::load_table`] and [`Ledger::open`], and [`ErrorKind::TableMismatch`] when the change set no
+    /// longer fits.
+    pub async fn reload(&self, head: &mut Head, changes: &ChangeSet) -> Result<bool> {
         let table = self.catalog.load_table(head.table.identifier()).await?;
-        let commit_id = changes.commit_id.to_string();
-        let landed = table
-            .metadata()
-            .snapshots()
-            .find(|snapshot| snapshot.summary().additional_properties.get(COMMIT_ID) == Some(&commit_id))
-            .map(|snapshot| snapshot.snapshot_id());
-        let moved = table.metadata_location() != head.table.metadata_location();
-        if landed.is_none() {
+        if table.metadata_location() == head.table.metadata_location() {
+            return Ok(false);
+        }
+        if !changes.groups().is_empty() {
             append::validate(&head.table, &table)?;
         }
-        if moved {
-            *head = Head::new(table);
-        }
-        Ok(match landed {
-            Some(snapshot_id) => Reloaded::Landed(snapshot_id),
-            None if moved => Reloaded::Moved,
-            None => Reloaded::Unmoved,
-        })
+        let beside = std::mem::take(&mut head.beside);
+        *head = self.head(table).await?;
+        head.beside = beside;
+        Ok(true)
     }
 
     /// Waits, and reloads until the load succeeds or the deadline is too near for another attempt.
@@ -133,7 +127,7 @@ impl Engine {
         backoff: &mut Backoff,
         deadline: Instant,
         mut error: Error,
-    ) -> Result<Reloaded> {
+    ) -> Result<bool> {
         loop {
             let wait = backoff.next(&self.random);
             if Instant::now() + wait >= deadline {
@@ -144,7 +138,7 @@ impl Engine {
             }
             tokio::time::sleep(wait).await;
             match self.reload(head, changes).await {
-                Ok(reloaded) => return Ok(reloaded),
+                Ok(moved) => return Ok(moved),
                 Err(failed) if failed.kind() == ErrorKind::Unavailable => error = failed,
                 Err(failed) => return Err(failed),
             }
@@ -153,154 +147,49 @@ impl Engine {
 
     /// Attempts until the change set is in the table, something says that it never can be, or the deadline is over.
     ///
+    /// Groups whose deliveries are all in the table already are left out. For groups of one delivery, or of none.
+    ///
     /// # Errors
-    /// Those of [`Engine::attempt`] and [`Engine::reload_within`].
-    pub async fn commit(&self, head: &mut Head, changes: &mut ChangeSet, deadline: Instant) -> Result<i64> {
+    /// Those of [`Engine::check`], [`Engine::attempt`] and [`Engine::reload_within`].
+    pub async fn commit(
+        &self,
+        head: &mut Head,
+        changes: &mut ChangeSet,
+        deadline: Instant,
+    ) -> Result<Committed> {
         let mut backoff = Backoff::default();
         loop {
+            let known = self.check(head, changes).await?;
+            if known.contains(&Known::TooOld) {
+                let message =
+                    "A delivery is older than the table's ledger remembers: it cannot be proven new.";
+                return Err(Error::new(ErrorKind::Rejected, message).with("table", head.table.identifier()));
+            }
+            changes.drop_landed(&known);
+            if changes.groups().is_empty() {
+                return Ok(Committed::Before);
+            }
             let error = match self.attempt(head, changes).await {
-                Ok(snapshot_id) => return Ok(snapshot_id),
+                Ok(snapshot_id) => return Ok(Committed::Now(snapshot_id)),
                 Err(error) if error.kind().action() == Action::Retry => error,
                 Err(error) => return Err(error),
             };
-            let reloading = self.reload_within(head, changes, &mut backoff, deadline, error);
-            if let Reloaded::Landed(snapshot_id) = reloading.await? {
-                return Ok(snapshot_id);
-            }
+            self.reload_within(head, changes, &mut backoff, deadline, error)
+                .await?;
         }
-    }
-
-    /// Writes a manifest of the data files that none lists yet.
-    async fn write_manifest(&self, table: &Table, changes: &mut ChangeSet) -> Result<()> {
-        let unlisted = changes.data_files.get(changes.listed..).unwrap_or_default();
-        if unlisted.is_empty() {
-            return Ok(());
-        }
-        let metadata = table.metadata();
-        let location = format!("{}/metadata/{}-m0.avro", metadata.location(), self.random.uuid());
-        let written = async {
-            let output = table.file_io().new_output(&location)?;
-            let spec = metadata.default_partition_spec().as_ref().clone();
-            let mut writer =
-                ManifestWriterBuilder::new(output, None, metadata.current_schema().clone(), spec)
-                    .build_v2_data();
-            for file in unlisted {
-                writer.add_file(file.clone(), UNASSIGNED_SEQUENCE_NUMBER)?;
-            }
-            writer.write_manifest_file().await
-        };
-        let manifest = written
-            .await
-            .map_err(|error| unavailable("The manifest", &location, error))?;
-        changes.manifests.push(manifest);
-        changes.listed = changes.data_files.len();
-        Ok(())
     }
 
     /// The manifests of the head's current snapshot: remembered from the last commit, else read.
-    async fn manifests(&self, head: &mut Head) -> Result<Vec<ManifestFile>> {
+    pub(super) async fn manifests(&self, head: &mut Head) -> Result<Vec<ManifestFile>> {
         if let Some(manifests) = &head.manifests {
             return Ok(manifests.clone());
         }
         let manifests = match head.table.metadata().current_snapshot() {
             None => Vec::new(),
-            Some(snapshot) => head
-                .table
-                .manifest_list_reader(snapshot)
-                .load()
-                .await
-                .map_err(|error| unavailable("The manifest list", snapshot.manifest_list(), error))?
-                .entries()
-                .to_vec(),
+            Some(snapshot) => manifests::read_list(&head.table, snapshot).await?,
         };
         head.manifests = Some(manifests.clone());
         Ok(manifests)
-    }
-
-    /// Writes the manifest list of this attempt under a name that no attempt had.
-    async fn write_list(
-        &self,
-        table: &Table,
-        snapshot_id: i64,
-        sequence_number: i64,
-        manifests: &[ManifestFile],
-    ) -> Result<String> {
-        let metadata = table.metadata();
-        let name = format!("snap-{snapshot_id}-1-{}.avro", self.random.uuid());
-        let location = format!("{}/metadata/{name}", metadata.location());
-        let written = async {
-            let output = table.file_io().new_output(&location)?.writer().await?;
-            let parent = metadata.current_snapshot_id();
-            let mut list = ManifestListWriter::v2(output, snapshot_id, parent, sequence_number);
-            list.add_manifests(manifests.iter().cloned())?;
-            list.close().await
-        };
-        written
-            .await
-            .map_err(|error| unavailable("The manifest list", &location, error))?;
-        Ok(location)
-    }
-
-    fn table_commit(
-        &self,
-        table: &Table,
-        changes: &ChangeSet,
-        snapshot_id: i64,
-        sequence_number: i64,
-        manifest_list: String,
-    ) -> TableCommit {
-        let metadata = table.metadata();
-        let parent = metadata.current_snapshot();
-        let snapshot = Snapshot::builder()
-            .with_snapshot_id(snapshot_id)
-            .with_parent_snapshot_id(parent.map(|parent| parent.snapshot_id()))
-            .with_sequence_number(sequence_number)
-            // A slow clock must not block commits.
-            .with_timestamp_ms(
-                self.clock
-                    .now()
-                    .timestamp_millis()
-                    .max(metadata.last_updated_ms()),
-            )
-            .with_manifest_list(manifest_list)
-            .with_summary(summary::append(changes, parent.map(|parent| parent.summary())))
-            .with_schema_id(metadata.current_schema_id())
-            .build();
-        let reference = SnapshotReference::new(snapshot_id, SnapshotRetention::branch(None, None, None));
-        TableCommit {
-            requirements: vec![
-                TableRequirement::UuidMatch {
-                    uuid: metadata.uuid(),
-                },
-                TableRequirement::RefSnapshotIdMatch {
-                    r#ref: MAIN_BRANCH.to_owned(),
-                    snapshot_id: metadata.current_snapshot_id(),
-                },
-                TableRequirement::CurrentSchemaIdMatch {
-                    current_schema_id: metadata.current_schema_id(),
-                },
-                TableRequirement::DefaultSpecIdMatch {
-                    default_spec_id: metadata.default_partition_spec_id(),
-                },
-            ],
-            updates: vec![
-                TableUpdate::AddSnapshot { snapshot },
-                TableUpdate::SetSnapshotRef {
-                    ref_name: MAIN_BRANCH.to_owned(),
-                    reference,
-                },
-            ],
-        }
-    }
-}
-
-/// A new manifest as this attempt's snapshot lists it: the file itself does not name the snapshot.
-fn inherit(manifest: &ManifestFile, snapshot_id: i64, sequence_number: i64) -> ManifestFile {
-    ManifestFile {
-        added_snapshot_id: snapshot_id,
-        sequence_number,
-        min_sequence_number: sequence_number,
-        ..manifest.clone()
     }
 }
 
@@ -311,13 +200,4 @@ pub fn too_late(table: &TableIdent) -> Error {
         "The commit did not get through before its deadline; deliver it again.",
     )
     .with("table", table)
-}
-
-fn unavailable(what: &str, location: &str, error: iceberg::Error) -> Error {
-    Error::new(
-        ErrorKind::Unavailable,
-        format!("{what} cannot be read or written."),
-    )
-    .with("location", location)
-    .with_source(error)
 }

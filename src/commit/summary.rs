@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use iceberg::spec::{DataFile, Operation, Summary};
 
 use super::{COMMIT_ID, ChangeSet, DELIVERY_COUNT};
+use crate::ledger::{SUMMARY_HEAD, SUMMARY_SEQUENCE};
 
 /// `(total, added)` pairs of summary fields: a total is the parent's total plus what was added.
 const TOTALS: [(&str, Option<&str>); 6] = [
@@ -16,23 +17,28 @@ const TOTALS: [(&str, Option<&str>); 6] = [
     ("total-equality-deletes", None),
 ];
 
-/// Summarises an append on top of its parent snapshot's summary.
-pub(super) fn append(changes: &ChangeSet, parent: Option<&Summary>) -> Summary {
+/// Summarises an append on top of its parent snapshot's summary; `ledger` is the head's location and number.
+pub(super) fn append(changes: &ChangeSet, parent: Option<&Summary>, ledger: Option<(&str, u64)>) -> Summary {
     let mut fields: HashMap<String, String> = HashMap::new();
     let mut set = |key: &str, value: u64| fields.insert(key.to_owned(), value.to_string());
-    set("added-data-files", changes.data_files.len() as u64);
-    set(
-        "added-records",
-        changes.data_files.iter().map(DataFile::record_count).sum(),
-    );
-    set(
-        "added-files-size",
-        changes.data_files.iter().map(DataFile::file_size_in_bytes).sum(),
-    );
+    set("added-data-files", changes.file_count());
+    set("added-records", changes.row_count());
+    set("added-files-size", changes.byte_count());
     // A table without partitions is one partition, as Java counts.
-    let partitions: HashSet<_> = changes.data_files.iter().map(DataFile::partition).collect();
+    let partitions: HashSet<_> = changes.files().map(DataFile::partition).collect();
     set("changed-partition-count", partitions.len() as u64);
-    set(DELIVERY_COUNT, changes.deliveries.len() as u64);
+    set(
+        DELIVERY_COUNT,
+        changes
+            .groups()
+            .iter()
+            .map(|group| group.deliveries().len() as u64)
+            .sum(),
+    );
+    if let Some((location, sequence)) = ledger {
+        set(SUMMARY_SEQUENCE, sequence);
+        fields.insert(SUMMARY_HEAD.to_owned(), location.to_owned());
+    }
     for (total, added) in TOTALS {
         // A parent that does not know its total leaves the child without one, rather than with a wrong one.
         let base = match parent {
@@ -52,7 +58,7 @@ pub(super) fn append(changes: &ChangeSet, parent: Option<&Summary>) -> Summary {
             );
         }
     }
-    fields.insert(COMMIT_ID.to_owned(), changes.commit_id.to_string());
+    fields.insert(COMMIT_ID.to_owned(), changes.commit_id().to_string());
     fields.insert("engine-name".to_owned(), "landfast".to_owned());
     fields.insert("engine-version".to_owned(), env!("CARGO_PKG_VERSION").to_owned());
     Summary {

@@ -9,10 +9,10 @@ use super::key::{Absent, Key};
 use super::quantity::{duration_text, size_text};
 use super::schema::type_text;
 use super::{
-    BatchConfig, CatalogConfig, Config, FileMatch, Format, PartitionBy, PushAuth, RouteConfig, SchemaConfig,
-    ServerConfig, TableConfig,
+    BatchConfig, CatalogConfig, Config, FileMatch, Format, LedgerConfig, PartitionBy, PushAuth, RouteConfig,
+    SchemaConfig, ServerConfig, TableConfig,
 };
-use super::{catalog, files, load, partition, property, route, schema, server, source, table};
+use super::{catalog, files, ledger, load, partition, property, route, schema, server, source, table};
 
 /// What stands for a secret.
 const SECRET: &str = "***";
@@ -56,6 +56,7 @@ impl Config {
                 defaults.format,
                 &defaults.schema,
                 &defaults.batch,
+                defaults.ledger,
                 &defaults.partition_by,
                 &defaults.properties,
                 keys,
@@ -110,6 +111,7 @@ fn print_table(table: &TableConfig, keys: &mut Keys) {
         table.format,
         &table.schema,
         &table.batch,
+        table.ledger,
         &table.partition_by,
         &table.properties,
         keys,
@@ -120,6 +122,7 @@ fn print_shared(
     format: Format,
     schema: &SchemaConfig,
     batch: &BatchConfig,
+    kept: LedgerConfig,
     partition_by: &[PartitionBy],
     properties: &BTreeMap<String, String>,
     keys: &mut Keys,
@@ -152,6 +155,9 @@ fn print_shared(
         keys.value(&table::COMMIT_INTERVAL, &duration_text(batch.commit_interval));
         keys.value(&table::MAX_BYTES, &size_text(batch.max_bytes));
         keys.value(&table::MAX_ROWS, &batch.max_rows.to_string());
+    });
+    keys.map(&ledger::LEDGER, |keys| {
+        keys.value(&ledger::RETENTION, &duration_text(kept.retention));
     });
     let partition_by: Vec<String> = partition_by.iter().map(PartitionBy::text).collect();
     keys.list(&partition::PARTITION_BY, &partition_by);

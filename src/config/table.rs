@@ -7,6 +7,7 @@ use iceberg::TableIdent;
 
 use super::files::{BUCKET, FileMatch, OBJECTS, read_files};
 use super::key::{Key, Keys, List, Others, Shape, Text, Words};
+use super::ledger::{self, LEDGER, LedgerConfig};
 use super::mapping::Mapping;
 use super::partition::{self, PARTITION_BY, PartitionBy};
 use super::property::{PROPERTIES, read_properties};
@@ -105,6 +106,7 @@ const SHARED: &[Key] = &[
     ON_BAD_RECORD,
     MODE,
     BATCH,
+    LEDGER,
     PARTITION_BY,
     PROPERTIES,
 ];
@@ -127,7 +129,6 @@ const LATER: &[&str] = &[
     "null_key",
     "history",
     "maintenance",
-    "ledger",
 ];
 
 pub(super) const TABLES: Keys = Keys {
@@ -265,6 +266,8 @@ pub struct TableDefaults {
     pub schema: SchemaConfig,
     /// Key `batch`.
     pub batch: BatchConfig,
+    /// Key `ledger`.
+    pub ledger: LedgerConfig,
     /// Key `partition_by`, default none: a table is made without partitions, and written as it is partitioned.
     pub partition_by: Vec<PartitionBy>,
     /// Key `properties`, default none: Iceberg table properties, set when the table is created.
@@ -279,6 +282,7 @@ impl TableDefaults {
             format: self.format,
             schema: self.schema.clone(),
             batch: self.batch,
+            ledger: self.ledger,
             partition_by: self.partition_by.clone(),
             properties: self.properties.clone(),
         }
@@ -296,6 +300,8 @@ pub struct TableConfig {
     pub schema: SchemaConfig,
     /// Key `batch`, each key of it by default from `defaults`.
     pub batch: BatchConfig,
+    /// Key `ledger`, each key of it by default from `defaults`.
+    pub ledger: LedgerConfig,
     /// Key `partition_by`, default from `defaults`. An existing table must be partitioned so; when it is empty, any way
     /// that this version can write will do.
     pub partition_by: Vec<PartitionBy>,
@@ -393,6 +399,9 @@ fn read_shared(keys: &mut Mapping<'_>, whole: &Field<'_>, table: &mut TableDefau
     }
     if let Some(field) = keys.key(&BATCH) {
         read_batch(&field, &mut table.batch, ack_deadline);
+    }
+    if let Some(field) = keys.key(&LEDGER) {
+        ledger::read(&field, &mut table.ledger);
     }
     let partition_field = keys.key(&PARTITION_BY);
     if let Some(field) = &partition_field {

@@ -27,6 +27,17 @@ pub(crate) struct Part {
     pub(crate) is_last: bool,
 }
 
+/// How the walk of a part ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PartEnd {
+    /// At its end.
+    Whole,
+    /// The syntax broke: the rest of the payload, beyond the part, belongs to the last lost record.
+    Lost,
+    /// No more records were wanted. The part goes on at this byte, perhaps behind an element of an array.
+    Full { at: usize, in_array: bool },
+}
+
 /// What became of a record whose text is JSON.
 pub(super) struct Parsed {
     /// Where its text ends.
@@ -51,13 +62,13 @@ pub(super) trait Records {
     /// Takes note of a lost record: which one it is, and its bytes in the payload.
     fn lost(&mut self, position: u64, span: Range<usize>, reason: Reason);
 
-    /// Whether no more records are wanted.
+    /// Whether no more records are wanted for now.
     fn is_full(&self) -> bool {
         false
     }
 }
 
-/// Walks a payload's records in order. Every record is either taken or lost, once.
+/// Walks a payload's records in order. Every record is either taken or lost, once, until no more are wanted.
 pub(super) fn walk(payload: &[u8], records: &mut impl Records) {
     let content = trim(payload, without_mark(payload));
     if content.is_empty() {
@@ -77,13 +88,11 @@ pub(super) fn walk(payload: &[u8], records: &mut impl Records) {
 }
 
 /// Walks the records of a part of a payload, which may have none. Positions count from the part's start.
-///
-/// Returns whether the syntax broke so that the rest of the payload, beyond the part, belongs to the last lost record.
-pub(super) fn walk_part(bytes: &[u8], part: Part, records: &mut impl Records) -> bool {
+pub(super) fn walk_part(bytes: &[u8], part: Part, records: &mut impl Records) -> PartEnd {
     walk_range(bytes, trim(bytes, 0..bytes.len()), part, records)
 }
 
-fn walk_range(payload: &[u8], content: Range<usize>, part: Part, records: &mut impl Records) -> bool {
+fn walk_range(payload: &[u8], content: Range<usize>, part: Part, records: &mut impl Records) -> PartEnd {
     let mut walker = Walker {
         payload,
         text: std::str::from_utf8(payload.get(content.clone()).unwrap_or_default()).ok(),
@@ -94,15 +103,20 @@ fn walk_range(payload: &[u8], content: Range<usize>, part: Part, records: &mut i
         records,
     };
     if part.framing == Framing::Values {
-        return matches!(walker.segment(content, part.in_array), Next::Lost);
+        return match walker.segment(content, part.in_array) {
+            Next::At(_) => PartEnd::Whole,
+            Next::Lost => PartEnd::Lost,
+            Next::Full { at, in_array } => PartEnd::Full { at, in_array },
+        };
     }
+    // Only where an earlier walk stopped in a line does a line begin in an array.
+    let mut in_array = part.in_array;
     for line in Lines::new(payload, content) {
-        if walker.records.is_full() {
-            break;
+        if let Next::Full { at, in_array } = walker.segment(line, std::mem::take(&mut in_array)) {
+            return PartEnd::Full { at, in_array };
         }
-        walker.segment(line, false);
     }
-    false
+    PartEnd::Whole
 }
 
 /// The payload's range after its byte order mark.
@@ -165,6 +179,11 @@ impl Iterator for Lines<'_> {
 enum Next {
     At(usize),
     Lost,
+    /// No more records are wanted.
+    Full {
+        at: usize,
+        in_array: bool,
+    },
 }
 
 struct Walker<'a, R> {
@@ -187,8 +206,11 @@ impl<R: Records> Walker<'_, R> {
         };
         while let Next::At(at) = next {
             let at = self.skip_space(at, segment.end);
-            if at >= segment.end || self.records.is_full() {
+            if at >= segment.end {
                 break;
+            }
+            if self.records.is_full() {
+                return Next::Full { at, in_array: false };
             }
             next = if self.payload.get(at) == Some(&b'[') {
                 self.array(at, segment.end)
@@ -207,7 +229,7 @@ impl<R: Records> Walker<'_, R> {
         }
         match self.value(at, end) {
             Next::At(next) => self.elements(next, end),
-            Next::Lost => Next::Lost,
+            stopped => stopped,
         }
     }
 
@@ -215,8 +237,8 @@ impl<R: Records> Walker<'_, R> {
     fn elements(&mut self, mut at: usize, end: usize) -> Next {
         loop {
             at = self.skip_space(at, end);
-            if self.records.is_full() {
-                return Next::At(end);
+            if self.records.is_full() && at < end {
+                return Next::Full { at, in_array: true };
             }
             match self.byte(at, end) {
                 Some(b']') => return Next::At(at + 1),
@@ -229,7 +251,7 @@ impl<R: Records> Walker<'_, R> {
                     }
                     match self.value(at, end) {
                         Next::At(next) => at = next,
-                        Next::Lost => return Next::Lost,
+                        stopped => return stopped,
                     }
                 }
                 Some(_) => {

@@ -10,12 +10,12 @@ use bytes::Bytes;
 use iceberg::arrow::schema_to_arrow_schema;
 use iceberg::spec::SchemaRef;
 
-use super::Strings;
 use super::column::Struct;
-use super::framing::{Broken, Parsed, Part, Records, walk, walk_part};
+use super::framing::{Broken, Parsed, Part, PartEnd, Records, walk, walk_part};
 use super::notes::{Fit, Notes};
 use super::record::read_record;
-use super::reject::{Reason, RejectedRecord};
+use super::reject::{Reason, RejectKind, RejectedRecord};
+use super::{Mark, Strings};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The columns of a table's next batch.
@@ -60,6 +60,8 @@ impl Rows {
 pub struct JsonDecoder {
     rows: Rows,
     notes: Notes,
+    /// Of the waiting rows; see [`Mark`].
+    column_bytes: usize,
 }
 
 impl JsonDecoder {
@@ -71,6 +73,7 @@ impl JsonDecoder {
         Ok(Self {
             rows: Rows::try_new(&schema, strings)?,
             notes: Notes::default(),
+            column_bytes: 0,
         })
     }
 
@@ -78,23 +81,62 @@ impl JsonDecoder {
     ///
     /// Every record is either a row or rejected. A payload without any is one rejected record, but for an empty array.
     pub fn decode(&mut self, payload: &Bytes, rejected: &mut Vec<RejectedRecord>) -> usize {
-        let before = self.row_count();
+        self.decode_within(payload, usize::MAX, rejected)
+    }
+
+    /// As [`JsonDecoder::decode`], but a payload whose columns would take more than `max_bytes` is one rejected record.
+    ///
+    /// The width of a row is the table's: three bytes of payload, `{}`, are a value in each of its columns.
+    pub fn decode_within(
+        &mut self,
+        payload: &Bytes,
+        max_bytes: usize,
+        rejected: &mut Vec<RejectedRecord>,
+    ) -> usize {
+        let (before, rejected_before) = (self.mark(), rejected.len());
+        let limit = before.column_bytes.saturating_add(max_bytes);
         walk(
             payload,
             &mut Decoding {
                 decoder: self,
                 payload,
                 rejected,
+                limit,
             },
         );
-        self.row_count() - before
+        if self.column_bytes > limit {
+            self.cut_back(before);
+            rejected.truncate(rejected_before);
+            let message = format!("the payload takes more than {max_bytes} bytes in the table's columns");
+            rejected.push(RejectedRecord {
+                position: 0,
+                reason: Reason::new(RejectKind::TooLarge, message),
+                raw: payload.clone(),
+            });
+        }
+        self.row_count() - before.row_count
+    }
+
+    /// Where the rows stand, to cut back to.
+    pub(crate) fn mark(&self) -> Mark {
+        Mark {
+            row_count: self.row_count(),
+            column_bytes: self.column_bytes,
+        }
+    }
+
+    /// Forgets the rows since a mark.
+    pub(crate) fn cut_back(&mut self, mark: Mark) {
+        self.rows.root.truncate(mark.row_count);
+        self.column_bytes = mark.column_bytes;
     }
 
     /// Appends the rows of a part of a payload; the other records are pushed to `rejected`, with positions from the
     /// part's start. Parts of one payload may go to different decoders, in any order.
     ///
-    /// On `true` the syntax broke so that no record can be told apart any more: the last rejected record goes on to the
-    /// end of the payload, and what later parts give is to be thrown away.
+    /// Stops when the columns take `max_bytes`: take the rows, and go on with the rest of the part. At
+    /// [`PartEnd::Lost`] no record can be told apart any more: the last rejected record goes on to the end of the
+    /// payload, and what later parts give is to be thrown away.
     ///
     /// Parts give the rows and rejected records of the whole payload, but for two things. A payload with nothing but
     /// whitespace has no part, and no rejected record. And where the syntax breaks and a byte that is not UTF-8 follows
@@ -103,12 +145,14 @@ impl JsonDecoder {
         &mut self,
         bytes: &Bytes,
         part: Part,
+        max_bytes: usize,
         rejected: &mut Vec<RejectedRecord>,
-    ) -> bool {
+    ) -> PartEnd {
         let mut decoding = Decoding {
             decoder: self,
             payload: bytes,
             rejected,
+            limit: max_bytes,
         };
         walk_part(bytes, part, &mut decoding)
     }
@@ -128,6 +172,7 @@ impl JsonDecoder {
     /// # Errors
     /// [`ErrorKind::TableMismatch`] if the columns do not make a batch; the rows are gone then.
     pub fn finish(&mut self) -> Result<RecordBatch> {
+        self.column_bytes = 0;
         self.rows.finish()
     }
 
@@ -144,14 +189,25 @@ struct Decoding<'a> {
     decoder: &'a mut JsonDecoder,
     payload: &'a Bytes,
     rejected: &'a mut Vec<RejectedRecord>,
+    /// No more records once the columns take this much.
+    limit: usize,
 }
 
 impl Records for Decoding<'_> {
     fn record(&mut self, text: &str) -> Result<Parsed, Broken> {
-        let JsonDecoder { rows, notes } = &mut *self.decoder;
+        let JsonDecoder {
+            rows,
+            notes,
+            column_bytes,
+        } = &mut *self.decoder;
         let before = rows.root.len();
         match read_record(&mut rows.root, notes, text) {
-            Ok((Fit::Fits, end)) => Ok(Parsed { end, misfit: None }),
+            Ok((Fit::Fits, end)) => {
+                *column_bytes = column_bytes
+                    .saturating_add(end)
+                    .saturating_add(notes.value_bytes());
+                Ok(Parsed { end, misfit: None })
+            }
             Ok((Fit::Not, end)) => {
                 rows.root.truncate(before);
                 Ok(Parsed {
@@ -175,5 +231,9 @@ impl Records for Decoding<'_> {
             reason,
             raw: self.payload.slice(span),
         });
+    }
+
+    fn is_full(&self) -> bool {
+        self.decoder.column_bytes > self.limit
     }
 }

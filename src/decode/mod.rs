@@ -31,7 +31,7 @@ use bytes::Bytes;
 
 pub use decompress::{Compression, NotUnpacked, decompress, unpack};
 pub use envelope::EnvelopeDecoder;
-pub(crate) use framing::{Part, is_space};
+pub(crate) use framing::{Part, PartEnd, is_space};
 pub use inference::Inference;
 pub use json::JsonDecoder;
 pub use reject::{Reason, RejectKind, RejectedRecord};
@@ -49,6 +49,14 @@ pub enum Strings {
     AnyValueAsText,
 }
 
+/// Where a decoder's rows stand.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Mark {
+    row_count: usize,
+    /// What the columns take at most: the text of the records, and the width of every value, null or not.
+    pub(crate) column_bytes: usize,
+}
+
 /// One table's decoder: what [`JsonDecoder`] and [`EnvelopeDecoder`] have in common.
 pub enum Decoder {
     /// Rows are the records of JSON payloads.
@@ -59,14 +67,16 @@ pub enum Decoder {
 
 impl Decoder {
     /// Appends the rows of one delivery and returns how many landed; the other records are pushed to `rejected`.
+    /// A payload whose columns take more than `max_bytes` is rejected whole: [`JsonDecoder::decode_within`].
     pub fn decode(
         &mut self,
         envelope: &Envelope,
         payload: &Bytes,
+        max_bytes: usize,
         rejected: &mut Vec<RejectedRecord>,
     ) -> usize {
         match self {
-            Self::Json(decoder) => decoder.decode(payload, rejected),
+            Self::Json(decoder) => decoder.decode_within(payload, max_bytes, rejected),
             Self::Envelope(decoder) => decoder.decode(envelope, payload, rejected),
         }
     }
@@ -84,6 +94,21 @@ impl Decoder {
         match self {
             Self::Json(decoder) => decoder.held_bytes(),
             Self::Envelope(decoder) => decoder.held_bytes(),
+        }
+    }
+
+    /// Where the rows stand, to cut back to. Rows of raw envelopes take what came, and are never cut back.
+    pub(crate) fn mark(&self) -> Mark {
+        match self {
+            Self::Json(decoder) => decoder.mark(),
+            Self::Envelope(_) => Mark::default(),
+        }
+    }
+
+    /// Forgets the rows since a mark.
+    pub(crate) fn cut_back(&mut self, mark: Mark) {
+        if let Self::Json(decoder) = self {
+            decoder.cut_back(mark);
         }
     }
 

@@ -7,6 +7,10 @@ use super::reject::{Misfit, Reason, RejectKind, cap_name, join_path};
 /// The most names of unknown fields that are told apart.
 const MAX_UNKNOWN_NAMES: usize = 100;
 
+/// The most that one record's values may take, besides their text. An array of a million `{}` is small as text, and large
+/// where its elements are wide.
+const MAX_VALUE_BYTES: usize = 64 << 20;
+
 /// The name under which the others are counted.
 const OTHER_NAMES: &str = "*";
 
@@ -17,6 +21,17 @@ pub(super) enum Fit {
     Not,
 }
 
+impl Fit {
+    /// What `then` says, if the value fits.
+    #[inline]
+    pub(super) fn and_then(self, then: impl FnOnce() -> Self) -> Self {
+        match self {
+            Self::Fits => then(),
+            Self::Not => Self::Not,
+        }
+    }
+}
+
 /// What is noted beside the columns while records are read.
 #[derive(Default)]
 pub(super) struct Notes {
@@ -25,6 +40,8 @@ pub(super) struct Notes {
     steps: Vec<String>,
     unknown: BTreeMap<String, u64>,
     name: String,
+    /// The widths of the record's values so far.
+    value_bytes: usize,
 }
 
 impl Notes {
@@ -33,6 +50,32 @@ impl Notes {
     pub(super) fn note(&mut self, misfit: Misfit) -> Fit {
         self.misfit = Some(misfit);
         Fit::Not
+    }
+
+    /// Begins a record whose own fields are `width` bytes wide.
+    pub(super) fn begin(&mut self, width: usize) {
+        self.value_bytes = width;
+    }
+
+    /// Counts an element of a list or map; it does not fit when the record's elements are too many for their width.
+    #[inline]
+    pub(super) fn count_element(&mut self, width: usize) -> Fit {
+        self.value_bytes = self.value_bytes.saturating_add(width);
+        if self.value_bytes <= MAX_VALUE_BYTES {
+            return Fit::Fits;
+        }
+        self.note(Misfit::new(
+            RejectKind::TooLarge,
+            format!(
+                "the record takes more than {} MiB in the table's columns",
+                MAX_VALUE_BYTES >> 20
+            ),
+        ))
+    }
+
+    /// The widths of the record's values, null or not.
+    pub(super) fn value_bytes(&self) -> usize {
+        self.value_bytes
     }
 
     /// Adds a field to the path, on the way from the leaf to the root.

@@ -22,6 +22,7 @@ pub(super) fn read_record(
     notes: &mut Notes,
     text: &str,
 ) -> Result<(Fit, usize), serde_json::Error> {
+    notes.begin(root.width());
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let fit = deserializer.deserialize_map(StructVisitor { root, notes })?;
     // A stream starts where the deserializer stands: serde_json tells its offset in no other way.
@@ -154,7 +155,8 @@ fn read_list<'de, A: SeqAccess<'de>>(
             required: list.element_required,
             notes,
         };
-        match elements.next_element_seed(seed) {
+        let fit = elements.next_element_seed(seed);
+        match fit.map(|fit| fit.map(|fit| fit.and_then(|| notes.count_element(list.element_width)))) {
             Ok(Some(Fit::Fits)) => place += 1,
             Ok(Some(Fit::Not)) => {
                 notes.step_element(place);
@@ -186,7 +188,9 @@ fn read_map<'de, A: MapAccess<'de>>(
             notes,
         };
         let fit = match key {
-            Ok(()) => entries.next_value_seed(seed),
+            Ok(()) => entries
+                .next_value_seed(seed)
+                .map(|fit| fit.and_then(|| notes.count_element(map.entry_width))),
             Err(misfit) => {
                 entries.next_value::<IgnoredAny>()?;
                 Ok(notes.note(misfit))

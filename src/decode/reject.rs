@@ -41,6 +41,8 @@ pub enum RejectKind {
     NoRoute,
     /// The delivery's data is not base64.
     BadBase64,
+    /// The delivery is older than the table's ledger remembers, so it may be in the table already.
+    TooOldToProve,
 }
 
 impl RejectKind {
@@ -62,6 +64,7 @@ impl RejectKind {
             Self::NoSchema => "no_schema",
             Self::NoRoute => "no_route",
             Self::BadBase64 => "bad_base64",
+            Self::TooOldToProve => "too_old_to_prove",
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use arrow_array::RecordBatch;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::FuturesOrdered;
 use iceberg::spec::DataFile;
@@ -13,17 +13,21 @@ use iceberg::table::Table;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use super::Progress;
+use super::prepare::{json, stopped};
+use super::rejects::Rejects;
 use super::split::{Chunk, Chunks};
-use super::{Progress, json, stopped};
 use crate::batch::Shared;
 use crate::batch::opening::{TableSettings, decoder};
-use crate::decode::{JsonDecoder, RejectedRecord, is_space};
-use crate::error::{Error, ErrorKind, Result};
+use crate::decode::{JsonDecoder, PartEnd, RejectedRecord};
+use crate::error::Result;
 use crate::write::{TableWriter, WriteOptions};
 
-/// Rejected records that a load keeps until its end; beyond it the file is not this table's.
-const MAX_REJECTED: usize = 100_000;
-const MAX_REJECTED_BYTES: usize = 32 << 20;
+/// Decoders at the most: one encoder takes what they give, and each holds a chunk and its columns.
+const MAX_DECODERS: usize = 8;
+
+/// A batch of rows ends when its columns take this much, be it of few bytes of the file: the rows of a wide table.
+const BATCH_BYTES: usize = 16 << 20;
 
 /// What a file came to, before its commit.
 pub(super) struct Landed {
@@ -32,72 +36,19 @@ pub(super) struct Landed {
     pub(super) content: [u8; 32],
 }
 
-/// One chunk, decoded.
+/// The beginning of a chunk, or all of it, decoded.
 struct Decoded {
-    chunk: Bytes,
+    /// The bytes that were decoded.
+    bytes: Bytes,
     rows: RecordBatch,
     rejected: Vec<RejectedRecord>,
     rest_is_lost: bool,
+    /// What of the chunk waits, since the batch is full.
+    rest: Option<Chunk>,
     unknown_fields: BTreeMap<String, u64>,
 }
 
 type Job = JoinHandle<Result<(Box<JsonDecoder>, Decoded)>>;
-
-/// The rejected records of a file, in order, and where the next chunk's records begin.
-#[derive(Default)]
-pub(super) struct Rejects {
-    position: u64,
-    records: Vec<RejectedRecord>,
-    bytes: usize,
-    /// The bytes of the last record, once its syntax broke so that the rest of the file is lost with it.
-    rest: Option<BytesMut>,
-}
-
-impl Rejects {
-    /// Takes those of the next chunk.
-    pub(super) fn take(&mut self, row_count: usize, rejected: Vec<RejectedRecord>, rest_is_lost: bool) {
-        let record_count = row_count as u64 + rejected.len() as u64;
-        self.bytes += rejected.iter().map(|record| record.raw.len()).sum::<usize>();
-        let base = self.position;
-        self.records
-            .extend(rejected.into_iter().map(|record| RejectedRecord {
-                position: record.position.saturating_add(base),
-                // A slice would keep its whole chunk in memory.
-                raw: Bytes::copy_from_slice(&record.raw),
-                ..record
-            }));
-        self.position += record_count;
-        if rest_is_lost && let Some(last) = self.records.last() {
-            self.rest = Some(BytesMut::from(last.raw.as_ref()));
-        }
-    }
-
-    /// Whether the rest of the file belongs to the last rejected record; takes the chunk if it does.
-    pub(super) fn take_rest(&mut self, chunk: &[u8]) -> bool {
-        let Some(rest) = &mut self.rest else {
-            return false;
-        };
-        rest.extend_from_slice(chunk);
-        self.bytes += chunk.len();
-        true
-    }
-
-    fn are_too_many(&self) -> bool {
-        self.records.len() > MAX_REJECTED || self.bytes > MAX_REJECTED_BYTES
-    }
-
-    /// All of them.
-    pub(super) fn finish(mut self) -> Vec<RejectedRecord> {
-        if let Some(mut rest) = self.rest
-            && let Some(last) = self.records.last_mut()
-        {
-            let trail = rest.iter().rev().take_while(|byte| is_space(byte)).count();
-            rest.truncate(rest.len() - trail);
-            last.raw = rest.freeze();
-        }
-        self.records
-    }
-}
 
 /// The work of one load.
 pub(super) struct Pipeline<'a> {
@@ -132,7 +83,9 @@ impl<'a> Pipeline<'a> {
     /// Reads, decodes and writes to the end. Nothing is visible yet.
     pub(super) async fn run(mut self, mut chunks: Chunks, first: Option<Chunk>) -> Result<Landed> {
         let name = chunks.name().to_owned();
-        let workers = std::thread::available_parallelism().map_or(1, usize::from);
+        let workers = std::thread::available_parallelism()
+            .map_or(1, usize::from)
+            .min(MAX_DECODERS);
         let (sender, mut receiver) = mpsc::channel(2);
         let reader = tokio::task::spawn_blocking(move || {
             let mut chunk = first;
@@ -156,8 +109,12 @@ impl<'a> Pipeline<'a> {
                     None => more = false,
                 }
             } else if let Some(job) = jobs.next().await {
-                let (decoder, decoded) = job.map_err(stopped)??;
+                let (decoder, mut decoded) = job.map_err(stopped)??;
                 self.decoders.push_back(decoder);
+                if let Some(rest) = decoded.rest.take() {
+                    // Before later chunks, whose first batches wait.
+                    jobs.push_front(self.start(rest)?);
+                }
                 if let Some(rows) = self.take(decoded).map_err(|error| error.with("file", &name))? {
                     writer.write(rows).await?;
                 }
@@ -181,16 +138,18 @@ impl<'a> Pipeline<'a> {
         };
         Ok(tokio::task::spawn_blocking(move || {
             let mut rejected = Vec::new();
-            let rest_is_lost = decoder.decode_part(&chunk.bytes, chunk.part, &mut rejected);
+            let end = decoder.decode_part(&chunk.bytes, chunk.part, BATCH_BYTES, &mut rejected);
+            let (bytes, rest) = chunk.split(end);
             let rows = decoder.finish()?;
             let unknown_fields = decoder.take_unknown_fields();
             Ok((
                 decoder,
                 Decoded {
-                    chunk: chunk.bytes,
+                    bytes,
                     rows,
                     rejected,
-                    rest_is_lost,
+                    rest_is_lost: end == PartEnd::Lost,
+                    rest,
                     unknown_fields,
                 },
             ))
@@ -200,26 +159,18 @@ impl<'a> Pipeline<'a> {
     /// Takes note of what was rejected, and gives the rows.
     fn take(&mut self, decoded: Decoded) -> Result<Option<RecordBatch>> {
         let Decoded {
-            chunk,
+            bytes,
             rows,
             rejected,
             rest_is_lost,
+            rest: _,
             unknown_fields,
         } = decoded;
-        let is_rest = self.rejects.take_rest(&chunk);
+        let is_rest = self.rejects.take_rest(&bytes);
         if !is_rest {
             self.rejects.take(rows.num_rows(), rejected, rest_is_lost);
         }
-        if self.rejects.are_too_many() {
-            return Err(Error::new(
-                ErrorKind::Rejected,
-                "Too many of the file's records do not fit the table; nothing of it was committed. Check the table, or \
-                 load the file in parts.",
-            )
-            .with("table", self.table.identifier())
-            .with("rejected", self.rejects.records.len())
-            .with("bytes", self.rejects.bytes));
-        }
+        self.rejects.check(self.table.identifier())?;
         if is_rest {
             return Ok(None);
         }

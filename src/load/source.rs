@@ -52,6 +52,22 @@ impl Input {
     }
 }
 
+impl Input {
+    /// Says whether the input can be opened, without reading of it.
+    ///
+    /// # Errors
+    /// As [`Input::len`].
+    pub(super) fn check(&self) -> Result<()> {
+        // Opening a pipe would wait for its other end.
+        match (self, self.len()?) {
+            (Self::File(path), Some(_)) => File::open(path)
+                .map(drop)
+                .map_err(|error| unreadable(path, error)),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// The bytes of one input on their way, as [`Read`]: plain whatever the compression.
 pub(super) struct Source {
     reader: Box<dyn Read + Send>,

@@ -8,7 +8,7 @@
 use bytes::{Bytes, BytesMut};
 
 use super::source::Source;
-use crate::decode::{Framing, Part, is_space};
+use crate::decode::{Framing, Part, PartEnd, is_space};
 use crate::error::{Error, ErrorKind, Result};
 
 const BYTE_ORDER_MARK: &[u8] = &[0xef, 0xbb, 0xbf];
@@ -39,6 +39,18 @@ impl Default for Sizes {
 pub(super) struct Chunk {
     pub(super) bytes: Bytes,
     pub(super) part: Part,
+}
+
+impl Chunk {
+    /// What was decoded of it, and what is left.
+    pub(super) fn split(mut self, end: PartEnd) -> (Bytes, Option<Self>) {
+        let PartEnd::Full { at, in_array } = end else {
+            return (self.bytes, None);
+        };
+        let decoded = self.bytes.split_to(at.min(self.bytes.len()));
+        self.part.in_array = in_array;
+        (decoded, Some(self))
+    }
 }
 
 /// The chunks of one source, in order. A source of nothing but whitespace has none.

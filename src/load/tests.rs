@@ -12,10 +12,10 @@ use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use tempfile::NamedTempFile;
 
-use super::pipeline::Rejects;
+use super::rejects::Rejects;
 use super::source::{Input, Source};
 use super::split::{Chunks, Sizes};
-use crate::decode::{JsonDecoder, RejectKind, RejectedRecord, Strings};
+use crate::decode::{JsonDecoder, PartEnd, RejectKind, RejectedRecord, Strings};
 use crate::error::Result;
 
 /// As in production, and smaller by far.
@@ -54,21 +54,32 @@ fn at_once(payload: &[u8]) -> Read {
 }
 
 fn in_chunks(payload: &[u8], sizes: Sizes) -> Result<Read> {
+    in_batches(payload, sizes, usize::MAX)
+}
+
+/// As a pipeline does it: no more rows at once than take `batch_bytes`, but one at least.
+fn in_batches(payload: &[u8], sizes: Sizes, batch_bytes: usize) -> Result<Read> {
     let mut file = NamedTempFile::new().unwrap();
     file.write_all(payload).unwrap();
     let source = Source::open(&Input::File(file.path().to_path_buf()), Arc::default())?;
     let mut chunks = Chunks::new(source, "test".to_owned(), sizes);
     let (mut rows, mut rejects, mut count) = (Vec::new(), Rejects::default(), 0);
-    while let Some(chunk) = chunks.next()? {
+    let mut rest = None;
+    while let Some(chunk) = match rest.take() {
+        Some(rest) => Some(rest),
+        None => chunks.next()?,
+    } {
         count += 1;
-        if rejects.take_rest(&chunk.bytes) {
-            continue;
-        }
         // A decoder of its own, as on another thread.
         let (mut decoder, mut rejected) = (decoder(), Vec::new());
-        let rest_is_lost = decoder.decode_part(&chunk.bytes, chunk.part, &mut rejected);
+        let end = decoder.decode_part(&chunk.bytes, chunk.part, batch_bytes, &mut rejected);
+        let (bytes, left) = chunk.split(end);
+        rest = left;
         let ids = ids(&mut decoder);
-        rejects.take(ids.len(), rejected, rest_is_lost);
+        if rejects.take_rest(&bytes) {
+            continue;
+        }
+        rejects.take(ids.len(), rejected, end == PartEnd::Lost);
         rows.extend(ids);
     }
     chunks.finish()?;
@@ -80,9 +91,13 @@ fn in_chunks(payload: &[u8], sizes: Sizes) -> Result<Read> {
 /// Two differences are allowed, those of [`JsonDecoder::decode_part`]: whitespace alone is no reject, and of a break
 /// before bytes that are not UTF-8 the kind is that of the break.
 fn check(payload: &[u8], sizes: Sizes) -> usize {
-    let shown = || format!("{sizes:?}: {:?}", String::from_utf8_lossy(payload));
+    check_batches(payload, sizes, usize::MAX)
+}
+
+fn check_batches(payload: &[u8], sizes: Sizes, batch_bytes: usize) -> usize {
+    let shown = || format!("{sizes:?}, {batch_bytes}: {:?}", String::from_utf8_lossy(payload));
     let (rows, mut rejected, _) = at_once(payload);
-    let (chunk_rows, chunk_rejected, count) = in_chunks(payload, sizes).unwrap();
+    let (chunk_rows, chunk_rejected, count) = in_batches(payload, sizes, batch_bytes).unwrap();
     rejected.retain(|record| record.reason.kind != RejectKind::EmptyPayload);
     assert_eq!(chunk_rows, rows, "rows of {}", shown());
     if std::str::from_utf8(payload).is_err()
@@ -293,7 +308,11 @@ fn chunks_decode_as_the_whole_payload() {
             sample: 4096,
             record: 65_536,
         };
-        let checked = std::panic::catch_unwind(|| check(&document, sizes));
+        let batch_bytes = match documents.chance(50) {
+            true => documents.random.random_range(0..100),
+            false => usize::MAX,
+        };
+        let checked = std::panic::catch_unwind(|| check_batches(&document, sizes, batch_bytes));
         match checked {
             Ok(count) => cut += usize::from(count > 1),
             Err(panic) => {

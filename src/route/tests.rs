@@ -13,6 +13,7 @@ fn delivery(subscription: &str, attributes: &[(&str, &str)]) -> Envelope {
         source: subscription.to_owned(),
         published_at: DateTime::UNIX_EPOCH,
         received_at: DateTime::UNIX_EPOCH,
+        fingerprint: None,
         attributes: attributes
             .iter()
             .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))

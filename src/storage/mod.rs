@@ -199,6 +199,19 @@ impl Store {
         }
     }
 
+    /// Reads a part of an object; `None` when there is none.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`], also when the object ends before the range begins.
+    pub async fn get_range(&self, key: &str, range: std::ops::Range<u64>) -> Result<Option<Bytes>> {
+        let path = self.path(key)?;
+        match self.objects.get_range(&path, range).await {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(unavailable("The object cannot be read.", &self.url(key), error)),
+        }
+    }
+
     /// Lists the names directly in a folder that sort after `after`, in no order.
     ///
     /// Object stores skip to `after` on their side; a local folder is read whole.

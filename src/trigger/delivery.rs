@@ -13,17 +13,7 @@ use uuid::Uuid;
 use super::limits::Held;
 
 use crate::error::{Error, ErrorKind};
-
-/// What kind of thing an id names: ids of different spaces never meet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-enum Space {
-    /// Messages: timed, forgotten after a retention.
-    Message,
-    /// Files: few, kept for ever.
-    File,
-    /// Requests without a key of the caller's: no two are the same delivery.
-    Request,
-}
+use crate::ledger::{Entry, Space};
 
 /// The identity of a delivery, equal for every redelivery of it whatever its transport.
 ///
@@ -58,22 +48,52 @@ impl DeliveryId {
     pub fn file(name: impl Into<String>, content: &[u8; 32]) -> Self {
         let hash: String = content.iter().map(|byte| format!("{byte:02x}")).collect();
         Self {
-            space: Space::File,
+            space: Space::Kept,
             scope: name.into(),
             name: hash,
             index_time: 0,
         }
+        .spread()
+    }
+
+    /// The id of a file that is loaded once more on purpose.
+    pub fn file_again(name: impl Into<String>, content: &[u8; 32], load: Uuid) -> Self {
+        let file = Self::file(name, content);
+        Self {
+            name: format!("{}#{load}", file.name),
+            ..file
+        }
+        .spread()
     }
 
     /// The id of rows that were sent directly, without a key: random, so a request that is sent again is another
     /// delivery, and lands again.
-    pub fn request(source: impl Into<String>, id: Uuid) -> Self {
+    pub fn request(source: impl Into<String>, id: Uuid, received_at: DateTime<Utc>) -> Self {
         Self {
             space: Space::Request,
             scope: source.into(),
             name: id.to_string(),
+            // Made with the id, so as much a function of it as a publish time is.
+            index_time: received_at.trunc_subsecs(0).timestamp(),
+        }
+    }
+
+    /// The id of rows that were sent directly with an `Idempotency-Key`: whose key it is, and the key.
+    pub fn keyed(principal: impl Into<String>, key: impl Into<String>) -> Self {
+        Self {
+            space: Space::Request,
+            scope: principal.into(),
+            name: key.into(),
             index_time: 0,
         }
+        .spread()
+    }
+
+    /// Gives an id that has no time one made of its hash: ids lie apart in the ledger then, and looking one up reads a
+    /// small part of a segment.
+    fn spread(self) -> Self {
+        let index_time = (self.hash() >> 97).try_into().unwrap_or_default();
+        Self { index_time, ..self }
     }
 
     /// Where the name is unique: a source's name.
@@ -96,18 +116,24 @@ impl DeliveryId {
     /// Clients choose some names, so a collision must be infeasible, not merely unlikely.
     pub fn hash(&self) -> u128 {
         let mut hasher = Sha256::new();
-        let space = match self.space {
-            Space::Message => "M",
-            Space::File => "K",
-            Space::Request => "R",
-        };
-        for part in [space, &self.scope, &self.name] {
+        for part in [self.space.letter(), &self.scope, &self.name] {
             hasher.update((part.len() as u64).to_be_bytes());
             hasher.update(part.as_bytes());
         }
         let digest: [u8; 32] = hasher.finalize().into();
         let (head, _) = digest.split_at(16);
         head.iter().fold(0, |hash, byte| (hash << 8) | u128::from(*byte))
+    }
+}
+
+impl From<&DeliveryId> for Entry {
+    fn from(id: &DeliveryId) -> Self {
+        Self {
+            space: id.space,
+            index_time: id.index_time,
+            id: id.hash(),
+            value: Bytes::new(),
+        }
     }
 }
 
@@ -128,6 +154,8 @@ pub struct Envelope {
     pub published_at: DateTime<Utc>,
     /// When this process received it.
     pub received_at: DateTime<Utc>,
+    /// A digest of the payload, where the id promises nothing about it: a caller may use one key for two requests.
+    pub fingerprint: Option<u128>,
     /// The sender's attributes.
     pub attributes: BTreeMap<String, String>,
 }
@@ -156,6 +184,8 @@ pub struct Receipt {
     pub dead_letter_count: u64,
     /// The snapshot that holds the rows, if there are any.
     pub snapshot_id: Option<i64>,
+    /// Whether an earlier copy of the delivery brought them.
+    pub duplicate: bool,
 }
 
 /// The one-time right to acknowledge a delivery. Dropping it is a nack: nothing is acknowledged by accident.
@@ -215,7 +245,7 @@ mod tests {
     #[test]
     fn ids_of_different_spaces_never_meet() {
         let id = Uuid::nil();
-        let request = DeliveryId::request("http", id);
+        let request = DeliveryId::request("http", id, DateTime::UNIX_EPOCH);
         let message = DeliveryId::message("http", id.to_string(), DateTime::UNIX_EPOCH);
         assert_eq!(request.to_string(), message.to_string());
         assert_ne!(request, message);

@@ -253,6 +253,7 @@ impl Server {
             source: push.subscription,
             published_at: push.publish_time,
             received_at: self.clock.now(),
+            fingerprint: None,
             attributes: push.attributes,
         };
         let (delivery, answer) = self.delivery(envelope, payload, held, arrived);

@@ -84,6 +84,11 @@ impl Limits {
     pub fn max_unpacked_bytes(&self) -> usize {
         self.max_bytes / 4
     }
+
+    /// What the columns of one payload may take: half of the bytes that may be held, no more.
+    pub fn max_column_bytes(&self) -> usize {
+        self.max_bytes / 2
+    }
 }
 
 impl Held {

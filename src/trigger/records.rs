@@ -14,6 +14,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use iceberg::TableIdent;
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 use super::http::{closing, is_json, is_long, media_type};
@@ -30,6 +31,12 @@ const MEDIA_TYPES: &str = "This version takes rows as JSON: application/json, a 
 
 const CODINGS: &str = "This version takes the content encodings gzip and zstd, one of them or none.";
 
+const KEY_HEADER: &str = "idempotency-key";
+const MAX_KEY_CHARS: usize = 255;
+
+/// Whose keys they are: the one bearer token's.
+const KEY_SCOPE: &str = "idempotency-key";
+
 /// What became of the records, once they are durable.
 #[derive(Debug, Serialize)]
 struct Landed {
@@ -39,6 +46,9 @@ struct Landed {
     dead_letters: u64,
     /// The snapshot that added the rows, `null` when there are none. Text: it is beyond what JSON's readers hold exactly.
     snapshot_id: Option<String>,
+    /// Whether an earlier request with the same key brought them, and this answer is its.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    duplicate: bool,
 }
 
 impl From<Receipt> for Landed {
@@ -47,6 +57,7 @@ impl From<Receipt> for Landed {
             rows: receipt.row_count,
             dead_letters: receipt.dead_letter_count,
             snapshot_id: receipt.snapshot_id.map(|id| id.to_string()),
+            duplicate: receipt.duplicate,
         }
     }
 }
@@ -126,8 +137,8 @@ pub(super) async fn post_records(
         Some(Err(error)) => Refusal::from(error).into_response(),
         None => Refusal::from(Error::new(
             ErrorKind::Unavailable,
-            "The commit did not get through before server.ack_deadline. The rows may yet land; sent again, they would \
-             land again.",
+            "The commit did not get through before server.ack_deadline. The rows may yet land; sent again \
+             without an Idempotency-Key, they would land again.",
         ))
         .into_response(),
     }
@@ -144,7 +155,7 @@ impl Server {
         let (parts, body) = request.into_parts();
         self.access.check(&parts.headers)?;
         let table = self.named(path)?;
-        check_no_key(&parts.headers)?;
+        let key = idempotency_key(&parts.headers)?;
         check_rows_type(&parts.headers)?;
         let compression = compression(&parts.headers)?;
         let mut held = self.admit()?;
@@ -159,7 +170,11 @@ impl Server {
         };
         let now = self.clock.now();
         let envelope = Envelope {
-            id: DeliveryId::request(SOURCE, self.random.uuid()),
+            fingerprint: key.as_ref().map(|_| fingerprint(&payload)),
+            id: match key {
+                Some(key) => DeliveryId::keyed(KEY_SCOPE, key),
+                None => DeliveryId::request(SOURCE, self.random.uuid(), now),
+            },
             source: SOURCE.to_owned(),
             published_at: now,
             received_at: now,
@@ -185,17 +200,30 @@ impl Server {
     }
 }
 
-/// A key promises that a retry lands once. Without a ledger nobody can, so it is refused, not ignored.
-fn check_no_key(headers: &HeaderMap) -> Result<(), Refusal> {
-    if headers.contains_key("idempotency-key") {
-        return Err(Refusal::new(
-            501,
-            "not_implemented",
-            "This version cannot promise that a request with an Idempotency-Key lands once. Send it without the header, \
-             knowing that a request that is sent again lands again.",
-        ));
+/// The caller's key, with which a request that is sent again lands once.
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
+    let Some(value) = headers.get(KEY_HEADER) else {
+        return Ok(None);
+    };
+    let is_one = headers.get_all(KEY_HEADER).iter().count() == 1;
+    // The draft of the header has it as a quoted text; callers send it bare as well.
+    let key = value.to_str().unwrap_or_default().trim().trim_matches('"');
+    let is_key =
+        (1..=MAX_KEY_CHARS).contains(&key.len()) && key.chars().all(|letter| letter.is_ascii_graphic());
+    if is_one && is_key {
+        return Ok(Some(key.to_owned()));
     }
-    Ok(())
+    let detail = format!("An Idempotency-Key is one text of 1 to {MAX_KEY_CHARS} visible ASCII characters.");
+    Err(Refusal::new(400, "idempotency_key", detail))
+}
+
+/// 128 bits of the payload's SHA-256.
+fn fingerprint(payload: &[u8]) -> u128 {
+    let digest: [u8; 32] = Sha256::digest(payload).into();
+    digest
+        .iter()
+        .take(16)
+        .fold(0, |hash, byte| (hash << 8) | u128::from(*byte))
 }
 
 /// Rows are JSON in this version. A caller that names no type is believed, as a push is.

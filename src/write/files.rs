@@ -112,7 +112,7 @@ impl Files {
             let Some(open) = slot.as_mut() else { break };
             open.file.write(&self.plan, &rows.slice(from, length))?;
             self.drain(open);
-            if open.file.size() >= self.plan.settings.target_bytes {
+            if open.file.is_full(&self.plan) {
                 self.end(slot.take())?;
             }
             from = from.saturating_add(length);

@@ -20,7 +20,6 @@ mod writer;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
-use iceberg::spec::DataFile;
 use iceberg::table::Table;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -28,7 +27,7 @@ use crate::random::Random;
 
 pub use self::partition::{refusal as partition_refusal, spec_refusal};
 pub use self::properties::{PropertyProblem, check_properties, property_problems};
-pub use self::writer::TableWriter;
+pub use self::writer::{PendingFiles, TableWriter};
 
 /// Bounds on what a [`TableWriter`] holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +50,7 @@ impl Default for WriteOptions {
 
 /// Writes a batch as data files off the async threads: one file, or one for each partition in it.
 ///
-/// On `Ok` the files are durable. A dropped future may leave orphans. Holds the batch and its files: for a stream of
+/// On `Ok` the files are encoded, and on their way: wait for [`PendingFiles::durable`]. A dropped future may leave orphans. Holds the batch and its files: for a stream of
 /// batches use [`TableWriter`].
 ///
 /// # Errors
@@ -60,7 +59,7 @@ pub async fn write_data_files(
     table: &Table,
     rows: Vec<RecordBatch>,
     random: &Arc<Random>,
-) -> Result<Vec<DataFile>> {
+) -> Result<PendingFiles> {
     TableWriter::try_new(table, random, WriteOptions::default())?
         .write_all(rows)
         .await

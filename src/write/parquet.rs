@@ -15,8 +15,14 @@ use super::plan::Plan;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::PART_BYTES;
 
-/// What a file costs before its first row, roughly: encoders and their buffers.
-const FILE_OVERHEAD: usize = 64 << 10;
+/// What a column costs before its first row, roughly: an encoder and its buffers.
+const COLUMN_OVERHEAD: usize = 8 << 10;
+/// What a page that waits for its row group costs besides its bytes, which may be none: its header's buffer above all.
+const PAGE_OVERHEAD: usize = 1536;
+/// A row group ends when its pages cost this much besides their bytes: thousands of columns of nulls have no other size.
+const MAX_PAGE_OVERHEAD: usize = 16 << 20;
+/// A file ends with this many column chunks: what the footer says of each waits in memory for the file's end.
+const MAX_CHUNKS: usize = 40_000;
 
 /// A file that is being encoded.
 ///
@@ -25,6 +31,9 @@ pub(super) struct ParquetFile {
     writer: ArrowWriter<Parts>,
     location: String,
     partition: Struct,
+    column_overhead: usize,
+    /// Of the row group in progress.
+    page_overhead: usize,
     nans: HashMap<i32, u64>,
 }
 
@@ -40,6 +49,8 @@ impl ParquetFile {
             writer: writer.map_err(|error| failed(&location, error))?,
             location,
             partition,
+            column_overhead: plan.column_count.saturating_mul(COLUMN_OVERHEAD),
+            page_overhead: 0,
             nans: HashMap::new(),
         })
     }
@@ -48,13 +59,17 @@ impl ParquetFile {
         &self.location
     }
 
-    /// Encodes rows; a row group that reached its size is closed. Slices decide how sharply that is kept.
+    /// Encodes rows; a row group that reached its size, or as many pages as fit in memory, is closed. Slices decide how sharply that is kept.
     pub(super) fn write(&mut self, plan: &Plan, rows: &RecordBatch) -> Result<()> {
         count_batch_nans(rows, &mut self.nans);
         self.writer
             .write(rows)
             .map_err(|error| failed(&self.location, error))?;
-        if self.writer.in_progress_size() >= plan.settings.row_group_bytes {
+        self.page_overhead = self.writer.in_progress_rows() / plan.settings.page_rows.max(1)
+            * plan.column_count.saturating_mul(PAGE_OVERHEAD);
+        if self.writer.in_progress_size() >= plan.settings.row_group_bytes
+            || self.page_overhead >= MAX_PAGE_OVERHEAD
+        {
             self.close_row_group()?;
         }
         Ok(())
@@ -62,11 +77,18 @@ impl ParquetFile {
 
     /// Closes the row group early, so that its memory becomes parts.
     pub(super) fn close_row_group(&mut self) -> Result<()> {
+        self.page_overhead = 0;
         self.writer.flush().map_err(|error| failed(&self.location, error))
     }
 
+    /// Whether it has as much as a file should, in bytes or in column chunks.
+    pub(super) fn is_full(&self, plan: &Plan) -> bool {
+        let chunks = self.writer.flushed_row_groups().len() * plan.column_count;
+        self.size() >= plan.settings.target_bytes || chunks >= MAX_CHUNKS
+    }
+
     /// The size of the file so far, with what is not encoded yet as an estimate.
-    pub(super) fn size(&self) -> u64 {
+    fn size(&self) -> u64 {
         self.writer
             .bytes_written()
             .saturating_add(self.writer.in_progress_size()) as u64
@@ -74,13 +96,13 @@ impl ParquetFile {
 
     /// Memory of the row group in progress.
     pub(super) fn row_group_memory(&self) -> usize {
-        self.writer.memory_size()
+        self.writer.memory_size().saturating_add(self.page_overhead)
     }
 
     /// All memory that this file holds, roughly.
     pub(super) fn memory(&self) -> usize {
-        FILE_OVERHEAD
-            .saturating_add(self.writer.memory_size())
+        self.column_overhead
+            .saturating_add(self.row_group_memory())
             .saturating_add(self.writer.inner().last.len())
     }
 

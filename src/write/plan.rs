@@ -22,6 +22,8 @@ pub(super) struct Plan {
     pub(super) settings: WriteSettings,
     pub(super) parquet: WriterProperties,
     pub(super) metrics: MetricsModes,
+    /// Of the leaves, or a few more.
+    pub(super) column_count: usize,
     data_location: String,
     random: Arc<Random>,
 }
@@ -39,6 +41,7 @@ impl Plan {
         Ok(Self {
             parquet: settings.parquet(&schema, &arrow_schema)?,
             metrics: settings.metrics(&schema),
+            column_count: schema.field_id_to_name_map().len(),
             spec: table.default_partition_spec().clone(),
             spec_id: table.default_partition_spec_id(),
             data_location: format!("{}/data", table.location().trim_end_matches('/')),

@@ -23,8 +23,9 @@ const METRICS_COLUMNS: &str = "write.metadata.metrics.max-inferred-column-defaul
 
 /// As fast as decoding JSON and no larger than zstd(3) on event data (docs/performance.md). Java: 3.
 const DEFAULT_ZSTD_LEVEL: i32 = 1;
-/// A row group is held in memory until it is whole. Java: 128 MiB, which leaves no room in a 512 MiB instance.
-const DEFAULT_ROW_GROUP_BYTES: usize = 32 << 20;
+/// A row group is held in memory until it is whole, and once more on its way to the store. Java: 128 MiB, which leaves no
+/// room in a 512 MiB instance (docs/decisions/0005).
+const DEFAULT_ROW_GROUP_BYTES: usize = 16 << 20;
 const DEFAULT_TARGET_BYTES: u64 = 512 << 20;
 /// Footer statistics hold this many bytes of a text: enough for 16 characters of any script.
 const STATISTICS_BYTES: usize = 64;
@@ -45,7 +46,8 @@ pub struct PropertyProblem {
 pub(super) struct WriteSettings {
     compression: Compression,
     page_bytes: usize,
-    page_rows: usize,
+    /// A page has at most this many rows.
+    pub(super) page_rows: usize,
     /// A column's dictionary is given up at this size.
     pub(super) dictionary_bytes: usize,
     bloom_columns: Vec<String>,

@@ -19,7 +19,7 @@ const UNIT: usize = 1 << 20;
 /// A piece of a large file.
 enum Piece {
     Part(Bytes, OwnedSemaphorePermit),
-    End(Bytes, Box<DataFile>),
+    End(Bytes),
 }
 
 /// Uploads in the background. Dropped, it gives up all that is not finished.
@@ -27,8 +27,9 @@ pub(super) struct Uploads {
     io: FileIO,
     room: Arc<Semaphore>,
     large: HashMap<u64, mpsc::UnboundedSender<Piece>>,
-    tasks: JoinSet<Result<(u64, DataFile)>>,
-    done: Vec<(u64, DataFile)>,
+    tasks: JoinSet<Result<()>>,
+    /// The files whose ends were handed in, by number.
+    files: Vec<(u64, DataFile)>,
 }
 
 impl Uploads {
@@ -38,7 +39,7 @@ impl Uploads {
             room: Arc::new(Semaphore::new(UNITS)),
             large: HashMap::new(),
             tasks: JoinSet::new(),
-            done: Vec::new(),
+            files: Vec::new(),
         }
     }
 
@@ -59,39 +60,46 @@ impl Uploads {
                     file,
                     rest,
                     data_file,
-                } => match self.large.remove(&file) {
-                    // A send to a task that failed: joining it says why.
-                    Some(pieces) => drop(pieces.send(Piece::End(rest, data_file))),
-                    None => self.put(file, rest, data_file).await?,
-                },
+                } => {
+                    match self.large.remove(&file) {
+                        // A send to a task that failed: joining it says why.
+                        Some(pieces) => drop(pieces.send(Piece::End(rest))),
+                        None => self.put(data_file.file_path(), rest).await?,
+                    }
+                    self.files.push((file, *data_file));
+                }
             }
         }
         while let Some(ended) = self.tasks.try_join_next() {
-            self.done.push(joined(ended)?);
+            joined(ended)?;
         }
         Ok(())
     }
 
-    /// Waits for all files; they are durable on `Ok`, and in the order in which they were begun.
-    pub(super) async fn finish(mut self) -> Result<Vec<DataFile>> {
-        self.large.clear();
-        while let Some(ended) = self.tasks.join_next().await {
-            self.done.push(joined(ended)?);
-        }
-        let mut done = std::mem::take(&mut self.done);
-        done.sort_by_key(|(number, _)| *number);
-        Ok(done.into_iter().map(|(_, file)| file).collect())
+    /// The files that were handed in, in the order in which they were begun. They may still be on their way.
+    pub(super) fn files(&mut self) -> Vec<DataFile> {
+        let mut files = std::mem::take(&mut self.files);
+        files.sort_by_key(|(number, _)| *number);
+        files.into_iter().map(|(_, file)| file).collect()
     }
 
-    async fn put(&mut self, file: u64, bytes: Bytes, data_file: Box<DataFile>) -> Result<()> {
+    /// Waits until every file is durable.
+    pub(super) async fn finish(mut self) -> Result<()> {
+        self.large.clear();
+        while let Some(ended) = self.tasks.join_next().await {
+            joined(ended)?;
+        }
+        Ok(())
+    }
+
+    async fn put(&mut self, location: &str, bytes: Bytes) -> Result<()> {
         let permit = self.room(bytes.len()).await?;
-        let io = self.io.clone();
+        let (io, location) = (self.io.clone(), location.to_owned());
         self.tasks.spawn(async move {
-            let put = async { io.new_output(data_file.file_path())?.write(bytes).await };
-            put.await
-                .map_err(|error| unavailable(data_file.file_path(), error))?;
+            let put = async { io.new_output(&location)?.write(bytes).await };
+            put.await.map_err(|error| unavailable(&location, error))?;
             drop(permit);
-            Ok((file, *data_file))
+            Ok(())
         });
         Ok(())
     }
@@ -107,8 +115,8 @@ impl Uploads {
                 self.tasks.spawn(async move {
                     let sent = send_pieces(&io, &location, pieces).await;
                     match sent.map_err(|error| unavailable(&location, error))? {
-                        Some(data_file) => Ok((file, *data_file)),
-                        None => Err(Error::new(ErrorKind::Unavailable, "The file was abandoned.")),
+                        true => Ok(()),
+                        false => Err(Error::new(ErrorKind::Unavailable, "The file was abandoned.")),
                     }
                 });
                 self.large.entry(file).or_insert(sender)
@@ -127,12 +135,12 @@ impl Uploads {
     }
 }
 
-/// Sends a large file; `None` when its end never came.
+/// Sends a large file; `false` when its end never came.
 async fn send_pieces(
     io: &FileIO,
     location: &str,
     mut pieces: mpsc::UnboundedReceiver<Piece>,
-) -> iceberg::Result<Option<Box<DataFile>>> {
+) -> iceberg::Result<bool> {
     let mut writer = io.new_output(location)?.writer().await?;
     while let Some(piece) = pieces.recv().await {
         match piece {
@@ -140,17 +148,17 @@ async fn send_pieces(
                 writer.write(part).await?;
                 drop(permit);
             }
-            Piece::End(rest, data_file) => {
+            Piece::End(rest) => {
                 writer.write(rest).await?;
                 writer.close().await?;
-                return Ok(Some(data_file));
+                return Ok(true);
             }
         }
     }
-    Ok(None)
+    Ok(false)
 }
 
-fn joined(ended: Result<Result<(u64, DataFile)>, JoinError>) -> Result<(u64, DataFile)> {
+fn joined(ended: Result<Result<()>, JoinError>) -> Result<()> {
     ended.map_err(|error| Error::new(ErrorKind::Unavailable, "An upload stopped.").with_source(error))?
 }
 

@@ -80,7 +80,9 @@ impl TableWriter {
         self.settle().await?;
         self.start(Encoder::end)?;
         self.settle().await?;
-        self.uploads.finish().await
+        let files = self.uploads.files();
+        self.uploads.finish().await?;
+        Ok(files)
     }
 
     /// Gives up what is not finished. Files that were are orphans.
@@ -92,7 +94,7 @@ impl TableWriter {
     }
 
     /// Encodes a whole batch in one go, for [`write_data_files`](super::write_data_files).
-    pub(super) async fn write_all(mut self, batches: Vec<RecordBatch>) -> Result<Vec<DataFile>> {
+    pub(super) async fn write_all(mut self, batches: Vec<RecordBatch>) -> Result<PendingFiles> {
         self.start(move |encoder| {
             for rows in batches {
                 encoder.push(rows)?;
@@ -100,7 +102,10 @@ impl TableWriter {
             encoder.end()
         })?;
         self.settle().await?;
-        self.uploads.finish().await
+        Ok(PendingFiles {
+            files: self.uploads.files(),
+            uploads: self.uploads,
+        })
     }
 
     fn start(&mut self, task: impl FnOnce(&mut Encoder) -> Result<()> + Send + 'static) -> Result<()> {
@@ -135,6 +140,36 @@ impl TableWriter {
             self.is_broken = false;
         }
         Ok(())
+    }
+}
+
+/// Data files that are encoded, and perhaps still on their way to the store. Dropped, they are given up.
+pub struct PendingFiles {
+    files: Vec<DataFile>,
+    uploads: Uploads,
+}
+
+impl PendingFiles {
+    /// The files, as a manifest lists them.
+    pub fn files(&self) -> &[DataFile] {
+        &self.files
+    }
+
+    /// Waits until every file is durable.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] when the store did not take one.
+    pub async fn durable(self) -> Result<Vec<DataFile>> {
+        self.uploads.finish().await?;
+        Ok(self.files)
+    }
+}
+
+impl std::fmt::Debug for PendingFiles {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PendingFiles")
+            .field("files", &self.files.len())
+            .finish_non_exhaustive()
     }
 }
 

@@ -141,7 +141,10 @@ async fn table_of(lab: &Lab, codec: &str) -> TestResult<PathBuf> {
         Arc::new(StringArray::from_iter(notes)),
         Arc::new(StringArray::new_null(ROWS as usize)),
     ];
-    let files = write_data_files(&table, vec![rows(&table, arrays)?], &lab.random).await?;
+    let files = write_data_files(&table, vec![rows(&table, arrays)?], &lab.random)
+        .await?
+        .durable()
+        .await?;
     assert_eq!(files.len(), 3);
     lab.commit(&table, files).await
 }

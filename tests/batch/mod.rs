@@ -4,6 +4,7 @@ mod faults;
 mod opening;
 mod pace;
 mod schedule;
+mod width;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use landfast::commit::Engine;
 use landfast::config::{BatchConfig, SchemaConfig, TableConfig, TableDefaults};
 use landfast::dead_letter::DeadLetters;
 use landfast::error::{Error, ErrorKind};
+use landfast::ledger::Ledger;
 use landfast::random::Random;
 use landfast::storage::Store;
 use landfast::trigger::{Ack, Delivery, DeliveryId, Envelope, Limits, Receipt};
@@ -37,6 +39,7 @@ pub fn tests() -> Vec<Trial> {
         faults::tests(),
         opening::tests(),
         schedule::tests(),
+        width::tests(),
     ]
     .into_iter()
     .flatten()
@@ -129,7 +132,12 @@ impl House {
         let catalog: Arc<dyn Catalog> = Arc::new(StorageCatalog::new(warehouse.clone(), clock.clone()));
         let limits = Limits::new(1 << 20, SLOTS);
         let shared = Arc::new(Shared {
-            engine: Engine::new(catalog.clone(), clock.clone(), random.clone()),
+            engine: Engine::new(
+                catalog.clone(),
+                Ledger::new(warehouse.clone()),
+                clock.clone(),
+                random.clone(),
+            ),
             dead_letters: DeadLetters::new(letters.clone()),
             limits: limits.clone(),
             clock,
@@ -160,6 +168,7 @@ impl House {
                 source: "projects/p/subscriptions/s".to_owned(),
                 published_at,
                 received_at: published_at,
+                fingerprint: None,
                 attributes: BTreeMap::new(),
             },
             payload: Bytes::copy_from_slice(payload.as_bytes()),

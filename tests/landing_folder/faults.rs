@@ -15,6 +15,7 @@ use landfast::commit::Engine;
 use landfast::config::Config;
 use landfast::dead_letter::DeadLetters;
 use landfast::error::ErrorKind;
+use landfast::ledger::Ledger;
 use landfast::random::Random;
 use landfast::storage::Store;
 use landfast::trigger::{Landing, Limits};
@@ -80,9 +81,10 @@ impl House {
         let letters = letter_faults.store("memory:///d", InMemory::new());
         let clock: Arc<dyn Clock> = TestClock::at(Utc::now());
         let random = Arc::new(Random::seeded(7));
+        let ledger = Ledger::new(warehouse.clone());
         let catalog: Arc<dyn Catalog> = Arc::new(StorageCatalog::new(warehouse, clock.clone()));
         let shared = Arc::new(Shared {
-            engine: Engine::new(catalog.clone(), clock.clone(), random.clone()),
+            engine: Engine::new(catalog.clone(), ledger, clock.clone(), random.clone()),
             dead_letters: DeadLetters::new(letters),
             limits: Limits::new(1 << 20, 10),
             clock,

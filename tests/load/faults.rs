@@ -23,7 +23,8 @@ pub fn tests() -> Vec<Trial> {
         unwritable_dead_letters_commit_nothing,
         full_disk_commits_nothing,
         killed_loads_land_all_or_nothing,
-        two_loads_of_one_file_both_land,
+        two_loads_of_one_file_at_once_land_it_once,
+        killed_first_loads_land_once,
     ]
 }
 
@@ -175,8 +176,13 @@ async fn killed_loads_land_all_or_nothing() -> TestResult {
     assert_eq!(load(&config, &[&file])?.code, Some(0));
     let whole = started.elapsed();
     let mut landed = ROWS;
+    let adding = || {
+        let mut command = command(&config, &[&file]);
+        command.arg("--again");
+        command
+    };
     for round in 0..10 {
-        let mut child = command(&config, &[&file]).spawn()?;
+        let mut child = adding().spawn()?;
         // Half of them near the end, where the commit is.
         let from = if round % 2 == 0 { 0.0 } else { 0.7 };
         sleep(whole.mul_f64(rand::rng().random_range(from..1.1))).await;
@@ -189,27 +195,57 @@ async fn killed_loads_land_all_or_nothing() -> TestResult {
         );
         landed = found;
     }
+    assert!(adding().status()?.success());
+    landed += ROWS;
+    // Without the word it is there already, however the loads before it ended.
     assert_eq!(load(&config, &[&file])?.code, Some(0));
     let (ids, rows) = lake.ids("t.rows", "id")?;
-    assert_eq!((ids.len() as u64, rows as u64), (ROWS, landed + ROWS));
+    assert_eq!((ids.len() as u64, rows as u64), (ROWS, landed));
     Ok(())
 }
 
-async fn two_loads_of_one_file_both_land() -> TestResult {
+async fn killed_first_loads_land_once() -> TestResult {
+    const ROWS: u64 = 20_000;
+    for round in 0..6 {
+        let lake = Lake::new()?;
+        let config = lake.config("", TABLE)?;
+        let file = write(&lake, "rows.json", lines(0..ROWS as i64))?;
+        for _ in 0..3 {
+            let mut child = command(&config, &[&file]).spawn()?;
+            sleep(Duration::from_millis(rand::rng().random_range(50..400))).await;
+            child.kill()?;
+            child.wait()?;
+        }
+        assert_eq!(load(&config, &[&file])?.code, Some(0), "round {round}");
+        assert_eq!(
+            lake.ids("t.rows", "id")?,
+            ((0..ROWS as i64).collect(), ROWS as usize)
+        );
+    }
+    Ok(())
+}
+
+async fn two_loads_of_one_file_at_once_land_it_once() -> TestResult {
     let lake = Lake::new()?;
     let config = lake.config("", TABLE)?;
     let file = write(&lake, "rows.json", lines(0..5000))?;
     let first = command(&config, &[&file]).spawn()?;
     let second = command(&config, &[&file]).spawn()?;
+    let mut told = String::new();
     for child in [first, second] {
         let output = child.wait_with_output()?;
+        told.push_str(&String::from_utf8_lossy(&output.stdout));
         assert!(
             output.status.success(),
             "{}",
             String::from_utf8_lossy(&output.stderr)
         );
     }
-    assert_eq!(lake.ids("t.rows", "id")?, ((0..5000).collect(), 10_000));
-    assert_eq!(snapshots(&lake)?.len(), 2);
+    assert!(
+        told.contains("5000 rows") && told.contains("in the table already"),
+        "{told}"
+    );
+    assert_eq!(lake.ids("t.rows", "id")?, ((0..5000).collect(), 5000));
+    assert_eq!(snapshots(&lake)?.len(), 1);
     Ok(())
 }

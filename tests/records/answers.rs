@@ -110,6 +110,7 @@ async fn outcomes_become_answers() -> TestResult {
         row_count: 7,
         dead_letter_count: 2,
         snapshot_id: Some(i64::MAX),
+        duplicate: false,
     };
     intake.tell(Some(Ok(receipt)));
     let landed = json!({"rows": 7, "dead_letters": 2, "snapshot_id": "9223372036854775807"});

@@ -1,6 +1,7 @@
 //! Rows sent directly through the real binary: what the answer says of them is what independent readers find.
 
 mod answers;
+mod keys;
 mod refusals;
 
 use std::collections::BTreeSet;
@@ -30,7 +31,7 @@ pub fn tests() -> Vec<Trial> {
         rows_reach_the_tables_that_routes_make,
         abandoned_requests_hold_nothing,
     ];
-    [landing, refusals::tests(), answers::tests()]
+    [landing, keys::tests(), refusals::tests(), answers::tests()]
         .into_iter()
         .flatten()
         .collect()

@@ -12,7 +12,9 @@ use std::sync::Arc;
 use iceberg::TableUpdate;
 use iceberg::table::Table;
 use landfast::catalog::{Catalog, Outcome, SqlCatalog, TableCommit};
-use landfast::commit::{ChangeSet, Engine, Head};
+use landfast::clock::{Moment, SystemClock};
+use landfast::commit::{ChangeSet, Engine, Group};
+use landfast::ledger::Ledger;
 use landfast::random::Random;
 use landfast::storage::Store;
 use libtest_mimic::Trial;
@@ -164,10 +166,14 @@ fn committed(outcome: Outcome) -> TestResult<Table> {
 async fn append(catalog: &Arc<SqlCatalog>, ids: &[i64]) -> TestResult {
     let random = Arc::new(Random::from_os());
     let shared: Arc<dyn Catalog> = catalog.clone();
-    let engine = Engine::new(shared, Arc::new(landfast::clock::SystemClock), random.clone());
-    let mut head = Head::new(catalog.load_table(&orders()).await?);
-    let mut changes = ChangeSet::append(random.uuid());
-    changes.add(files_of(head.table(), ids, &random).await?, []);
+    let ledger = Ledger::new(Store::open("memory:///ledgers")?);
+    let engine = Engine::new(shared, ledger, Arc::new(SystemClock), random.clone());
+    let mut head = engine.head(catalog.load_table(&orders()).await?).await?;
+    let mut changes = ChangeSet::append(random.uuid(), Moment::now(&SystemClock));
+    changes.add(Group::durable(
+        files_of(head.table(), ids, &random).await?,
+        Vec::new(),
+    ));
     engine.attempt(&mut head, &mut changes).await?;
     Ok(())
 }

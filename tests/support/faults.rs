@@ -477,6 +477,10 @@ impl Catalog for FaultCatalog {
         outcome.unwrap_or_else(|| Outcome::OutcomeUnknown(lost_by(ErrorKind::OutcomeUnknown)))
     }
 
+    fn fences_by_snapshot(&self) -> bool {
+        self.inner.fences_by_snapshot()
+    }
+
     async fn settle(&self) {
         self.inner.settle().await;
     }

@@ -11,7 +11,7 @@ use iceberg::table::Table;
 use iceberg::{NamespaceIdent, TableCreation, TableIdent};
 use landfast::catalog::Catalog;
 use landfast::random::Random;
-use landfast::write::{arrow_schema, write_data_files};
+use landfast::write::{PendingFiles, arrow_schema, write_data_files};
 
 use super::TestResult;
 
@@ -58,6 +58,11 @@ pub async fn create(catalog: &dyn Catalog, ident: &TableIdent) -> TestResult<Tab
 
 /// Writes a data file with these ids into a table of [`order_schema`].
 pub async fn files_of(table: &Table, ids: &[i64], random: &Arc<Random>) -> TestResult<Vec<DataFile>> {
+    Ok(pending_files_of(table, ids, random).await?.durable().await?)
+}
+
+/// The same, while the file is on its way.
+pub async fn pending_files_of(table: &Table, ids: &[i64], random: &Arc<Random>) -> TestResult<PendingFiles> {
     let names: StringArray = ids.iter().map(|id| Some(format!("n{id}"))).collect();
     let columns: Vec<arrow_array::ArrayRef> = vec![Arc::new(Int64Array::from(ids.to_vec())), Arc::new(names)];
     let rows = RecordBatch::try_new(arrow_schema(table.metadata().current_schema())?, columns)?;

@@ -65,7 +65,10 @@ async fn every_codec_is_read() -> TestResult {
             .table(&format!("c{place}"), &COLUMNS, &[], &properties)
             .await?;
         let batch = rows(&table, columns(0..500, noise))?;
-        let files = write_data_files(&table, vec![batch], &lab.random).await?;
+        let files = write_data_files(&table, vec![batch], &lab.random)
+            .await?
+            .durable()
+            .await?;
         let place = lab.commit(&table, files).await?;
         for reader in Reader::all()? {
             let found = reader.columns(&place)?;
@@ -153,7 +156,10 @@ async fn metrics_modes_decide_what_manifests_say() -> TestResult {
     ]));
     let numbers: ArrayRef = Arc::new(Float64Array::from(vec![Some(f64::NAN), Some(1.0), None]));
     let batch = rows(&table, vec![texts.clone(), texts.clone(), texts, numbers])?;
-    let files = write_data_files(&table, vec![batch], &lab.random).await?;
+    let files = write_data_files(&table, vec![batch], &lab.random)
+        .await?
+        .durable()
+        .await?;
     let place = lab.commit(&table, files).await?;
     let found = &Reader::pyiceberg()?.files(&place)?[0];
     assert_eq!(found["value_counts"], json!({ "b": 3, "c": 3, "d": 3 }));
@@ -227,7 +233,10 @@ async fn bloom_filters_are_written_where_asked() -> TestResult {
     let properties = [("write.parquet.bloom-filter-enabled.column.name", "true")];
     let table = lab.table("bloom", &COLUMNS, &[], &properties).await?;
     let batch = rows(&table, columns(0..1000, noise))?;
-    let files = write_data_files(&table, vec![batch], &lab.random).await?;
+    let files = write_data_files(&table, vec![batch], &lab.random)
+        .await?
+        .durable()
+        .await?;
     let path = files[0].file_path().trim_start_matches("file://");
     let footer = SerializedFileReader::new(std::fs::File::open(path)?)?;
     let group = footer.metadata().row_group(0);

@@ -12,9 +12,11 @@ use iceberg::spec::{DataFile, Schema, Transform, UnboundPartitionSpec};
 use iceberg::table::Table;
 use iceberg::{NamespaceIdent, TableCreation};
 use landfast::catalog::{Catalog, StorageCatalog};
+use landfast::clock::Moment;
 use landfast::clock::SystemClock;
-use landfast::commit::{ChangeSet, Engine, Head};
+use landfast::commit::{ChangeSet, Engine, Group};
 use landfast::config::{Column, iceberg_schema, parse_type};
+use landfast::ledger::Ledger;
 use landfast::random::Random;
 use landfast::storage::Store;
 use landfast::write::arrow_schema;
@@ -58,7 +60,7 @@ impl Lab {
         let catalog: Arc<dyn Catalog> = Arc::new(StorageCatalog::new(store.clone(), clock.clone()));
         let random = Arc::new(Random::from_os());
         Ok(Self {
-            engine: Engine::new(catalog.clone(), clock, random.clone()),
+            engine: Engine::new(catalog.clone(), Ledger::new(store.clone()), clock, random.clone()),
             folder,
             store,
             catalog,
@@ -102,9 +104,10 @@ impl Lab {
 
     /// Commits files, and gives the place of the new metadata and the snapshot's summary.
     pub async fn commit(&self, table: &Table, files: Vec<DataFile>) -> TestResult<PathBuf> {
-        let mut changes = ChangeSet::append(self.random.uuid());
-        changes.add(files, []);
-        let mut head = Head::new(table.clone());
+        let begun = Moment::now(&SystemClock);
+        let mut changes = ChangeSet::append(self.random.uuid(), begun);
+        changes.add(Group::durable(files, Vec::new()));
+        let mut head = self.engine.head(table.clone()).await?;
         self.engine.attempt(&mut head, &mut changes).await?;
         let location = head.table().metadata_location().ok_or("no metadata")?;
         Ok(location.trim_start_matches("file://").into())

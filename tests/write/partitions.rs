@@ -108,7 +108,10 @@ async fn identity_of_every_type_is_what_readers_say() -> TestResult {
         let by = [("key", Transform::Identity)];
         let table = lab.table(&format!("i{place}"), &columns, &by, &[]).await?;
         let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(0..15));
-        let files = write_data_files(&table, vec![rows(&table, vec![values, ids])?], &lab.random).await?;
+        let files = write_data_files(&table, vec![rows(&table, vec![values, ids])?], &lab.random)
+            .await?
+            .durable()
+            .await?;
         let distinct = if kind == "boolean" { 3 } else { 5 };
         assert_eq!(files.len(), distinct, "{kind}");
         let place = lab.commit(&table, files).await?;
@@ -196,7 +199,10 @@ async fn days_are_what_readers_say_also_before_1970() -> TestResult {
         let table = lab
             .table(kind, &[("at", kind)], &[("at", Transform::Day)], &[])
             .await?;
-        let files = write_data_files(&table, vec![rows(&table, vec![values])?], &lab.random).await?;
+        let files = write_data_files(&table, vec![rows(&table, vec![values])?], &lab.random)
+            .await?
+            .durable()
+            .await?;
         assert_eq!(files.len(), 7, "{kind}");
         let place = lab.commit(&table, files).await?;
         let counts = pyiceberg.partition_counts(&place)?;
@@ -237,6 +243,8 @@ async fn folders_are_named_as_java_names_them() -> TestResult {
         vec![rows(&table, vec![kinds, Arc::new(at)])?],
         &lab.random,
     )
+    .await?
+    .durable()
     .await?;
     let folders: BTreeSet<&str> = files
         .iter()
@@ -332,7 +340,10 @@ async fn the_summary_counts_the_partitions() -> TestResult {
         .table("counted", &[("key", "int")], &[("key", Transform::Identity)], &[])
         .await?;
     let keys: ArrayRef = Arc::new(Int32Array::from(vec![1, 2, 3, 1]));
-    let files = write_data_files(&table, vec![rows(&table, vec![keys])?], &lab.random).await?;
+    let files = write_data_files(&table, vec![rows(&table, vec![keys])?], &lab.random)
+        .await?
+        .durable()
+        .await?;
     let place = lab.commit(&table, files).await?;
     let pyiceberg = Reader::pyiceberg()?;
     let summary = &pyiceberg.describe(&place)?["snapshots"][0]["summary"];

@@ -141,6 +141,10 @@ pub const MISTAKES: &[(&str, &str)] = &[
         ":4:38: tables.a.b.from[0].subscription: `a b` is not",
     ),
     (
+        "tables: {a.b: {ledger: {retention: week}}}\n",
+        ":4:36: tables.a.b.ledger.retention: `week` is not a duration",
+    ),
+    (
         "tables: {a.b: {batch: {max_rows: 0}}}\n",
         ":4:34: tables.a.b.batch.max_rows: `0` is less than 1",
     ),
@@ -278,6 +282,10 @@ pub const MISTAKES: &[(&str, &str)] = &[
 
 /// The same, of rules that no schema can tell: values that do not go together, names that are one.
 pub const DEEPER_MISTAKES: &[(&str, &str)] = &[
+    (
+        "tables: {a.b: {ledger: {retention: 1h}}}\n",
+        ":4:36: tables.a.b.ledger.retention: a message is delivered again for days",
+    ),
     (
         "tables: {a.b: {batch: {commit_interval: 31s}}}\n",
         ":4:41: tables.a.b.batch.commit_interval: `commit_interval` is more than half",

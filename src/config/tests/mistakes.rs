@@ -105,7 +105,6 @@ fn keys_of_later_versions_are_refused_as_such() {
         "null_key",
         "history",
         "maintenance",
-        "ledger",
     ] {
         let expected = format!("f.yaml:4:16: tables.a.b.{key}: `{key}` is not in this version of landfast");
         refuses(&format!("tables: {{a.b: {{{key}: x}}}}\n"), &expected);

@@ -151,6 +151,19 @@ impl Leaf {
         self.nulls.len()
     }
 
+    /// The bytes that each value takes, null or not, without those of a text.
+    pub(super) fn width(&self) -> usize {
+        match &self.values {
+            // A bit, and that of the validity.
+            Values::Boolean(_) => 1,
+            Values::Int(_) | Values::Float(_) | Values::Date(_) | Values::Text { .. } => 4,
+            Values::Long(_) | Values::Double(_) | Values::Time(_) | Values::Timestamp { .. } => 8,
+            Values::Binary(_) => 8,
+            Values::Decimal { .. } | Values::Uuid(_) => 16,
+            Values::Fixed { size, .. } => *size,
+        }
+    }
+
     pub(super) fn append_null(&mut self) {
         self.nulls.append_null();
         match &mut self.values {

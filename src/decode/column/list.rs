@@ -24,6 +24,8 @@ pub(in crate::decode) struct List {
     nulls: NullBufferBuilder,
     /// Whether elements may not be null.
     pub(in crate::decode) element_required: bool,
+    /// What an element takes, whatever its value.
+    pub(in crate::decode) element_width: usize,
     /// The elements of all lists.
     pub(in crate::decode) elements: Column,
 }
@@ -34,6 +36,7 @@ impl List {
             offsets: Offsets::new(MAX_OFFSET),
             nulls: NullBufferBuilder::new(0),
             element_required,
+            element_width: elements.width(),
             elements,
         }
     }
@@ -82,6 +85,8 @@ pub(in crate::decode) struct Map {
     nulls: NullBufferBuilder,
     /// Whether values may not be null.
     pub(in crate::decode) value_required: bool,
+    /// What an entry takes, whatever its key and value.
+    pub(in crate::decode) entry_width: usize,
     /// The keys of all maps.
     pub(in crate::decode) keys: Leaf,
     /// The values of all maps.
@@ -94,6 +99,7 @@ impl Map {
             offsets: Offsets::new(MAX_OFFSET),
             nulls: NullBufferBuilder::new(0),
             value_required,
+            entry_width: keys.width() + values.width(),
             keys,
             values,
         }

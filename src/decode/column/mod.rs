@@ -64,6 +64,15 @@ impl Column {
         }
     }
 
+    /// The bytes that each value takes, null or not, without what it has of varying length.
+    pub(super) fn width(&self) -> usize {
+        match self {
+            Self::Leaf(leaf) => leaf.width(),
+            Self::List(_) | Self::Map(_) => size_of::<i32>(),
+            Self::Struct(column) => column.width(),
+        }
+    }
+
     /// Appends a null. Below a null struct even required columns have one; the struct masks it.
     pub(super) fn append_null(&mut self) {
         match self {

@@ -29,6 +29,8 @@ pub(in crate::decode) struct Struct {
     pub(in crate::decode) fields: Vec<Field>,
     /// The dotted name of the struct and a dot; empty for the root.
     pub(in crate::decode) prefix: Box<str>,
+    /// What all the fields of one struct take, without what is of varying length.
+    width: usize,
     nulls: NullBufferBuilder,
     places: HashMap<Box<str>, usize>,
     /// The field that came after each field last time: place 0 is for the first, place n + 1 for the one after n.
@@ -56,6 +58,9 @@ impl Struct {
         }
         Ok(Self {
             successors: (0..=fields.len()).collect(),
+            width: fields.iter().fold(0, |width: usize, field| {
+                width.saturating_add(field.column.width())
+            }),
             fields,
             prefix: prefix.into_boxed_str(),
             nulls: NullBufferBuilder::new(0),
@@ -86,6 +91,11 @@ impl Struct {
     /// How many structs are complete.
     pub(in crate::decode) fn len(&self) -> usize {
         self.nulls.len()
+    }
+
+    /// The bytes that each struct takes, null or not, without what is of varying length.
+    pub(in crate::decode) fn width(&self) -> usize {
+        self.width
     }
 
     /// Ends a struct: every field has its value.

@@ -54,7 +54,7 @@ impl Inference {
     /// Learns from the records of a part of a payload.
     pub(crate) fn observe_part(&mut self, bytes: &Bytes, part: Part) {
         if !self.is_full() {
-            let _rest_is_lost = walk_part(bytes, part, self);
+            let _end = walk_part(bytes, part, self);
         }
     }
 

@@ -17,6 +17,7 @@ fn envelope() -> Envelope {
         source: "projects/p/subscriptions/orders".to_owned(),
         published_at: at,
         received_at: DateTime::UNIX_EPOCH,
+        fingerprint: None,
         attributes: BTreeMap::from([("k".to_owned(), "v".to_owned())]),
     }
 }
@@ -28,7 +29,10 @@ fn delivery_is_one_row_whatever_its_payload() {
     let mut decoder = Decoder::Envelope(Box::new(decoder));
     let mut rejected = Vec::new();
     let payload = Bytes::from_static(b"\xff not JSON");
-    assert_eq!(decoder.decode(&envelope(), &payload, &mut rejected), 1);
+    assert_eq!(
+        decoder.decode(&envelope(), &payload, usize::MAX, &mut rejected),
+        1
+    );
     assert_eq!((decoder.row_count(), rejected.len()), (1, 0));
     assert!(decoder.held_bytes() > payload.len());
     let batch = decoder.finish().unwrap();

@@ -192,3 +192,78 @@ fn decoder_takes_many_payloads_into_one_batch() {
     );
     assert_eq!(texts(&decoder.finish().unwrap(), 0), ["4"]);
 }
+
+#[test]
+fn payload_of_few_bytes_and_many_columns_is_bounded() {
+    let names: Vec<String> = (0..1000).map(|place| format!("c{place}")).collect();
+    let fields: Vec<_> = names.iter().map(|name| (name.as_str(), json!("long"))).collect();
+    let mut decoder = JsonDecoder::try_new(table(&fields), Strings::Strict).unwrap();
+    let (mut rejected, limit) = (Vec::new(), 1 << 20);
+    assert_eq!(
+        decoder.decode(&Bytes::from_static(b"{\"c1\":7}"), &mut rejected),
+        1
+    );
+    // Over the limit by one record, and far over it: as much memory.
+    for count in [limit / 8000 + 1, 1_000_000] {
+        let payload = Bytes::from("{}\n".repeat(count));
+        assert_eq!(decoder.decode_within(&payload, limit, &mut rejected), 0);
+        let reject = rejected.pop().unwrap();
+        assert_eq!((reject.reason.kind, reject.raw), (TooLarge, payload));
+        assert_eq!((decoder.row_count(), rejected.len()), (1, 0));
+        assert!(decoder.held_bytes() < 20_000);
+    }
+    let payload = Bytes::from("{}\n".repeat(limit / 8100));
+    assert_eq!(
+        decoder.decode_within(&payload, limit, &mut rejected),
+        limit / 8100
+    );
+    assert!(rejected.is_empty());
+}
+
+/// The elements of one record: structs with many fields, nulls of a fixed size, in lists and maps.
+#[test]
+fn record_of_few_bytes_and_wide_elements_is_too_large() {
+    let fields: Vec<_> = (0..100)
+        .map(|id| json!({"id": 100 + id, "name": format!("f{id}"), "required": false, "type": "long"}))
+        .collect();
+    let wide = json!({"type": "struct", "fields": fields});
+    let schema = table(&[
+        ("id", json!("long")),
+        (
+            "wide",
+            json!({"type": "list", "element-id": 10, "element": wide, "element-required": false}),
+        ),
+        (
+            "fixed",
+            json!({"type": "list", "element-id": 11, "element": "fixed[4096]", "element-required": false}),
+        ),
+        (
+            "map",
+            json!({"type": "map", "key-id": 12, "key": "string", "value-id": 13, "value": "fixed[65536]",
+                   "value-required": false}),
+        ),
+    ]);
+    let list = |name: &str, element: &str, count: usize| {
+        let elements = vec![element; count].join(",");
+        format!("{{\"{name}\":[{elements}]}}")
+    };
+    let entries: Vec<_> = (0..2000).map(|key| format!("\"{key}\":null")).collect();
+    for (bad, path) in [
+        (list("wide", "{}", 200_000), "$.wide[83886]"),
+        (list("wide", "null", 200_000), "$.wide[83886]"),
+        (list("fixed", "null", 200_000), "$.fixed[16383]"),
+        (format!("{{\"map\":{{{}}}}}", entries.join(",")), "$.map.*"),
+    ] {
+        let payload = format!("[{{\"id\":1}},{bad},{{\"id\":3}}]");
+        let (batch, rejected) = decode(&schema, Strings::Strict, payload.as_bytes());
+        assert_eq!(texts(&batch, 0), ["1", "3"]);
+        let [reject] = &rejected[..] else {
+            panic!("{} rejects", rejected.len())
+        };
+        assert_eq!((reject.reason.kind, reject.position), (TooLarge, 1));
+        assert_eq!(reject.reason.path.as_deref(), Some(path));
+        assert_eq!(reject.raw, bad);
+    }
+    let (batch, rejected) = decode(&schema, Strings::Strict, list("wide", "{}", 80_000).as_bytes());
+    assert_eq!((batch.num_rows(), rejected.len()), (1, 0));
+}

@@ -272,7 +272,7 @@ impl Lander {
         };
         tokio::select! {
             biased;
-            loaded = load(&self.shared, ident, table, &input, Arc::new(Progress::default())) => Some(loaded),
+            loaded = load(&self.shared, ident, table, &input, false, Arc::new(Progress::default())) => Some(loaded),
             () = time_is_over => None,
         }
     }

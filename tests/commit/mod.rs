@@ -1,28 +1,31 @@
 //! The commit engine: attempts, reloads, and what is in the table after every kind of answer.
 
-use std::sync::Arc;
+mod ledger;
+mod upkeep;
+mod world;
 
-use chrono::{TimeDelta, Utc};
-use iceberg::spec::{PrimitiveType, Schema};
-use iceberg::{TableRequirement, TableUpdate};
-use landfast::catalog::{Catalog, Outcome, StorageCatalog, TableCommit};
-use landfast::commit::{COMMIT_ID, ChangeSet, DELIVERY_COUNT, DeliveryEntry, Engine, Head, Reloaded};
+use chrono::TimeDelta;
+use iceberg::TableUpdate;
+use iceberg::spec::PrimitiveType;
+use landfast::catalog::{Outcome, TableCommit};
+use landfast::commit::{COMMIT_ID, DELIVERY_COUNT, Group};
 use landfast::error::ErrorKind;
-use landfast::random::Random;
 use landfast::storage::Store;
 use libtest_mimic::Trial;
-use object_store::memory::InMemory;
 use serde_json::json;
 
-use crate::support::clock::TestClock;
-use crate::support::faults::{Fault, FaultCatalog, Faults, Gate, Op};
+use self::world::World;
+use crate::support::faults::{Fault, Faults, Gate, Op};
 use crate::support::readers::{Reader, sort_by};
-use crate::support::tables::{
-    column, create, files_of, ids_now, order_schema, orders, referenced_files, schema, summary,
-};
+use crate::support::tables::{column, create, files_of, order_schema, orders, schema, summary};
 use crate::support::{TestResult, paused_trials, trials};
 
 pub fn tests() -> Vec<Trial> {
+    let tests = [attempts(), ledger::tests(), upkeep::tests()];
+    tests.into_iter().flatten().collect()
+}
+
+fn attempts() -> Vec<Trial> {
     let mut tests = paused_trials![
         attempt_commits_and_moves_the_head,
         summaries_and_totals_are_what_java_writes,
@@ -42,100 +45,6 @@ pub fn tests() -> Vec<Trial> {
     ];
     tests.extend(trials![independent_readers_agree_on_what_was_committed]);
     tests
-}
-
-struct World {
-    faults: Faults,
-    store: Store,
-    catalog: Arc<dyn Catalog>,
-    clock: Arc<TestClock>,
-    random: Arc<Random>,
-    engine: Engine,
-}
-
-impl World {
-    async fn new() -> TestResult<(Self, Head)> {
-        let faults = Faults::default();
-        let store = faults.store("memory:///w", InMemory::new());
-        Self::over(faults, store).await
-    }
-
-    async fn over(faults: Faults, store: Store) -> TestResult<(Self, Head)> {
-        let clock = TestClock::at(Utc::now());
-        let storage = Arc::new(StorageCatalog::new(store.clone(), clock.clone()));
-        let catalog: Arc<dyn Catalog> = Arc::new(FaultCatalog::new(storage, &faults));
-        let random = Arc::new(Random::seeded(1));
-        let engine = Engine::new(catalog.clone(), clock.clone(), random.clone());
-        let head = Head::new(create(catalog.as_ref(), &orders()).await?);
-        let world = Self {
-            faults,
-            store,
-            catalog,
-            clock,
-            random,
-            engine,
-        };
-        Ok((world, head))
-    }
-
-    /// A change set of one file with these ids, from as many deliveries.
-    async fn changes(&self, head: &Head, ids: &[i64]) -> TestResult<ChangeSet> {
-        let mut changes = ChangeSet::append(self.random.uuid());
-        let deliveries = ids.iter().map(|id| DeliveryEntry {
-            id: u128::from(id.unsigned_abs()),
-            index_time: 0,
-        });
-        changes.add(files_of(head.table(), ids, &self.random).await?, deliveries);
-        Ok(changes)
-    }
-
-    /// Commits these ids as another process would.
-    async fn commit_elsewhere(&self, ids: &[i64]) -> TestResult {
-        let mut head = Head::new(self.catalog.load_table(&orders()).await?);
-        let mut changes = self.changes(&head, ids).await?;
-        self.engine.attempt(&mut head, &mut changes).await?;
-        Ok(())
-    }
-
-    async fn change_schema_elsewhere(&self, schema: Schema) -> TestResult {
-        let base = self.catalog.load_table(&orders()).await?;
-        let commit = TableCommit {
-            requirements: Vec::<TableRequirement>::new(),
-            updates: vec![
-                TableUpdate::AddSchema { schema },
-                TableUpdate::SetCurrentSchema { schema_id: -1 },
-            ],
-        };
-        match self.catalog.commit_table(&base, commit).await {
-            Outcome::Committed(_) => Ok(()),
-            outcome => Err(format!("{outcome:?}").into()),
-        }
-    }
-
-    /// Attempts, and expects this kind of failure.
-    async fn fails(&self, head: &mut Head, changes: &mut ChangeSet, kind: ErrorKind) {
-        let error = self.engine.attempt(head, changes).await.expect_err("a fault");
-        assert_eq!(error.kind(), kind, "{}", error.report());
-    }
-
-    async fn ids(&self) -> TestResult<Vec<i64>> {
-        ids_now(self.catalog.as_ref(), &orders()).await
-    }
-
-    async fn count(&self, pattern: &str) -> TestResult<usize> {
-        let keys = self.store.keys("shop/orders").await?;
-        Ok(keys.iter().filter(|key| key.contains(pattern)).count())
-    }
-
-    /// The current state needs no file that is not there, and nothing was ever deleted.
-    async fn is_whole(&self) -> TestResult {
-        let table = self.catalog.load_table(&orders()).await?;
-        for file in referenced_files(&table).await? {
-            assert!(self.store.get(self.store.key(&file)?).await?.is_some(), "{file}");
-        }
-        assert_eq!(self.faults.calls(Op::Delete, ""), 0);
-        Ok(())
-    }
 }
 
 async fn attempt_commits_and_moves_the_head() -> TestResult {
@@ -211,7 +120,7 @@ async fn total_that_the_parent_does_not_know_stays_unknown() -> TestResult {
     let Outcome::Committed(table) = outcome else {
         return Err(format!("{outcome:?}").into());
     };
-    let mut head = Head::new(*table);
+    let mut head = world.engine.head(*table).await?;
     let mut changes = world.changes(&head, &[2]).await?;
     world.engine.attempt(&mut head, &mut changes).await?;
     assert_eq!(summary(head.table(), "added-records").as_deref(), Some("1"));
@@ -224,8 +133,7 @@ async fn lost_race_lands_on_the_second_attempt_and_deletes_nothing() -> TestResu
     let mut changes = world.changes(&head, &[1]).await?;
     world.commit_elsewhere(&[2]).await?;
     world.fails(&mut head, &mut changes, ErrorKind::Conflict).await;
-    let reloaded = world.engine.reload(&mut head, &changes).await?;
-    assert!(matches!(reloaded, Reloaded::Moved), "{reloaded:?}");
+    assert_eq!(world.reload(&mut head, &changes).await?, (true, false));
     world.engine.attempt(&mut head, &mut changes).await?;
     assert_eq!(world.ids().await?, [1, 2]);
     assert_eq!(summary(head.table(), "total-records").as_deref(), Some("2"));
@@ -244,7 +152,8 @@ async fn manifests_are_written_once_over_all_attempts() -> TestResult {
         world.engine.reload(&mut head, &changes).await?;
     }
     // What arrived meanwhile gets a manifest of its own, beside the one that is there.
-    changes.add(files_of(head.table(), &[101], &world.random).await?, []);
+    let more = files_of(head.table(), &[101], &world.random).await?;
+    changes.add(Group::durable(more, Vec::new()));
     world.engine.attempt(&mut head, &mut changes).await?;
     assert_eq!(world.count("-m0.avro").await?, CONFLICTS + 2);
     assert_eq!(world.faults.calls(Op::Put, "-m0.avro"), CONFLICTS + 2);
@@ -271,8 +180,7 @@ async fn lost_answer_of_an_applied_commit_is_found_landed() -> TestResult {
         if buried {
             world.commit_elsewhere(&[2]).await?;
         }
-        let reloaded = world.engine.reload(&mut head, &changes).await?;
-        assert!(matches!(reloaded, Reloaded::Landed(_)), "{reloaded:?}");
+        assert_eq!(world.reload(&mut head, &changes).await?, (true, true));
         let expected = if buried { vec![1, 2] } else { vec![1] };
         assert_eq!(world.ids().await?, expected);
         // The head is good for the next change set.
@@ -288,8 +196,7 @@ async fn repeated_commit_is_found_landed() -> TestResult {
     let mut changes = world.changes(&head, &[1]).await?;
     world.faults.once(Op::Put, "v2.metadata.json", Fault::Repeat);
     world.fails(&mut head, &mut changes, ErrorKind::Conflict).await;
-    let reloaded = world.engine.reload(&mut head, &changes).await?;
-    assert!(matches!(reloaded, Reloaded::Landed(_)), "{reloaded:?}");
+    assert_eq!(world.reload(&mut head, &changes).await?, (true, true));
     assert_eq!(world.ids().await?, [1]);
     Ok(())
 }
@@ -302,8 +209,7 @@ async fn refused_commit_is_found_unmoved_and_lands_once() -> TestResult {
         world
             .fails(&mut head, &mut changes, ErrorKind::OutcomeUnknown)
             .await;
-        let reloaded = world.engine.reload(&mut head, &changes).await?;
-        assert!(matches!(reloaded, Reloaded::Unmoved), "{reloaded:?}");
+        assert_eq!(world.reload(&mut head, &changes).await?, (false, false));
         world.engine.attempt(&mut head, &mut changes).await?;
         assert_eq!(world.ids().await?, [1]);
         world.is_whole().await?;
@@ -322,13 +228,11 @@ async fn late_commit_and_its_retry_exclude_each_other() -> TestResult {
         world
             .fails(&mut head, &mut changes, ErrorKind::OutcomeUnknown)
             .await;
-        let reloaded = world.engine.reload(&mut head, &changes).await?;
-        assert!(matches!(reloaded, Reloaded::Unmoved), "{reloaded:?}");
+        assert_eq!(world.reload(&mut head, &changes).await?, (false, false));
         if late_first {
             gate.release_and_settle().await;
             world.fails(&mut head, &mut changes, ErrorKind::Conflict).await;
-            let reloaded = world.engine.reload(&mut head, &changes).await?;
-            assert!(matches!(reloaded, Reloaded::Landed(_)), "{reloaded:?}");
+            assert_eq!(world.reload(&mut head, &changes).await?, (true, true));
         } else {
             world.engine.attempt(&mut head, &mut changes).await?;
             gate.release_and_settle().await;
@@ -351,8 +255,7 @@ async fn late_commit_after_the_fence_moved_never_lands() -> TestResult {
         .fails(&mut head, &mut changes, ErrorKind::OutcomeUnknown)
         .await;
     world.commit_elsewhere(&[2]).await?;
-    let reloaded = world.engine.reload(&mut head, &changes).await?;
-    assert!(matches!(reloaded, Reloaded::Moved), "{reloaded:?}");
+    assert_eq!(world.reload(&mut head, &changes).await?, (true, false));
     gate.release_and_settle().await;
     world.engine.attempt(&mut head, &mut changes).await?;
     assert_eq!(world.ids().await?, [1, 2]);
@@ -384,8 +287,7 @@ async fn optional_column_added_meanwhile_is_tolerated() -> TestResult {
         .change_schema_elsewhere(schema(columns.into_iter().chain([added])))
         .await?;
     world.fails(&mut head, &mut changes, ErrorKind::Conflict).await;
-    let reloaded = world.engine.reload(&mut head, &changes).await?;
-    assert!(matches!(reloaded, Reloaded::Moved), "{reloaded:?}");
+    assert_eq!(world.reload(&mut head, &changes).await?, (true, false));
     world.engine.attempt(&mut head, &mut changes).await?;
     assert_eq!(world.ids().await?, [1]);
     let snapshot = head.table().metadata().current_snapshot().expect("one");
@@ -440,7 +342,10 @@ async fn slow_clock_does_not_block_commits() -> TestResult {
     for (id, turn) in [(1, -60), (2, 0), (3, 120), (4, -120)] {
         world.clock.advance(TimeDelta::minutes(turn));
         // The load is as old as the clock says, so that only the snapshot's time is in question.
-        head = Head::new(world.catalog.load_table(&orders()).await?);
+        head = world
+            .engine
+            .head(world.catalog.load_table(&orders()).await?)
+            .await?;
         let mut changes = world.changes(&head, &[id]).await?;
         world.engine.attempt(&mut head, &mut changes).await?;
         let snapshot = head.table().metadata().current_snapshot().expect("one");

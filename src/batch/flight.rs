@@ -1,0 +1,88 @@
+//! The work between hand-over and answers: what one commit will land, and who waits for it.
+
+use arrow_array::RecordBatch;
+use iceberg::table::Table;
+use tokio::time::{Duration, Instant};
+
+use super::part::{Batch, Part};
+use super::writers::Shared;
+use crate::clock::Moment;
+use crate::commit::{ChangeSet, Group};
+use crate::ledger::Entry;
+use crate::write::PendingFiles;
+
+/// An attempt of the flight whose outcome never came back: what is in the table may be its work.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct EarlierAttempt {
+    /// Its snapshot, as long as the table remembers it.
+    pub(super) snapshot_id: Option<i64>,
+}
+
+/// One batch of the flight: its rows are kept until the commit, since some may have to be left out.
+pub(super) struct Staged {
+    pub(super) table: Table,
+    pub(super) records: RecordBatch,
+    pub(super) parts: Vec<Part>,
+}
+
+impl Staged {
+    pub(super) fn entries(&self) -> Vec<Entry> {
+        self.parts.iter().map(Part::entry).collect()
+    }
+}
+
+/// A change set and the batches that its groups were made of, in the same order.
+pub(super) struct Flight {
+    pub(super) changes: ChangeSet,
+    pub(super) staged: Vec<Staged>,
+    pub(super) deadline: Instant,
+    pub(super) started: Instant,
+    /// Whether an attempt's outcome never came back: what is found in the table then may be ours.
+    pub(super) may_have_landed: bool,
+}
+
+impl Flight {
+    pub(super) fn new(shared: &Shared, retention: Duration, batch: &Batch) -> Self {
+        let now = Instant::now();
+        Self {
+            changes: ChangeSet::append(shared.random.uuid(), Moment::now(shared.clock.as_ref()))
+                .with_retention(retention),
+            staged: Vec::new(),
+            deadline: batch.deadline().unwrap_or(now),
+            started: now,
+            may_have_landed: false,
+        }
+    }
+
+    /// Takes a batch along, with its data files.
+    pub(super) fn add(&mut self, table: Table, records: RecordBatch, parts: Vec<Part>, files: PendingFiles) {
+        let staged = Staged {
+            table,
+            records,
+            parts,
+        };
+        self.changes.add(Group::pending(files, staged.entries()));
+        self.staged.push(staged);
+    }
+
+    /// A batch that comes along may have less time.
+    pub(super) fn hurry(&mut self, batch: &Batch) {
+        self.deadline = batch.deadline().map_or(self.deadline, |at| at.min(self.deadline));
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.staged.is_empty()
+    }
+
+    pub(super) fn delivery_count(&self) -> usize {
+        self.staged.iter().map(|staged| staged.parts.len()).sum()
+    }
+
+    pub(super) fn parts_mut(&mut self) -> impl Iterator<Item = &mut Part> {
+        self.staged.iter_mut().flat_map(|staged| &mut staged.parts)
+    }
+
+    pub(super) fn into_parts(self) -> impl Iterator<Item = Part> {
+        self.staged.into_iter().flat_map(|staged| staged.parts)
+    }
+}

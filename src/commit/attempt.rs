@@ -1,0 +1,282 @@
+//! One attempt: change set and head in, one conditional commit out.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use futures::future::try_join_all;
+use iceberg::spec::{MAIN_BRANCH, ManifestFile, Snapshot, SnapshotReference};
+use iceberg::{TableRequirement, TableUpdate};
+
+use super::beside::{Beside, Ready};
+use super::engine::Engine;
+use super::head::Head;
+use super::manifests::{self, Encoded};
+use super::{ChangeSet, retention, summary};
+use crate::catalog::{Outcome, TableCommit};
+use crate::clock::Moment;
+use crate::error::{Error, ErrorKind, Result};
+use crate::ledger::{Addition, NextHead, POINTER};
+
+/// `max_batch_life` of the protocol: files older than this may be gone, since the sweep's grace is three days.
+const MAX_LIFE: Duration = Duration::from_secs(24 * 3600);
+
+/// An attempt ready to be sent.
+struct Attempt {
+    snapshot_id: i64,
+    sequence_number: i64,
+    /// The manifests of its snapshot, newest first, as Java lists them.
+    manifests: Vec<ManifestFile>,
+    /// Manifests that were encoded for it, and the groups that they are of.
+    new: Vec<(usize, ManifestFile)>,
+    /// Files that must be durable before it is sent.
+    files: Vec<Encoded>,
+    list: String,
+    ledger: Option<NextHead>,
+}
+
+impl Engine {
+    /// Sends the change set once, as one commit on top of `head`, and returns the new snapshot's id.
+    ///
+    /// On `Ok` every file of the change set is in the table, durably and exactly once by this attempt, its deliveries
+    /// are in the table's ledger, and `head` is the table after it. The ledger of this head must have been asked for the
+    /// deliveries (protocol, step 5).
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] and [`ErrorKind::OutcomeUnknown`]: [`Engine::reload`], check, then attempt again.
+    /// [`ErrorKind::Rejected`]: never again. [`ErrorKind::Unavailable`]: a file of the attempt could not be written,
+    /// nothing was sent.
+    pub async fn attempt(&self, head: &mut Head, changes: &mut ChangeSet) -> Result<i64> {
+        let is_null = head.table.metadata().current_snapshot_id().is_none();
+        if is_null && changes.file_count() > 0 && self.catalog().fences_by_snapshot() {
+            return Err(self.replace_null_fence(head).await);
+        }
+        self.send(head, changes).await
+    }
+
+    /// Commits an empty snapshot, since no snapshot is a fence that can come back (protocol §4, null fence). Always fails:
+    /// the data goes on a fresh load.
+    async fn replace_null_fence(&self, head: &mut Head) -> Error {
+        let mut nothing = ChangeSet::append(self.random().uuid(), Moment::now(self.clock()));
+        let replaced = async {
+            self.send(head, &mut nothing).await?;
+            let table = self.catalog().load_table(head.table.identifier()).await?;
+            *head = self.head(table).await?;
+            Ok(())
+        };
+        match replaced.await {
+            Ok(()) => {
+                let message = "The table had no snapshot; it has an empty one now, and is loaded again.";
+                Error::new(ErrorKind::Conflict, message).with("table", head.table.identifier())
+            }
+            Err(error) => error,
+        }
+    }
+
+    async fn send(&self, head: &mut Head, changes: &mut ChangeSet) -> Result<i64> {
+        let mut ready = head.beside.ready();
+        Beside::catch_up(self, head, &mut ready).await?;
+        let attempt = match self.prepare(head, changes, &mut ready).await {
+            Ok(attempt) => attempt,
+            Err(error) => {
+                head.beside.give_back(ready);
+                return Err(error);
+            }
+        };
+        let Attempt { snapshot_id, .. } = attempt;
+        let commit = self.table_commit(head, changes, &attempt);
+        // Step 7: everything is durable; send.
+        match self.catalog().commit_table(&head.table, commit).await {
+            Outcome::Committed(table) => {
+                head.table = *table;
+                head.manifests = Some(attempt.manifests);
+                if let Some(next) = attempt.ledger {
+                    head.ledger = self.ledger().adopt(next).await?;
+                }
+                Beside::start(self, head);
+                Ok(snapshot_id)
+            }
+            Outcome::Conflict(error) | Outcome::OutcomeUnknown(error) | Outcome::Rejected(error) => {
+                head.beside.give_back(ready);
+                Err(error)
+            }
+        }
+    }
+
+    /// Computes the attempt's files on the head, and makes them and the data durable, all at the same time.
+    async fn prepare(&self, head: &mut Head, changes: &mut ChangeSet, ready: &mut Ready) -> Result<Attempt> {
+        if changes.begun().elapsed(self.clock()) > MAX_LIFE {
+            let message = "The change set is older than a day, and its files may be gone; begin anew.";
+            return Err(Error::new(ErrorKind::Rejected, message).with("table", head.table.identifier()));
+        }
+        let mut attempt = self.encode(head, changes, ready).await?;
+        let table = &head.table;
+        let own = try_join_all(attempt.files.iter().map(|file| file.put(table)));
+        let data = try_join_all(changes.groups_mut().iter_mut().map(|group| group.settle()));
+        let ledger = async {
+            match &attempt.ledger {
+                Some(next) => self.ledger().put(next).await,
+                None => Ok(()),
+            }
+        };
+        tokio::try_join!(own, data, ledger)?;
+        // Durable now, so later attempts list them as they are.
+        for (place, manifest) in std::mem::take(&mut attempt.new) {
+            if let Some(group) = changes.groups_mut().get_mut(place) {
+                group.manifest = Some(manifest);
+            }
+        }
+        Ok(attempt)
+    }
+
+    async fn encode(&self, head: &mut Head, changes: &ChangeSet, ready: &mut Ready) -> Result<Attempt> {
+        let metadata = head.table.metadata();
+        let snapshot_id = self
+            .random()
+            .snapshot_id(|id| metadata.snapshot_by_id(id).is_some());
+        let sequence_number = metadata.next_sequence_number();
+        let (mut files, mut new) = (Vec::new(), Vec::new());
+        for (place, group) in changes.groups().iter().enumerate() {
+            if group.manifest.is_none() && !group.files().is_empty() {
+                let (manifest, file) =
+                    manifests::encode_manifest(&head.table, group.files(), self.random()).await?;
+                new.push((place, manifest));
+                files.push(file);
+            }
+        }
+        let mut existing = self.manifests(head).await?;
+        if let Some(merge) = &ready.manifests
+            && !merge.apply(&mut existing)
+        {
+            ready.manifests = None;
+        }
+        let reused = changes.groups().iter().filter_map(|group| group.manifest.clone());
+        let manifests: Vec<ManifestFile> = new
+            .iter()
+            .map(|(_, manifest)| manifest.clone())
+            .chain(reused)
+            .chain(existing)
+            .map(|manifest| manifests::inherit(manifest, snapshot_id, sequence_number))
+            .collect();
+        let list = manifests::encode_list(
+            &head.table,
+            snapshot_id,
+            sequence_number,
+            &manifests,
+            self.random(),
+        )
+        .await?;
+        let location = list.location.clone();
+        files.push(list);
+        Ok(Attempt {
+            snapshot_id,
+            sequence_number,
+            manifests,
+            new,
+            files,
+            list: location,
+            ledger: self.next_ledger(head, changes, snapshot_id, ready)?,
+        })
+    }
+
+    /// The ledger after the commit; none when it stays as it is.
+    fn next_ledger(
+        &self,
+        head: &Head,
+        changes: &ChangeSet,
+        snapshot_id: i64,
+        ready: &mut Ready,
+    ) -> Result<Option<NextHead>> {
+        let mut entries = changes.deliveries();
+        entries.iter_mut().for_each(|entry| entry.complete(snapshot_id));
+        if entries.is_empty() && ready.ledger.is_none() {
+            return Ok(None);
+        }
+        let addition = Addition {
+            commit_id: changes.commit_id(),
+            entries: &entries,
+            now: self.clock().now(),
+            retention: changes.retention(),
+            merge: ready.ledger.as_ref(),
+        };
+        let next = self.ledger().next(&head.ledger, &addition, self.random())?;
+        if !next.merged {
+            ready.ledger = None;
+        }
+        Ok(Some(next))
+    }
+
+    fn table_commit(&self, head: &Head, changes: &ChangeSet, attempt: &Attempt) -> TableCommit {
+        let metadata = head.table.metadata();
+        let parent = metadata.current_snapshot();
+        // The pointer moves only with a snapshot of ours, and every snapshot of ours names the head that it came with.
+        let ledger = match &attempt.ledger {
+            Some(next) => Some((next.location(), next.sequence())),
+            None => head
+                .ledger
+                .location()
+                .map(|location| (location, head.ledger.head().sequence)),
+        };
+        let snapshot = Snapshot::builder()
+            .with_snapshot_id(attempt.snapshot_id)
+            .with_parent_snapshot_id(parent.map(|parent| parent.snapshot_id()))
+            .with_sequence_number(attempt.sequence_number)
+            // A slow clock must not block commits.
+            .with_timestamp_ms(
+                self.clock()
+                    .now()
+                    .timestamp_millis()
+                    .max(metadata.last_updated_ms()),
+            )
+            .with_manifest_list(attempt.list.clone())
+            .with_summary(summary::append(
+                changes,
+                parent.map(|parent| parent.summary()),
+                ledger,
+            ))
+            .with_schema_id(metadata.current_schema_id())
+            .build();
+        let reference = SnapshotReference::new(attempt.snapshot_id, head.refs.main_retention());
+        let mut updates = vec![
+            TableUpdate::AddSnapshot { snapshot },
+            TableUpdate::SetSnapshotRef {
+                ref_name: MAIN_BRANCH.to_owned(),
+                reference,
+            },
+        ];
+        if let Some((location, _)) = ledger {
+            updates.push(TableUpdate::SetProperties {
+                updates: HashMap::from([(POINTER.to_owned(), location.to_owned())]),
+            });
+        }
+        let expired = retention::expired(metadata, &head.refs, self.clock().now());
+        if !expired.is_empty() {
+            updates.push(TableUpdate::RemoveSnapshots {
+                snapshot_ids: expired,
+            });
+        }
+        TableCommit {
+            requirements: requirements(head),
+            updates,
+        }
+    }
+}
+
+/// What must still hold for the snapshot to be the child of the head's.
+fn requirements(head: &Head) -> Vec<TableRequirement> {
+    let metadata = head.table.metadata();
+    vec![
+        TableRequirement::UuidMatch {
+            uuid: metadata.uuid(),
+        },
+        TableRequirement::RefSnapshotIdMatch {
+            r#ref: MAIN_BRANCH.to_owned(),
+            snapshot_id: metadata.current_snapshot_id(),
+        },
+        TableRequirement::CurrentSchemaIdMatch {
+            current_schema_id: metadata.current_schema_id(),
+        },
+        TableRequirement::DefaultSpecIdMatch {
+            default_spec_id: metadata.default_partition_spec_id(),
+        },
+    ]
+}

@@ -1,0 +1,138 @@
+//! Work beside the commits: merged manifests and ledger segments are prepared while no commit waits, and swapped in by
+//! the next one that finds all their inputs.
+
+use tokio::task::JoinSet;
+
+use super::engine::Engine;
+use super::head::Head;
+use super::manifests::{self, ManifestMerge};
+use crate::error::{Error, Result};
+use crate::ledger::Merge;
+
+const SEGMENTS: &str = "ledger's segments";
+
+/// A merge on its way, or ready.
+#[derive(Debug, Default)]
+enum Work<T> {
+    #[default]
+    Idle,
+    Running(JoinSet<Result<Option<T>>>),
+    Ready(T),
+}
+
+impl<T: Send + 'static> Work<T> {
+    /// What is ready; never waits.
+    fn take(&mut self, what: &'static str) -> Option<T> {
+        match std::mem::take(self) {
+            Self::Running(mut tasks) => match tasks.try_join_next() {
+                Some(Ok(Ok(merged))) => merged,
+                Some(Ok(Err(error))) => {
+                    tell_failed(what, &error);
+                    None
+                }
+                Some(Err(error)) => {
+                    tracing::warn!(%error, "The merge of the {what} stopped; a later commit tries again.");
+                    None
+                }
+                None => {
+                    *self = Self::Running(tasks);
+                    None
+                }
+            },
+            Self::Ready(merged) => Some(merged),
+            Self::Idle => None,
+        }
+    }
+
+    /// Starts the work on a task that ends with its owner.
+    fn start(&mut self, work: impl Future<Output = Result<Option<T>>> + Send + 'static) {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(work);
+        *self = Self::Running(tasks);
+    }
+}
+
+/// What is being prepared for a table.
+#[derive(Debug, Default)]
+pub(super) struct Beside {
+    manifests: Work<ManifestMerge>,
+    ledger: Work<Merge>,
+}
+
+/// What an attempt may take along.
+#[derive(Debug, Default)]
+pub(super) struct Ready {
+    pub(super) manifests: Option<ManifestMerge>,
+    pub(super) ledger: Option<Merge>,
+}
+
+impl Beside {
+    /// Takes what is ready.
+    pub(super) fn ready(&mut self) -> Ready {
+        Ready {
+            manifests: self.manifests.take("manifests"),
+            ledger: self.ledger.take(SEGMENTS),
+        }
+    }
+
+    /// Gives back what an attempt that did not commit had taken along.
+    pub(super) fn give_back(&mut self, ready: Ready) {
+        if let (Work::Idle, Some(merge)) = (&self.manifests, ready.manifests) {
+            self.manifests = Work::Ready(merge);
+        }
+        if let (Work::Idle, Some(merge)) = (&self.ledger, ready.ledger) {
+            self.ledger = Work::Ready(merge);
+        }
+    }
+
+    /// Does what is long overdue before the commit, since nothing beside it came to its end.
+    ///
+    /// # Errors
+    /// Those of reading the manifest list. A merge that fails is told, and left to a later commit.
+    pub(super) async fn catch_up(engine: &Engine, head: &mut Head, ready: &mut Ready) -> Result<()> {
+        let manifests = engine.manifests(head).await?;
+        if ready.manifests.is_none()
+            && manifests::merge_is_overdue(&head.table, &manifests)
+            && let Some(inputs) = manifests::plan_merge(&head.table, &manifests)
+        {
+            match manifests::merge(&head.table, &inputs, engine.random()).await {
+                Ok(merge) => ready.manifests = Some(merge),
+                Err(error) => tell_failed("manifests", &error),
+            }
+        }
+        if ready.ledger.is_none() && head.ledger.merge_is_overdue() {
+            match engine.ledger().merge(&head.ledger, engine.random()).await {
+                Ok(merge) => ready.ledger = merge,
+                Err(error) => tell_failed(SEGMENTS, &error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts what has become due on the head, unless it is under way.
+    pub(super) fn start(engine: &Engine, head: &mut Head) {
+        if let Work::Idle = head.beside.manifests
+            && let Some(listed) = &head.manifests
+            && let Some(inputs) = manifests::plan_merge(&head.table, listed)
+        {
+            let (table, random) = (head.table.clone(), engine.random().clone());
+            let merging = async move { manifests::merge(&table, &inputs, &random).await.map(Some) };
+            head.beside.manifests.start(merging);
+        }
+        if let Work::Idle = head.beside.ledger
+            && head.ledger.wants_merge()
+        {
+            let (ledger, state) = (engine.ledger().clone(), head.ledger.clone());
+            let random = engine.random().clone();
+            let merging = async move { ledger.merge(&state, &random).await };
+            head.beside.ledger.start(merging);
+        }
+    }
+}
+
+fn tell_failed(what: &str, error: &Error) {
+    tracing::warn!(
+        error = error.report(),
+        "The {what} were not merged; a later commit tries again."
+    );
+}

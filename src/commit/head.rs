@@ -1,0 +1,94 @@
+//! The state of a table that commits are computed on.
+
+use std::collections::BTreeMap;
+
+use iceberg::spec::{MAIN_BRANCH, ManifestFile, SnapshotReference, SnapshotRetention, TableMetadata};
+use iceberg::table::Table;
+use serde::Deserialize;
+use uuid::Uuid;
+
+use super::COMMIT_ID;
+use super::beside::Beside;
+use crate::error::{Error, ErrorKind, Result};
+use crate::ledger::LedgerState;
+
+/// A load of the table, the ledger of that load, and the manifests of its current snapshot once someone needed them.
+///
+/// A head may be stale: the commit's fence makes that harmless.
+#[derive(Debug)]
+pub struct Head {
+    pub(super) table: Table,
+    pub(super) ledger: LedgerState,
+    pub(super) refs: Refs,
+    pub(super) manifests: Option<Vec<ManifestFile>>,
+    pub(super) beside: Beside,
+}
+
+impl Head {
+    /// Fence, pointer and ledger come from this one load (protocol, step 4).
+    pub(super) fn try_new(table: Table, ledger: LedgerState) -> Result<Self> {
+        Ok(Self {
+            refs: Refs::of(table.metadata())?,
+            table,
+            ledger,
+            manifests: None,
+            beside: Beside::default(),
+        })
+    }
+
+    /// The table as it was loaded.
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// The snapshot that a commit made, as long as the table remembers it. For telling, not for deciding: the ledger
+    /// decides.
+    pub fn snapshot_of(&self, commit_id: Uuid) -> Option<i64> {
+        let id = commit_id.to_string();
+        let mut snapshots = self.table.metadata().snapshots();
+        let found =
+            snapshots.find(|snapshot| snapshot.summary().additional_properties.get(COMMIT_ID) == Some(&id));
+        found.map(|snapshot| snapshot.snapshot_id())
+    }
+
+    /// The ledger of that load.
+    pub fn ledger(&self) -> &LedgerState {
+        &self.ledger
+    }
+}
+
+/// Branches and tags. The crate keeps them to itself, so they are read from the metadata's own JSON.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Refs {
+    #[serde(default)]
+    refs: BTreeMap<String, SnapshotReference>,
+}
+
+impl Refs {
+    fn of(metadata: &TableMetadata) -> Result<Self> {
+        let read = serde_json::to_vec(metadata).and_then(|json| serde_json::from_slice(&json));
+        read.map_err(|error| {
+            Error::new(
+                ErrorKind::Rejected,
+                "The table's branches and tags cannot be read.",
+            )
+            .with_source(error)
+        })
+    }
+
+    /// How long the main branch keeps its snapshots, as someone has set it: our commits leave that as it is.
+    pub(super) fn main_retention(&self) -> SnapshotRetention {
+        match self.refs.get(MAIN_BRANCH) {
+            Some(main) => main.retention.clone(),
+            None => SnapshotRetention::branch(None, None, None),
+        }
+    }
+
+    /// The snapshots that branches and tags but the main branch point to.
+    pub(super) fn others(&self) -> impl Iterator<Item = &SnapshotReference> {
+        self.refs
+            .iter()
+            .filter(|(name, _)| *name != MAIN_BRANCH)
+            .map(|(_, reference)| reference)
+    }
+}

@@ -1,0 +1,160 @@
+//! The head: one immutable file per commit that says all that the ledger holds.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use uuid::Uuid;
+
+use super::entry::{Entry, Space};
+use super::{FORMAT_VERSION, damaged};
+use crate::error::{Error, ErrorKind, Result};
+
+/// What a head says. As a file it is JSON of at most some 64 KiB for tables of up to 3,000 messages a second.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct LedgerHead {
+    format_version: u32,
+    /// The table whose ledger it is. A head of another table came with copied properties and says nothing.
+    pub table_uuid: Uuid,
+    /// One more than the parent's; never falls.
+    pub sequence: u64,
+    /// The head before, for whoever repairs.
+    pub parent: Option<String>,
+    /// The commit that it came with.
+    pub commit_id: Uuid,
+    /// The newest index time of any message, in seconds since the Unix epoch.
+    pub newest: i64,
+    /// Messages with an older index time cannot be proven new any more. Never falls.
+    pub floor: i64,
+    /// Entries that are not in a segment yet, sorted.
+    #[serde(serialize_with = "write_entries", deserialize_with = "read_entries")]
+    pub entries: Vec<Entry>,
+    /// The segments, oldest first.
+    pub segments: Vec<SegmentRef>,
+}
+
+/// A segment as a head names it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct SegmentRef {
+    /// The kind of all its entries.
+    pub space: Space,
+    /// The file, in the ledger's folder.
+    pub name: String,
+    /// Entries in it.
+    pub entry_count: u64,
+    /// The file's size.
+    pub byte_count: u64,
+    /// The oldest index time in it.
+    pub min_time: i64,
+    /// The newest index time in it.
+    pub max_time: i64,
+    /// When the newest of its entries was committed, in seconds since the Unix epoch.
+    pub committed_at: i64,
+}
+
+impl LedgerHead {
+    /// The head before the first commit.
+    pub(super) fn empty(table_uuid: Uuid) -> Self {
+        Self {
+            format_version: FORMAT_VERSION,
+            table_uuid,
+            sequence: 0,
+            parent: None,
+            commit_id: Uuid::nil(),
+            newest: i64::MIN,
+            floor: i64::MIN,
+            entries: Vec::new(),
+            segments: Vec::new(),
+        }
+    }
+
+    /// Entries in all, inline and in segments.
+    pub fn entry_count(&self) -> u64 {
+        let inline = self.entries.len() as u64;
+        self.segments
+            .iter()
+            .fold(inline, |sum, segment| sum.saturating_add(segment.entry_count))
+    }
+
+    pub(super) fn to_bytes(&self) -> Result<Bytes> {
+        serde_json::to_vec(self).map(Bytes::from).map_err(|error| {
+            Error::new(
+                ErrorKind::Rejected,
+                "The ledger's head cannot be written as JSON.",
+            )
+            .with_source(error)
+        })
+    }
+
+    /// # Errors
+    /// [`ErrorKind::Rejected`] when the bytes are no head, or one of a newer version of landfast.
+    pub(super) fn parse(bytes: &[u8], location: &str) -> Result<Self> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "kebab-case")]
+        struct Versioned {
+            format_version: u32,
+        }
+        let unreadable = |error: serde_json::Error| damaged("The head", location).with_source(error);
+        let found: Versioned = serde_json::from_slice(bytes).map_err(unreadable)?;
+        if found.format_version > FORMAT_VERSION {
+            return Err(Error::new(
+                ErrorKind::Rejected,
+                "A newer version of landfast writes the table's ledger; use that version.",
+            )
+            .with("location", location)
+            .with("format-version", found.format_version)
+            .with("newest known here", FORMAT_VERSION));
+        }
+        serde_json::from_slice(bytes).map_err(unreadable)
+    }
+}
+
+/// Entries as base64 of fixed fields: a byte for the space, 8 for the time, 16 for the id, 2 for the value's length, all
+/// big-endian, and the value.
+fn write_entries<S: Serializer>(entries: &[Entry], serializer: S) -> Result<S::Ok, S::Error> {
+    let mut bytes = Vec::with_capacity(entries.len() * 27);
+    for entry in entries {
+        let length = u16::try_from(entry.value.len()).map_err(serde::ser::Error::custom)?;
+        bytes.extend_from_slice(entry.space.letter().as_bytes());
+        bytes.extend_from_slice(&entry.index_time.to_be_bytes());
+        bytes.extend_from_slice(&entry.id.to_be_bytes());
+        bytes.extend_from_slice(&length.to_be_bytes());
+        bytes.extend_from_slice(&entry.value);
+    }
+    serializer.serialize_str(&BASE64.encode(bytes))
+}
+
+fn read_entries<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Entry>, D::Error> {
+    use serde::de::Error as _;
+    let text = String::deserialize(deserializer)?;
+    let mut bytes = Bytes::from(BASE64.decode(text).map_err(D::Error::custom)?);
+    let mut entries = Vec::new();
+    while !bytes.is_empty() {
+        entries.push(read_entry(&mut bytes).ok_or_else(|| D::Error::custom("an entry is cut short"))?);
+    }
+    Ok(entries)
+}
+
+fn read_entry(bytes: &mut Bytes) -> Option<Entry> {
+    fn take<const N: usize>(bytes: &mut Bytes) -> Option<[u8; N]> {
+        let field = bytes.get(..N)?.try_into().ok()?;
+        bytes::Buf::advance(bytes, N);
+        Some(field)
+    }
+    let [space] = take::<1>(bytes)?;
+    let index_time = i64::from_be_bytes(take(bytes)?);
+    let id = u128::from_be_bytes(take(bytes)?);
+    let length = usize::from(u16::from_be_bytes(take(bytes)?));
+    if bytes.len() < length {
+        return None;
+    }
+    let value = bytes.split_to(length);
+    Some(Entry {
+        space: Space::from_byte(space)?,
+        index_time,
+        id,
+        value: Bytes::copy_from_slice(&value),
+    })
+}

@@ -1,0 +1,348 @@
+//! What a load of a table says of its ledger, and what the next commit makes of it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use iceberg::table::Table;
+use uuid::Uuid;
+
+use super::cache::Ledger;
+use super::entry::{Entry, Space};
+use super::head::{LedgerHead, SegmentRef};
+use super::merge::{self, Merge};
+use super::segment::SegmentWriter;
+use super::{POINTER, SUMMARY_HEAD, damaged, folder};
+use crate::error::Result;
+use crate::random::Random;
+
+/// Entries that a head holds itself; beyond it they go to a segment.
+const INLINE_ENTRIES: usize = 1000;
+
+/// Segments from which on a commit merges some itself.
+const OVERDUE_SEGMENTS: usize = 64;
+
+/// How far the newest index time may be ahead of this machine's clock and still move the floor: one message from a
+/// sender with a wrong clock must not make every other one too old. A slow clock here only keeps more.
+const AHEAD: Duration = Duration::from_secs(3600);
+
+/// What the ledger says of a delivery.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Known {
+    /// It is not in the table.
+    New,
+    /// Its rows are in the table; the value is what was kept with its id.
+    Landed(Bytes),
+    /// It is not found, and older than what the ledger still remembers: it cannot be proven new.
+    TooOld,
+}
+
+/// The ledger of a table as one load of the table found it. Clones are cheap.
+#[derive(Debug, Clone)]
+pub struct LedgerState {
+    folder: String,
+    /// Absent before the first commit.
+    location: Option<String>,
+    head: Arc<LedgerHead>,
+    inline: Arc<HashMap<u128, Bytes>>,
+}
+
+/// What a commit adds to the ledger.
+#[derive(Debug, Clone, Copy)]
+pub struct Addition<'a> {
+    /// The commit's id.
+    pub commit_id: Uuid,
+    /// The deliveries that it lands.
+    pub entries: &'a [Entry],
+    /// When.
+    pub now: DateTime<Utc>,
+    /// How long messages and requests are remembered.
+    pub retention: Duration,
+    /// Segments merged beside the commits, taken if its inputs are all still there.
+    pub merge: Option<&'a Merge>,
+}
+
+/// The next head, not yet written.
+#[derive(Debug)]
+pub struct NextHead {
+    state: LedgerState,
+    /// Files to be made durable before the commit is sent: key and content.
+    files: Vec<(String, Bytes)>,
+    segments: Vec<(SegmentRef, Bytes)>,
+    /// Whether the merge was taken.
+    pub merged: bool,
+}
+
+impl LedgerState {
+    pub(super) fn new(table: Uuid, location: Option<String>, head: LedgerHead) -> Self {
+        let entries = head.entries.iter();
+        let inline = entries.map(|entry| (entry.id, entry.value.clone())).collect();
+        Self {
+            folder: folder(table),
+            location,
+            head: Arc::new(head),
+            inline: Arc::new(inline),
+        }
+    }
+
+    /// The head.
+    pub fn head(&self) -> &LedgerHead {
+        &self.head
+    }
+
+    /// Where the head is; none before the first commit.
+    pub fn location(&self) -> Option<&str> {
+        self.location.as_deref()
+    }
+
+    /// Whether there are segments to merge.
+    pub fn wants_merge(&self) -> bool {
+        merge::plan(&self.head).is_some()
+    }
+
+    /// Whether there are so many segments that a merge beside the commits never came to its end.
+    pub fn merge_is_overdue(&self) -> bool {
+        self.head.segments.len() > OVERDUE_SEGMENTS && self.wants_merge()
+    }
+
+    pub(super) fn key(&self, name: &str) -> String {
+        format!("{}/{name}", self.folder)
+    }
+}
+
+impl Ledger {
+    /// Finds the ledger of a table as it was loaded.
+    ///
+    /// The pointer is believed as far as the snapshots agree: a head of another table is foreign (its properties were
+    /// copied), and a pointer that is gone or older than the nearest snapshot of ours is put right from that snapshot
+    /// (protocol §7).
+    ///
+    /// # Errors
+    /// [`ErrorKind::Rejected`](crate::error::ErrorKind::Rejected) when the ledger is missing, damaged or of a newer
+    /// version: no row may land. [`ErrorKind::Unavailable`](crate::error::ErrorKind::Unavailable) when it cannot be read.
+    pub async fn open(&self, table: &Table) -> Result<LedgerState> {
+        let metadata = table.metadata();
+        let uuid = metadata.uuid();
+        let pointer = metadata.properties().get(POINTER).map(String::as_str);
+        let pointer = pointer.filter(|location| self.is_own(uuid, location));
+        let snapshot = self.nearest_own(table);
+        let location = match (pointer, snapshot) {
+            (Some(pointer), Some((_, newest))) if sequence_of(pointer) < Some(newest) => {
+                self.mended(table, "is older than its snapshot's", snapshot)
+            }
+            (Some(pointer), _) => Some(pointer.to_owned()),
+            (None, Some(_)) => self.mended(table, "is gone", snapshot),
+            (None, None) => None,
+        };
+        let Some(location) = location else {
+            self.refuse_lost_ledger(uuid).await?;
+            return Ok(LedgerState::new(uuid, None, LedgerHead::empty(uuid)));
+        };
+        let head = self.head(&location).await?;
+        if head.table_uuid != uuid || Some(head.sequence) != sequence_of(&location) {
+            return Err(damaged("The head", &location));
+        }
+        Ok(LedgerState::new(uuid, Some(location), head))
+    }
+
+    fn mended(&self, table: &Table, what: &str, snapshot: Option<(&str, u64)>) -> Option<String> {
+        tracing::warn!(
+            table.ident = %table.identifier(),
+            "The ledger's pointer {what}; the nearest snapshot's is used, and the next commit puts it right."
+        );
+        snapshot.map(|(location, _)| location.to_owned())
+    }
+
+    /// Whether a location is that of a head of this table.
+    fn is_own(&self, table: Uuid, location: &str) -> bool {
+        let key = self.store().key(location).ok();
+        let name = key.and_then(|key| key.strip_prefix(&folder(table)));
+        name.is_some_and(|name| name.starts_with('/')) && sequence_of(location).is_some()
+    }
+
+    /// The head of the nearest snapshot of ours in the current snapshot's ancestry, and its number.
+    fn nearest_own<'t>(&self, table: &'t Table) -> Option<(&'t str, u64)> {
+        let metadata = table.metadata();
+        let mut snapshot = metadata.current_snapshot();
+        while let Some(found) = snapshot {
+            let location = found.summary().additional_properties.get(SUMMARY_HEAD);
+            if let Some(location) = location.filter(|location| self.is_own(metadata.uuid(), location)) {
+                return Some((location, sequence_of(location)?));
+            }
+            snapshot = found
+                .parent_snapshot_id()
+                .and_then(|id| metadata.snapshot_by_id(id));
+        }
+        None
+    }
+
+    /// A table whose pointer and snapshots say nothing must not have had a ledger. The first head may be there without
+    /// ever having been committed; a second one stands on a first that was.
+    async fn refuse_lost_ledger(&self, table: Uuid) -> Result<()> {
+        let folder = folder(table);
+        let names = self.store().names_after(&folder, "head-").await?;
+        match names.iter().find(|name| sequence_of(name) > Some(1)) {
+            None => Ok(()),
+            Some(name) => {
+                let location = self.store().url(&format!("{folder}/{name}"));
+                Err(damaged("The pointer to a head", &location))
+            }
+        }
+    }
+
+    /// Looks deliveries up (protocol, step 5; step 6 for those that are too old). The answers are in the entries' order.
+    ///
+    /// Fresh ids are found in memory; an old one reads a footer and a row group or two.
+    ///
+    /// # Errors
+    /// As [`Ledger::open`].
+    pub async fn check(&self, state: &LedgerState, entries: &[Entry]) -> Result<Vec<Known>> {
+        let rest: Vec<&Entry> = entries
+            .iter()
+            .filter(|entry| !state.inline.contains_key(&entry.id))
+            .collect();
+        let found = match rest.is_empty() || state.head.segments.is_empty() {
+            true => HashMap::new(),
+            false => self.find(state, &rest).await?,
+        };
+        let known = |entry: &Entry| match state.inline.get(&entry.id).or_else(|| found.get(&entry.id)) {
+            Some(value) => Known::Landed(value.clone()),
+            None if entry.space == Space::Message && entry.index_time < state.head.floor => Known::TooOld,
+            None => Known::New,
+        };
+        Ok(entries.iter().map(known).collect())
+    }
+
+    /// Computes the head after a commit, under names that nothing had. Writes nothing.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Rejected`](crate::error::ErrorKind::Rejected) when it cannot be encoded.
+    pub fn next(&self, state: &LedgerState, addition: &Addition<'_>, random: &Random) -> Result<NextHead> {
+        let mut head = state.head.as_ref().clone();
+        head.sequence = head.sequence.saturating_add(1);
+        head.parent = state.location.clone();
+        head.commit_id = addition.commit_id;
+        head.entries.extend_from_slice(addition.entries);
+        head.entries.sort_unstable();
+        head.entries.dedup();
+        let merged = addition
+            .merge
+            .is_some_and(|merge| merge.apply(&mut head.segments));
+        forget(&mut head, addition);
+        let mut segments = Vec::new();
+        while head.entries.len() > INLINE_ENTRIES {
+            let (segment, file) = spill(&mut head.entries, addition.now, random)?;
+            head.segments.push(segment.clone());
+            segments.push((segment, file));
+        }
+        let name = format!("head-{:012}-{}.json", head.sequence, random.uuid());
+        let mut files: Vec<(String, Bytes)> = segments
+            .iter()
+            .map(|(segment, file)| (state.key(&segment.name), file.clone()))
+            .collect();
+        files.push((state.key(&name), head.to_bytes()?));
+        let location = self.store().url(&state.key(&name));
+        Ok(NextHead {
+            state: LedgerState::new(head.table_uuid, Some(location), head),
+            files,
+            segments,
+            merged,
+        })
+    }
+
+    /// Makes the files of the next head durable.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`](crate::error::ErrorKind::Unavailable).
+    pub async fn put(&self, next: &NextHead) -> Result<()> {
+        let puts = next
+            .files
+            .iter()
+            .map(|(key, bytes)| self.store().put(key, bytes.clone()));
+        futures::future::try_join_all(puts).await.map(drop)
+    }
+
+    /// Takes the next head as the table's state, once its commit is.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Rejected`](crate::error::ErrorKind::Rejected) when what was written cannot be read.
+    pub async fn adopt(&self, next: NextHead) -> Result<LedgerState> {
+        for (segment, file) in next.segments {
+            self.keep(&segment.name, segment.space, file).await?;
+        }
+        Ok(next.state)
+    }
+}
+
+impl NextHead {
+    /// Where the head will be: the pointer's new value.
+    pub fn location(&self) -> &str {
+        self.state.location.as_deref().unwrap_or_default()
+    }
+
+    /// Its number.
+    pub fn sequence(&self) -> u64 {
+        self.state.head.sequence
+    }
+}
+
+/// The number in a head's name.
+fn sequence_of(location: &str) -> Option<u64> {
+    let name = location.rsplit('/').next()?.strip_prefix("head-")?;
+    name.split('-').next()?.parse().ok()
+}
+
+/// Moves the floor, and drops what lies under it: whole segments, by index time, never by a local clock alone.
+fn forget(head: &mut LedgerHead, addition: &Addition<'_>) {
+    let seconds = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
+    let now = addition.now.timestamp();
+    let retention = seconds(addition.retention);
+    let times = addition
+        .entries
+        .iter()
+        .filter(|entry| entry.space == Space::Message);
+    head.newest = times.map(|entry| entry.index_time).fold(head.newest, i64::max);
+    let reached = head.newest.min(now.saturating_add(seconds(AHEAD)));
+    head.floor = head.floor.max(reached.saturating_sub(retention));
+    let floor = head.floor;
+    head.entries
+        .retain(|entry| entry.space != Space::Message || entry.index_time >= floor);
+    head.segments.retain(|segment| match segment.space {
+        Space::Message => segment.max_time >= floor,
+        Space::Request => segment.committed_at >= now.saturating_sub(retention),
+        Space::Kept => true,
+    });
+}
+
+/// Moves the entries of the space that has most of them into a segment.
+fn spill(entries: &mut Vec<Entry>, now: DateTime<Utc>, random: &Random) -> Result<(SegmentRef, Bytes)> {
+    let count = |space| entries.iter().filter(|entry| entry.space == space).count();
+    let space = Space::ALL
+        .into_iter()
+        .max_by_key(|space| count(*space))
+        .unwrap_or(Space::Message);
+    let (spilled, kept) = std::mem::take(entries)
+        .into_iter()
+        .partition(|entry: &Entry| entry.space == space);
+    *entries = kept;
+    let spilled: Vec<Entry> = spilled;
+    let times = || spilled.iter().map(|entry| entry.index_time);
+    let mut segment = SegmentRef {
+        space,
+        name: format!("segment-{}.parquet", random.uuid()),
+        entry_count: spilled.len() as u64,
+        byte_count: 0,
+        min_time: times().min().unwrap_or_default(),
+        max_time: times().max().unwrap_or_default(),
+        committed_at: now.timestamp(),
+    };
+    let mut writer = SegmentWriter::try_new()?;
+    for entry in spilled {
+        writer.push(entry)?;
+    }
+    let file = writer.finish()?;
+    segment.byte_count = file.len() as u64;
+    Ok((segment, file))
+}

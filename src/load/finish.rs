@@ -1,0 +1,114 @@
+//! The end of a load: dead letters, then the one commit that makes all of it visible.
+
+use std::collections::{BTreeMap, HashSet};
+
+use chrono::DateTime;
+use iceberg::TableIdent;
+use iceberg::spec::DataFile;
+use iceberg::table::Table;
+use tokio::time::{Duration, Instant};
+
+use super::Loaded;
+use super::prepare::Prepared;
+use crate::batch::Shared;
+use crate::clock::Moment;
+use crate::commit::{ChangeSet, Committed, Group};
+use crate::error::Result;
+use crate::ledger::{Entry, Known};
+use crate::telemetry;
+use crate::trigger::Envelope;
+
+/// How long a load tries to get its commit through; its files are written by then.
+const COMMIT_PATIENCE: Duration = Duration::from_secs(600);
+
+/// Dead letters that one object holds at the most.
+const LETTERS_PER_OBJECT: usize = 10_000;
+
+/// Commits files together, but for those that are in the table already. The dead letters of all of them are written
+/// first; repeating that doubles none.
+///
+/// # Errors
+/// Those of writing dead letters and of committing: nothing is visible then, unless the commit's outcome stayed unknown.
+pub(super) async fn finish(
+    shared: &Shared,
+    ident: &TableIdent,
+    table: Table,
+    (begun, retention): (Moment, Duration),
+    prepared: Vec<Prepared>,
+) -> Result<Vec<Loaded>> {
+    let started = Instant::now();
+    let mut head = shared.engine.head(table).await?;
+    let entries: Vec<Entry> = prepared.iter().map(|file| Entry::from(&file.id)).collect();
+    let known = shared.engine.ledger().check(head.ledger(), &entries).await?;
+    let mut changes = ChangeSet::append(shared.random.uuid(), begun).with_retention(retention);
+    let mut loaded = Vec::with_capacity(prepared.len());
+    for ((file, entry), known) in prepared.into_iter().zip(entries).zip(known) {
+        let mut result = result_of(&file);
+        match known {
+            Known::Landed(_) => result.was_there(),
+            Known::New | Known::TooOld => {
+                write_letters(shared, &ident.to_string(), &file).await?;
+                changes.add(Group::durable(file.files, vec![entry]));
+            }
+        }
+        loaded.push(result);
+    }
+    if changes.file_count() > 0 {
+        let deadline = started + COMMIT_PATIENCE;
+        let committed = shared.engine.commit(&mut head, &mut changes, deadline).await?;
+        tell_results(&mut loaded, &changes, committed);
+    }
+    let table_name = ident.to_string();
+    metrics::counter!(telemetry::RECORDS_WRITTEN, "table" => table_name.clone())
+        .increment(changes.row_count());
+    metrics::counter!(telemetry::BYTES_WRITTEN, "table" => table_name.clone())
+        .increment(changes.byte_count());
+    metrics::counter!(telemetry::BATCHES_COMMITTED, "table" => table_name)
+        .increment(u64::from(changes.file_count() > 0));
+    Ok(loaded)
+}
+
+fn result_of(file: &Prepared) -> Loaded {
+    Loaded {
+        row_count: file.files.iter().map(DataFile::record_count).sum(),
+        dead_letter_count: file.rejected.len() as u64,
+        file_count: file.files.len() as u64,
+        byte_count: file.files.iter().map(DataFile::file_size_in_bytes).sum(),
+        snapshot_id: None,
+        same_as: None,
+        duplicate: false,
+        id: file.id.clone(),
+    }
+}
+
+/// Files that another process landed meanwhile were left out of the commit.
+fn tell_results(loaded: &mut [Loaded], changes: &ChangeSet, committed: Committed) {
+    let landed: HashSet<u128> = changes.deliveries().iter().map(|entry| entry.id).collect();
+    for file in loaded.iter_mut().filter(|file| !file.duplicate) {
+        match committed {
+            Committed::Now(snapshot_id) if landed.contains(&file.id.hash()) => {
+                file.snapshot_id = Some(snapshot_id).filter(|_| file.file_count > 0);
+            }
+            _ => file.was_there(),
+        }
+    }
+}
+
+async fn write_letters(shared: &Shared, table: &str, file: &Prepared) -> Result<()> {
+    let envelope = Envelope {
+        id: file.id.clone(),
+        source: file.name.clone(),
+        // The letters' names must be the same whenever the file is loaded.
+        published_at: DateTime::UNIX_EPOCH,
+        received_at: shared.clock.now(),
+        fingerprint: None,
+        attributes: BTreeMap::new(),
+    };
+    for letters in file.rejected.chunks(LETTERS_PER_OBJECT) {
+        shared
+            .dead_letters
+            .write_records(&envelope, table, letters)
+            .await?;
+    }
+    Ok(())
+}

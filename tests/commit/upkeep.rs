@@ -1,0 +1,141 @@
+//! What keeps a commit as cheap as the first: files put at once, manifests merged, snapshots let go.
+
+use std::collections::BTreeSet;
+
+use chrono::TimeDelta;
+use iceberg::TableUpdate;
+use iceberg::spec::{SnapshotReference, SnapshotRetention};
+use libtest_mimic::Trial;
+use tokio::time::{Duration, Instant};
+
+use super::world::World;
+use crate::support::faults::{Fault, Op};
+use crate::support::tables::orders;
+use crate::support::{TestResult, paused_trials};
+
+pub fn tests() -> Vec<Trial> {
+    paused_trials![
+        commit_takes_two_round_trips_of_puts,
+        manifests_are_merged_and_every_row_stays,
+        processes_that_live_for_one_commit_merge_too,
+        snapshots_are_let_go_and_tags_stay,
+        retention_of_the_main_branch_is_left_as_it_is,
+    ]
+}
+
+async fn commit_takes_two_round_trips_of_puts() -> TestResult {
+    let (world, mut head) = World::new().await?;
+    world
+        .faults
+        .always(Op::Put, "", Fault::Delay(Duration::from_millis(80)));
+    for id in [1, 2, 3] {
+        let begun = Instant::now();
+        let mut changes = world.pending_changes(&head, &[id]).await?;
+        world.engine.attempt(&mut head, &mut changes).await?;
+        let took = begun.elapsed().as_millis();
+        assert!((160..240).contains(&took), "{took} ms");
+    }
+    Ok(())
+}
+
+async fn manifests_are_merged_and_every_row_stays() -> TestResult {
+    let (world, _head) = World::new().await?;
+    let small = [("commit.manifest.min-count-to-merge".to_owned(), "10".to_owned())].into();
+    world
+        .update_elsewhere(vec![TableUpdate::SetProperties { updates: small }])
+        .await?;
+    let mut head = world.fresh_head().await?;
+    let ids: Vec<i64> = (1..=150).collect();
+    let mut most = 0;
+    for id in &ids {
+        let mut changes = world.changes(&head, &[*id]).await?;
+        world.engine.attempt(&mut head, &mut changes).await?;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let snapshot = head.table().metadata().current_snapshot().ok_or("no snapshot")?;
+        let list = head.table().manifest_list_reader(snapshot).load().await?;
+        most = most.max(list.entries().len());
+    }
+    // Ten small ones, nine of ten, one of a hundred; one more while a merge is under way.
+    assert!(most <= 22, "{most} manifests");
+    assert_eq!(world.ids().await?, ids);
+    let table = world.catalog.load_table(&orders()).await?;
+    let snapshot = table.metadata().current_snapshot().ok_or("no snapshot")?;
+    let mut sequences = BTreeSet::new();
+    for manifest in table.manifest_list_reader(snapshot).load().await?.entries() {
+        let loaded = manifest.load_manifest(table.file_io()).await?;
+        for entry in loaded.entries() {
+            sequences.insert(entry.sequence_number().ok_or("no sequence number")?);
+            assert_eq!(entry.file_sequence_number, entry.sequence_number());
+        }
+    }
+    // Each file has kept the number of the commit that brought it.
+    assert_eq!(sequences.len(), ids.len());
+    world.is_whole().await
+}
+
+async fn snapshots_are_let_go_and_tags_stay() -> TestResult {
+    let (world, mut head) = World::new().await?;
+    let mut changes = world.changes(&head, &[0]).await?;
+    let tagged = world.engine.attempt(&mut head, &mut changes).await?;
+    let reference = SnapshotReference::new(tagged, SnapshotRetention::Tag { max_ref_age_ms: None });
+    world
+        .update_elsewhere(vec![TableUpdate::SetSnapshotRef {
+            ref_name: "first".to_owned(),
+            reference,
+        }])
+        .await?;
+    head = world.fresh_head().await?;
+    for id in 1..=300 {
+        // Less than the time for which a fence is trusted.
+        world.clock.advance(TimeDelta::minutes(9));
+        let mut changes = world.changes(&head, &[id]).await?;
+        world.engine.attempt(&mut head, &mut changes).await?;
+    }
+    let metadata = head.table().metadata();
+    // Newest 100, one an hour of the 30 hours before, at most 20 to come, and the tag's.
+    let kept = metadata.snapshots().count();
+    assert!((120..=160).contains(&kept), "{kept} snapshots");
+    assert!(metadata.snapshot_by_id(tagged).is_some());
+    assert_eq!(world.ids().await?.len(), 301);
+    Ok(())
+}
+
+async fn retention_of_the_main_branch_is_left_as_it_is() -> TestResult {
+    let (world, mut head) = World::new().await?;
+    let mut changes = world.changes(&head, &[1]).await?;
+    let snapshot_id = world.engine.attempt(&mut head, &mut changes).await?;
+    let retention = SnapshotRetention::branch(Some(7), Some(86_400_000), None);
+    world
+        .update_elsewhere(vec![TableUpdate::SetSnapshotRef {
+            ref_name: "main".to_owned(),
+            reference: SnapshotReference::new(snapshot_id, retention),
+        }])
+        .await?;
+    let mut head = world.fresh_head().await?;
+    for id in [2, 3] {
+        let mut changes = world.changes(&head, &[id]).await?;
+        world.engine.attempt(&mut head, &mut changes).await?;
+    }
+    let json = serde_json::to_value(head.table().metadata())?;
+    assert_eq!(json["refs"]["main"]["min-snapshots-to-keep"], 7);
+    assert_eq!(json["refs"]["main"]["max-snapshot-age-ms"], 86_400_000);
+    Ok(())
+}
+
+async fn processes_that_live_for_one_commit_merge_too() -> TestResult {
+    let (world, _head) = World::new().await?;
+    let small = [("commit.manifest.min-count-to-merge".to_owned(), "10".to_owned())].into();
+    world
+        .update_elsewhere(vec![TableUpdate::SetProperties { updates: small }])
+        .await?;
+    let ids: Vec<i64> = (1..=60).collect();
+    for id in &ids {
+        world.commit_elsewhere(&[*id]).await?;
+    }
+    let table = world.catalog.load_table(&orders()).await?;
+    let snapshot = table.metadata().current_snapshot().ok_or("no snapshot")?;
+    let list = table.manifest_list_reader(snapshot).load().await?;
+    assert!(list.entries().len() <= 30, "{}", list.entries().len());
+    assert_eq!(world.ids().await?, ids);
+    world.is_whole().await
+}

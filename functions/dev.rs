@@ -78,7 +78,8 @@ async fn dev(config: Arc<Config>, args: &DevArgs, output: OutputFormat) -> Resul
 fn greet(config: &Config, address: SocketAddr) {
     let body = push_body(
         DEMO_SUBSCRIPTION,
-        "1",
+        // Another one each time: the table remembers the ids of messages.
+        &Uuid::new_v4().to_string(),
         Utc::now(),
         &json!({"id": 1, "item": "ice axe", "total": 89.9}),
     );

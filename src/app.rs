@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::batch::{Shared, Writers};
-use crate::catalog::{Catalog, MemoryCatalog, SqlCatalog, StorageCatalog};
+use crate::catalog::{Catalog, MemoryCatalog, Patience, RestCatalog, SqlCatalog, StorageCatalog};
 use crate::clock::{Clock, SystemClock};
 use crate::commit::Engine;
 use crate::config::{CatalogConfig, Config};
@@ -51,7 +51,7 @@ impl Parts {
     /// Chooses the backends that a configuration names.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`] when a location or the catalog's database cannot be opened.
+    /// [`ErrorKind::Unavailable`] when a location or the catalog's database or server cannot be opened.
     pub async fn from_config(config: &Config) -> Result<Self> {
         let warehouse = Store::open(&config.warehouse.to_string())?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -61,6 +61,10 @@ impl Parts {
             CatalogConfig::Storage => Arc::new(StorageCatalog::new(warehouse, clock.clone())),
             CatalogConfig::Sql(sql) => {
                 Arc::new(SqlCatalog::open(&sql.uri, &sql.name, warehouse, random.clone()).await?)
+            }
+            CatalogConfig::Rest(rest) => {
+                let patience = Patience::default();
+                Arc::new(RestCatalog::open(rest, warehouse, clock.clone(), random.clone(), patience).await?)
             }
             CatalogConfig::Memory => Arc::new(MemoryCatalog::new(warehouse)),
         };

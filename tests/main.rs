@@ -20,6 +20,7 @@ mod output;
 mod processes;
 mod records;
 mod refusals;
+mod rest;
 mod schema;
 mod shutdown;
 mod sql;
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
         fakes::tests(),
         catalog::tests(),
         sql::tests(),
+        rest::tests(),
         commit::tests(),
         batch::tests(),
         write::tests(),

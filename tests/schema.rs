@@ -14,7 +14,7 @@ use crate::support::{Component, TestResult, needs, trials};
 #[path = "../src/config/tests/cases.rs"]
 mod cases;
 
-use cases::{DEEPER_MISTAKES, HEAD, LATER_VALUES, MISTAKES, VALID, WRONG_CATALOGS};
+use cases::{DEEPER_MISTAKES, DEEPER_WRONG_CATALOGS, HEAD, LATER_VALUES, MISTAKES, VALID, WRONG_CATALOGS};
 
 pub fn tests() -> Vec<Trial> {
     trials![
@@ -91,10 +91,11 @@ async fn mistakes_are_refused_by_the_schema_too() -> TestResult {
 
 /// When a schema learns one of them, the case moves to the others.
 async fn mistakes_that_no_schema_tells_are_known() -> TestResult {
-    let texts: Vec<String> = DEEPER_MISTAKES
+    let mistakes = DEEPER_MISTAKES.iter().map(|(rest, _)| format!("{HEAD}{rest}"));
+    let catalogs = DEEPER_WRONG_CATALOGS
         .iter()
-        .map(|(rest, _)| format!("{HEAD}{rest}"))
-        .collect();
+        .map(|(catalog, ..)| with_catalog(catalog, "tables: {a.b: {}}\n"));
+    let texts: Vec<String> = mistakes.chain(catalogs).collect();
     assert_eq!(refused(&texts)?, [""; 0]);
     Ok(())
 }

@@ -114,7 +114,7 @@ impl Committer {
         };
         let parts = match known {
             Ok(known) => self.answers.drop_known(parts, &known, None).await,
-            Err(error) => return self.refuse(parts, &error),
+            Err(error) => return self.refuse(parts, &error, flight),
         };
         let parts = self.answers.write_dead_letters(parts).await;
         let (parts, without_rows): (Vec<Part>, Vec<Part>) =
@@ -125,13 +125,15 @@ impl Committer {
         }
         match write_data_files(&table, rows_of(&records, &parts), &self.shared.random).await {
             Ok(files) => flight.add(table, records, parts, files),
-            Err(error) => self.refuse(parts, &error),
+            Err(error) => self.refuse(parts, &error, flight),
         }
     }
 
-    /// Gives up parts that could not be made ready.
-    fn refuse(&mut self, parts: Vec<Part>, error: &Error) {
-        self.head = None;
+    /// Gives up parts that could not be made ready. What waits in the flight goes on.
+    fn refuse(&mut self, parts: Vec<Part>, error: &Error, flight: &Flight) {
+        if flight.is_empty() {
+            self.head = None;
+        }
         self.reopen = true;
         self.answers.tell_abandoned(error, parts.len());
         nack_all(parts, error);

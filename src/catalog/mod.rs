@@ -4,6 +4,7 @@
 //! Keeps invariant 6: a commit carries requirements against the state it was computed from.
 
 mod memory;
+mod rest;
 mod sql;
 mod storage;
 
@@ -15,6 +16,7 @@ use iceberg::table::Table;
 use iceberg::{NamespaceIdent, Runtime, TableCreation, TableIdent, TableRequirement, TableUpdate};
 
 pub use memory::MemoryCatalog;
+pub use rest::{Patience, RestCatalog, StorageCredential, credential_for};
 pub use sql::SqlCatalog;
 pub use storage::StorageCatalog;
 

@@ -15,7 +15,7 @@ use super::{ChangeSet, retention, summary};
 use crate::catalog::{Outcome, TableCommit};
 use crate::clock::Moment;
 use crate::error::{Error, ErrorKind, Result};
-use crate::ledger::{Addition, NextHead, POINTER};
+use crate::ledger::{Addition, Known, NextHead, POINTER};
 
 /// `max_batch_life` of the protocol: files older than this may be gone, since the sweep's grace is three days.
 const MAX_LIFE: Duration = Duration::from_secs(24 * 3600);
@@ -48,28 +48,27 @@ impl Engine {
     pub async fn attempt(&self, head: &mut Head, changes: &mut ChangeSet) -> Result<i64> {
         let is_null = head.table.metadata().current_snapshot_id().is_none();
         if is_null && changes.file_count() > 0 && self.catalog().fences_by_snapshot() {
-            return Err(self.replace_null_fence(head).await);
+            self.replace_null_fence(head, changes).await?;
         }
         self.send(head, changes).await
     }
 
-    /// Commits an empty snapshot, since no snapshot is a fence that can come back (protocol §4, null fence). Always fails:
-    /// the data goes on a fresh load.
-    async fn replace_null_fence(&self, head: &mut Head) -> Error {
+    /// Commits an empty snapshot, since no snapshot is a fence that can come back (protocol §4, null fence), and loads the
+    /// table again.
+    ///
+    /// # Errors
+    /// Those of an attempt; [`ErrorKind::Conflict`] when a delivery of the change set is in that load's ledger.
+    async fn replace_null_fence(&self, head: &mut Head, changes: &ChangeSet) -> Result<()> {
         let mut nothing = ChangeSet::append(self.random().uuid(), Moment::now(self.clock()));
-        let replaced = async {
-            self.send(head, &mut nothing).await?;
-            let table = self.catalog().load_table(head.table.identifier()).await?;
-            *head = self.head(table).await?;
-            Ok(())
-        };
-        match replaced.await {
-            Ok(()) => {
-                let message = "The table had no snapshot; it has an empty one now, and is loaded again.";
-                Error::new(ErrorKind::Conflict, message).with("table", head.table.identifier())
-            }
-            Err(error) => error,
+        self.send(head, &mut nothing).await?;
+        let table = self.catalog().load_table(head.table.identifier()).await?;
+        *head = self.head(table).await?;
+        let known = self.check(head, changes).await?;
+        if known.iter().all(|known| *known == Known::New) {
+            return Ok(());
         }
+        let message = "Another process landed some of the deliveries first.";
+        Err(Error::new(ErrorKind::Conflict, message).with("table", head.table.identifier()))
     }
 
     async fn send(&self, head: &mut Head, changes: &mut ChangeSet) -> Result<i64> {

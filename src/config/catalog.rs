@@ -4,6 +4,7 @@ use super::database_uri::{DATABASE_URI, DatabaseUri};
 use super::key::{Key, Keys, Shape, Text, Words};
 use super::mapping::Mapping;
 use super::reader::Field;
+use super::rest_catalog::{self, RestCatalogConfig};
 
 /// The catalog's name in the rows of a shared database, when the configuration gives none.
 const DEFAULT_NAME: &str = "landfast";
@@ -24,9 +25,14 @@ pub(super) const TYPE: Key = Key::required(
                 "a PostgreSQL or SQLite database in the layout of Java's JDBC catalog, which Spark, Trino, Flink and \
                  PyIceberg may write at the same time",
             ),
+            (
+                REST,
+                "a server that speaks Iceberg's REST protocol, which Spark, Trino, Flink and PyIceberg may write at the \
+                 same time",
+            ),
             (MEMORY, "forgotten when the process ends, for tests"),
         ],
-        later: &["rest", "biglake", "glue", "hive"],
+        later: &["biglake", "glue", "hive"],
     }),
     "what holds the names of the tables and their newest states",
 );
@@ -52,13 +58,14 @@ pub(super) const CATALOG: Keys = Keys {
     title: "catalog",
     accepted: "a mapping such as `{type: storage}`",
     keys: &[&[TYPE]],
-    variants: &[(SQL, &[URI, NAME])],
-    later: &[&["warehouse", "auth", "user_project"]],
+    variants: &[(SQL, &[URI, NAME]), (REST, &rest_catalog::KEYS)],
+    later: &[&["user_project"]],
     ..Keys::NONE
 };
 
 const STORAGE: &str = "storage";
 const SQL: &str = "sql";
+const REST: &str = "rest";
 const MEMORY: &str = "memory";
 
 /// The catalog of the tables. Key `catalog`, required: `{type: storage}`.
@@ -68,6 +75,8 @@ pub enum CatalogConfig {
     Storage,
     /// `type: sql`: a PostgreSQL or SQLite database, shared with other engines.
     Sql(SqlCatalogConfig),
+    /// `type: rest`: a server that speaks Iceberg's REST protocol, shared with other engines.
+    Rest(RestCatalogConfig),
     /// `type: memory`: forgotten when the process ends; for tests.
     Memory,
 }
@@ -88,6 +97,7 @@ impl CatalogConfig {
         match self {
             Self::Storage => STORAGE,
             Self::Sql(_) => SQL,
+            Self::Rest(_) => REST,
             Self::Memory => MEMORY,
         }
     }
@@ -101,6 +111,7 @@ impl CatalogConfig {
         }
         let catalog = match word {
             Some(SQL) => read_sql(&mut keys).map(Self::Sql),
+            Some(REST) => RestCatalogConfig::read(&mut keys).map(Self::Rest),
             Some(MEMORY) => Some(Self::Memory),
             Some(STORAGE) => Some(Self::Storage),
             _ => None,

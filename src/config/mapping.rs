@@ -152,11 +152,15 @@ impl<'a> Mapping<'a> {
         if let Some((_, instead)) = keys.elsewhere.iter().find(|(name, _)| *name == key) {
             return Some((*instead).to_owned());
         }
-        let mut variants = keys.variants.iter();
-        if let Some((word, _)) = variants.find(|(_, keys)| keys.iter().any(|other| other.name == key)) {
+        let brings = keys
+            .variants
+            .iter()
+            .filter(|(_, keys)| keys.iter().any(|other| other.name == key));
+        let words: Vec<String> = brings.map(|(word, _)| format!("`type: {word}`")).collect();
+        if !words.is_empty() {
             return self
                 .variant
-                .map(|_| format!("`{key}` goes with `type: {word}`; remove the key"));
+                .map(|_| format!("`{key}` goes with {}; remove the key", words.join(" or ")));
         }
         if keys.later().any(|later| later == key) {
             return Some(not_yet(key));

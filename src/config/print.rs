@@ -9,10 +9,12 @@ use super::key::{Absent, Key};
 use super::quantity::{duration_text, size_text};
 use super::schema::type_text;
 use super::{
-    BatchConfig, CatalogConfig, Config, FileMatch, Format, LedgerConfig, PartitionBy, PushAuth, RouteConfig,
-    SchemaConfig, ServerConfig, TableConfig,
+    BatchConfig, CatalogConfig, Config, FileMatch, Format, LedgerConfig, ObjectGlob, PartitionBy, PushAuth,
+    RestAuth, RestCatalogConfig, RouteConfig, SchemaConfig, ServerConfig, TableConfig,
 };
-use super::{catalog, files, ledger, load, partition, property, route, schema, server, source, table};
+use super::{
+    catalog, files, ledger, load, partition, property, rest_catalog, route, schema, server, source, table,
+};
 
 /// What stands for a secret.
 const SECRET: &str = "***";
@@ -36,9 +38,13 @@ impl Config {
         keys.value(&load::WAREHOUSE, &self.warehouse.to_string());
         keys.map(&load::CATALOG, |keys| {
             keys.value(&catalog::TYPE, self.catalog.name());
-            if let CatalogConfig::Sql(sql) = &self.catalog {
-                keys.value(&catalog::URI, &sql.uri.to_string());
-                keys.value(&catalog::NAME, &sql.name);
+            match &self.catalog {
+                CatalogConfig::Sql(sql) => {
+                    keys.value(&catalog::URI, &sql.uri.to_string());
+                    keys.value(&catalog::NAME, &sql.name);
+                }
+                CatalogConfig::Rest(rest) => print_rest(rest, keys),
+                CatalogConfig::Storage | CatalogConfig::Memory => {}
             }
         });
         keys.map(&load::SERVER, |keys| print_server(&self.server, keys));
@@ -70,6 +76,31 @@ impl Config {
         keys.items(&load::ROUTES, self.routes.iter().map(print_route));
         keys.done()
     }
+}
+
+fn print_rest(rest: &RestCatalogConfig, keys: &mut Keys) {
+    keys.value(&rest_catalog::URI, &rest.uri);
+    keys.value_if(&rest_catalog::WAREHOUSE, rest.warehouse.as_deref());
+    keys.value_if(&rest_catalog::PREFIX, rest.prefix.as_deref());
+    keys.map(&rest_catalog::AUTH, |keys| {
+        keys.value(&rest_catalog::TYPE, rest.auth.name());
+        match &rest.auth {
+            RestAuth::None => {}
+            RestAuth::Bearer { .. } => keys.value(&rest_catalog::TOKEN, SECRET),
+            RestAuth::Google { user_project } => {
+                keys.value_if(&rest_catalog::USER_PROJECT, user_project.as_deref());
+            }
+            RestAuth::OAuth2(oauth2) => {
+                keys.value(&rest_catalog::CREDENTIAL, SECRET);
+                keys.value(&rest_catalog::SCOPE, &oauth2.scope);
+                let server = oauth2.oauth2_server_uri.as_deref();
+                keys.value_if(&rest_catalog::OAUTH2_SERVER_URI, server);
+            }
+        }
+    });
+    let names = rest.headers.keys();
+    let hidden = names.map(|name| (name.clone(), SECRET.to_owned())).collect();
+    keys.texts(&rest_catalog::HEADERS, &hidden);
 }
 
 fn print_server(server: &ServerConfig, keys: &mut Keys) {
@@ -139,9 +170,7 @@ fn print_shared(
                     keys.value(&schema::NAME, &field.name);
                     keys.value(&schema::TYPE, &type_text(&field.field_type));
                     keys.value(&schema::REQUIRED, &field.required.to_string());
-                    if let Some(doc) = &field.doc {
-                        keys.value(&schema::DOC, doc);
-                    }
+                    keys.value_if(&schema::DOC, field.doc.as_deref());
                     keys.done()
                 }),
             );
@@ -184,15 +213,12 @@ fn print_conditions(
     files: Option<&FileMatch>,
     keys: &mut Keys,
 ) {
-    if let Some(subscription) = subscription {
-        keys.value(&table::SUBSCRIPTION_KEY, subscription);
-    }
+    keys.value_if(&table::SUBSCRIPTION_KEY, subscription);
     keys.texts(&table::ATTRIBUTES, attributes);
     if let Some(files) = files {
         keys.value(&files::BUCKET, &files.bucket.to_string());
-        if let Some(objects) = &files.objects {
-            keys.value(&files::OBJECTS, objects.as_str());
-        }
+        let objects = files.objects.as_ref();
+        keys.value_if(&files::OBJECTS, objects.map(ObjectGlob::as_str));
     }
 }
 
@@ -212,6 +238,12 @@ impl Keys {
     fn value(&mut self, key: &Key, value: &str) {
         let value = key.shape.to_json(&escape(value));
         self.0.push((key.name.to_owned(), Printed::Scalar(value)));
+    }
+
+    fn value_if(&mut self, key: &Key, value: Option<&str>) {
+        if let Some(value) = value {
+            self.value(key, value);
+        }
     }
 
     fn only_value(&mut self, key: &Key) {

@@ -100,7 +100,11 @@ pub(super) fn duration_pattern() -> String {
 pub(super) fn any_case<'w>(words: impl IntoIterator<Item = &'w str>) -> String {
     let letters = |word: &str| {
         word.chars()
-            .map(|c| format!("[{c}{}]", c.to_ascii_uppercase()))
+            .map(|c| match c {
+                // A class of two is a difference of sets to some engines.
+                '-' => "-".to_owned(),
+                c => format!("[{c}{}]", c.to_ascii_uppercase()),
+            })
             .collect()
     };
     words.into_iter().map(letters).collect::<Vec<String>>().join("|")

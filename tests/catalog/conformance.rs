@@ -15,6 +15,7 @@ use landfast::storage::Store;
 use libtest_mimic::Trial;
 use tempfile::TempDir;
 
+use crate::rest::World;
 use crate::support::postgres::fresh_database;
 use crate::support::tables::{create, files_of, ids_now, order_creation, orders, summary};
 use crate::support::{TestResult, test};
@@ -24,6 +25,7 @@ struct Catalogs {
     one: Arc<dyn Catalog>,
     other: Arc<dyn Catalog>,
     _folder: Option<TempDir>,
+    _corner: Option<World>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -33,15 +35,17 @@ enum Backend {
     StorageOnDisk,
     Sqlite,
     Postgres,
+    Rest,
 }
 
 impl Backend {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::Memory,
         Self::StorageInMemory,
         Self::StorageOnDisk,
         Self::Sqlite,
         Self::Postgres,
+        Self::Rest,
     ];
 
     async fn open(self) -> TestResult<Catalogs> {
@@ -55,6 +59,7 @@ impl Backend {
                     one: catalog.clone(),
                     other: catalog,
                     _folder: None,
+                    _corner: None,
                 }
             }
             Self::StorageInMemory => {
@@ -63,6 +68,7 @@ impl Backend {
                     one: storage(&store),
                     other: storage(&store),
                     _folder: None,
+                    _corner: None,
                 }
             }
             Self::StorageOnDisk => {
@@ -72,6 +78,7 @@ impl Backend {
                     one: storage(&Store::open(&location)?),
                     other: storage(&Store::open(&location)?),
                     _folder: Some(folder),
+                    _corner: None,
                 }
             }
             Self::Sqlite => {
@@ -80,6 +87,15 @@ impl Backend {
                 Self::sql(folder, &uri).await?
             }
             Self::Postgres => Self::sql(tempfile::tempdir()?, &fresh_database().await?).await?,
+            Self::Rest => {
+                let world = World::new().await?;
+                Catalogs {
+                    one: Arc::new(world.catalog().await?),
+                    other: Arc::new(world.catalog().await?),
+                    _folder: None,
+                    _corner: Some(world),
+                }
+            }
         })
     }
 
@@ -96,6 +112,7 @@ impl Backend {
             one: one?,
             other: other?,
             _folder: Some(folder),
+            _corner: None,
         })
     }
 }
@@ -124,6 +141,7 @@ pub fn tests() -> Vec<Trial> {
         dropped_table_is_gone_and_its_name_is_free,
         commit_from_before_a_drop_is_refused,
         stale_commit_is_a_conflict_without_effect,
+        stale_property_is_a_conflict_where_every_commit_fences,
         unmet_requirement_is_a_conflict_without_effect,
         changes_that_do_not_fit_are_rejected,
         commits_are_seen_by_the_other_handle,
@@ -273,6 +291,36 @@ async fn commit_from_before_a_drop_is_refused(catalogs: &Catalogs) -> TestResult
 async fn stale_commit_is_a_conflict_without_effect(catalogs: &Catalogs) -> TestResult {
     let base = create(catalogs.one.as_ref(), &orders()).await?;
     let base_of_other = catalogs.other.load_table(&orders()).await?;
+    // With a snapshot, as that is what moves every backend's fence.
+    let random = Arc::new(Random::seeded(1));
+    let ledger = Ledger::new(Store::open("memory:///ledgers")?);
+    let engine = Engine::new(
+        catalogs.one.clone(),
+        ledger,
+        Arc::new(SystemClock),
+        random.clone(),
+    );
+    let mut head = engine.head(base.clone()).await?;
+    let mut changes = ChangeSet::append(random.uuid(), Moment::now(&SystemClock));
+    let files = files_of(&base, &[1], &random).await?;
+    changes.add(Group::durable(files, Vec::new()));
+    engine.attempt(&mut head, &mut changes).await?;
+    for catalog in [&catalogs.one, &catalogs.other] {
+        let stale = catalog
+            .commit_table(&base_of_other, set_property(&base, "a", "stale"))
+            .await;
+        assert!(matches!(stale, Outcome::Conflict(_)), "{stale:?}");
+    }
+    let now = catalogs.one.load_table(&orders()).await?;
+    assert_eq!(now.metadata_location(), head.table().metadata_location());
+    assert!(!now.metadata().properties().contains_key("a"));
+    Ok(())
+}
+
+/// Without a snapshot, too, where the backend promises it.
+async fn stale_property_is_a_conflict_where_every_commit_fences(catalogs: &Catalogs) -> TestResult {
+    let base = create(catalogs.one.as_ref(), &orders()).await?;
+    let base_of_other = catalogs.other.load_table(&orders()).await?;
     let first = catalogs
         .one
         .commit_table(&base, set_property(&base, "a", "first"))
@@ -280,9 +328,11 @@ async fn stale_commit_is_a_conflict_without_effect(catalogs: &Catalogs) -> TestR
     assert!(matches!(first, Outcome::Committed(_)), "{first:?}");
     for catalog in [&catalogs.one, &catalogs.other] {
         let stale = catalog
-            .commit_table(&base_of_other, set_property(&base, "a", "stale"))
+            .commit_table(&base_of_other, set_property(&base, "b", "stale"))
             .await;
-        assert!(matches!(stale, Outcome::Conflict(_)), "{stale:?}");
+        let fences = !catalog.fences_by_snapshot();
+        assert_eq!(matches!(stale, Outcome::Conflict(_)), fences, "{stale:?}");
+        assert_eq!(matches!(stale, Outcome::Committed(_)), !fences, "{stale:?}");
     }
     let now = catalogs.one.load_table(&orders()).await?;
     assert_eq!(now.metadata().properties()["a"], "first");
@@ -393,7 +443,9 @@ async fn concurrent_committers_lose_nothing(catalogs: &Catalogs) -> TestResult {
     let total = COMMITTERS * COMMITS;
     let table = catalogs.one.load_table(&orders()).await?;
     assert_eq!(summary(&table, "total-records"), Some(total.to_string()));
-    assert_eq!(table.metadata().snapshots().count() as u64, total);
+    // Where a table without a snapshot is no fence, an empty one goes first.
+    let empty = u64::from(catalogs.one.fences_by_snapshot());
+    assert_eq!(table.metadata().snapshots().count() as u64, total + empty);
     let expected: Vec<i64> = (0..i64::try_from(total)?).collect();
     assert_eq!(ids_now(catalogs.other.as_ref(), &orders()).await?, expected);
     Ok(())

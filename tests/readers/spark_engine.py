@@ -1,4 +1,4 @@
-"""Spark, whose Iceberg runtime is Java's own: one session writes through JDBC, and judges `storage` warehouses.
+"""Spark, whose Iceberg runtime is Java's own: one session writes through JDBC and REST, and judges `storage` warehouses.
 
 Needs nothing of the other readers' packages: it runs on a Python of its own.
 """

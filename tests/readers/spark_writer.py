@@ -1,8 +1,23 @@
-"""Writes and reads through Java's JDBC catalog by Spark SQL. A catalog is described as `sql_writer.py` has it."""
+"""Writes and reads through Java's JDBC and REST catalogs by Spark SQL. A catalog is described as `sql_writer.py` has it."""
 
 import json
 
 sessions = {}
+
+
+def rest_settings(catalog):
+    return {".type": "rest", ".uri": catalog["uri"]}
+
+
+def jdbc_settings(catalog):
+    # JDBC takes the user from its properties.
+    uri = catalog["uri"].replace("postgres@", "", 1)
+    return {
+        ".catalog-impl": "org.apache.iceberg.jdbc.JdbcCatalog",
+        ".uri": "jdbc:sqlite:" + uri.removeprefix("sqlite://") if uri.startswith("sqlite:") else "jdbc:" + uri,
+        ".jdbc.user": "postgres",
+        ".warehouse": catalog["warehouse"],
+    }
 
 
 def sql(spark, catalog, statement):
@@ -10,16 +25,8 @@ def sql(spark, catalog, statement):
     key = json.dumps(catalog, sort_keys=True)
     if key not in sessions:
         session = sessions[key] = spark.newSession()
-        # JDBC takes the user from its properties.
-        uri = catalog["uri"].replace("postgres@", "", 1)
-        settings = {
-            "": "org.apache.iceberg.spark.SparkCatalog",
-            ".catalog-impl": "org.apache.iceberg.jdbc.JdbcCatalog",
-            ".uri": "jdbc:sqlite:" + uri.removeprefix("sqlite://") if uri.startswith("sqlite:") else "jdbc:" + uri,
-            ".jdbc.user": "postgres",
-            ".warehouse": catalog["warehouse"],
-            ".cache-enabled": "false",
-        }
+        settings = rest_settings(catalog) if catalog.get("type") == "rest" else jdbc_settings(catalog)
+        settings |= {"": "org.apache.iceberg.spark.SparkCatalog", ".cache-enabled": "false"}
         for setting, value in settings.items():
             session.conf.set(f"spark.sql.catalog.{catalog['name']}{setting}", value)
     return sessions[key].sql(statement.replace("@", catalog["name"], 1)).collect()

@@ -1,12 +1,13 @@
-"""Writes and reads through PyIceberg's SQL catalog, whose rows landfast shares.
+"""Writes and reads through PyIceberg's SQL and REST catalogs, whose tables landfast shares.
 
-A catalog is `{"uri": …, "name": …, "warehouse": …}` with the URI as landfast has it.
+A catalog is `{"uri": …, "name": …, "warehouse": …}` with the URI as landfast has it; a server has `"type": "rest"`.
 """
 
 import logging
 
 import protocol
 import pyarrow as pa
+from pyiceberg.catalog.rest import RestCatalog
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.schema import Schema
 from pyiceberg.types import LongType, NestedField, StringType
@@ -18,6 +19,8 @@ SCHEMA = Schema(
 
 
 def open_catalog(catalog):
+    if catalog.get("type") == "rest":
+        return RestCatalog(catalog["name"], uri=catalog["uri"])
     # SQLAlchemy names the driver, and wants four slashes before an absolute path.
     uri = catalog["uri"].replace("postgresql://", "postgresql+psycopg2://", 1)
     if uri.startswith("sqlite:///") and not uri.startswith("sqlite:////"):

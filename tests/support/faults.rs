@@ -86,12 +86,12 @@ impl Gate {
         self.until(|state| state.passed == state.arrived).await;
     }
 
-    async fn pass(&self) {
+    pub(super) async fn pass(&self) {
         self.0.send_modify(|state| state.arrived += 1);
         self.until(|state| state.open).await;
     }
 
-    fn passed(&self) {
+    pub(super) fn passed(&self) {
         self.0.send_modify(|state| state.passed += 1);
     }
 

@@ -7,6 +7,7 @@ pub mod faults;
 pub mod lake;
 pub mod mount;
 pub mod postgres;
+pub mod proxy;
 pub mod push;
 pub mod readers;
 pub mod server;
@@ -52,6 +53,8 @@ pub enum Component {
     Python,
     /// A PostgreSQL server; the URI of its database `postgres`.
     Postgres,
+    /// Apache's reference server for the REST catalog; its address and its warehouse, with a space between.
+    Rest,
     /// A Python with Spark, and beside it the jars of Iceberg and of database drivers.
     Spark,
 }
@@ -61,6 +64,7 @@ pub fn needs(component: Component) -> TestResult<String> {
     let (name, variable) = match component {
         Component::Python => ("Python readers", "LANDFAST_TEST_PYTHON"),
         Component::Postgres => ("PostgreSQL", "LANDFAST_TEST_POSTGRES"),
+        Component::Rest => ("REST catalog", "LANDFAST_TEST_REST"),
         Component::Spark => ("Spark", "LANDFAST_TEST_SPARK"),
     };
     #[expect(

@@ -102,10 +102,14 @@ fn documentation_names_every_key() {
 fn described_defaults_are_those_that_hold() {
     let sql = format!("{HEAD}defaults: {{schema: [{{name: x, type: int}}]}}\n{TABLE}")
         .replace("type: storage", "type: sql, uri: 'sqlite:///d/c.db'");
-    for text in [format!("{HEAD}{TABLE}"), sql] {
+    let rest = format!("{HEAD}{TABLE}").replace(
+        "type: storage",
+        "type: rest, uri: 'https://h', auth: {type: oauth2, credential: '***'}",
+    );
+    for text in [format!("{HEAD}{TABLE}"), sql, rest] {
         let printed = parse(&text).to_json();
         // A property that is not set is not printed, and the schema is told by the second text.
-        let left_out: Vec<&str> = check_defaults(&CONFIG, &printed, text.contains("x"));
+        let left_out: Vec<&str> = check_defaults(&CONFIG, &printed, text.contains("name: x"));
         assert!(
             left_out.iter().all(|name| name.starts_with("write.")),
             "{left_out:?}"
@@ -156,10 +160,25 @@ fn every_described_word_is_read() {
     for keys in CONFIG.with_nested() {
         for key in keys.all() {
             for (word, _) in key.shape.words().map_or(&[][..], |words| words.words) {
-                let head = HEAD.replace("type: storage", &format!("type: {word}, uri: 'sqlite:///d/c.db'"));
+                let with = |catalog: &str| format!("{HEAD}{TABLE}").replace("type: storage", catalog);
                 let text = match keys.title {
-                    "catalog" if *word == "sql" => format!("{head}{TABLE}"),
-                    "catalog" => format!("{head}{TABLE}").replace(", uri: 'sqlite:///d/c.db'", ""),
+                    "catalog" => with(match *word {
+                        "sql" => "type: sql, uri: 'sqlite:///d/c.db'",
+                        "rest" => "type: rest, uri: 'https://h'",
+                        "storage" => "type: storage",
+                        "memory" => "type: memory",
+                        other => panic!("what else does `type: {other}` need?"),
+                    }),
+                    "auth" => {
+                        let needed = match *word {
+                            "bearer" => ", token: t",
+                            "oauth2" => ", credential: c",
+                            _ => "",
+                        };
+                        with(&format!(
+                            "type: rest, uri: 'https://h', auth: {{type: {word}{needed}}}"
+                        ))
+                    }
                     "server" => format!("{HEAD}{TABLE}server: {{{}: {word}}}\n", key.name),
                     "table" | "defaults" => format!("{HEAD}tables: {{a.b: {{{}: {word}}}}}\n", key.name),
                     "properties" => {

@@ -1,6 +1,7 @@
 //! Whole configurations.
 
 mod cases;
+mod catalogs;
 mod files;
 mod generated;
 mod mistakes;
@@ -47,21 +48,6 @@ fn refuses(rest: &str, expected: &str) {
     assert!(
         found.len() == 1 && found[0].starts_with(expected),
         "{rest}\nexpected {expected}\nfound    {found:#?}"
-    );
-}
-
-#[test]
-fn sql_example_is_read() {
-    let text = include_str!("../../../examples/sql.yaml");
-    let env = |name: &str| (name == "PGPASSWORD").then(|| "s3cret".to_owned());
-    let config = Config::check("sql.yaml", text, &env).unwrap_or_else(|problems| panic!("{problems}"));
-    let CatalogConfig::Sql(sql) = &config.catalog else {
-        panic!("sql")
-    };
-    assert_eq!(sql.name, "lake");
-    assert_eq!(
-        sql.uri.to_string(),
-        "postgresql://landfast:***@db.internal:5432/catalog?sslmode=verify-full"
     );
 }
 

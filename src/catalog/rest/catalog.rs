@@ -1,0 +1,328 @@
+//! Tables whose newest metadata a server names.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use iceberg::spec::TableMetadata;
+use iceberg::table::Table;
+use iceberg::{NamespaceIdent, TableCreation, TableIdent};
+use iceberg_catalog_rest::{CreateNamespaceRequest, CreateTableRequest, ListTablesResponse, LoadTableResult};
+use reqwest::Method;
+
+use super::super::{Catalog, Outcome, TableCommit, already_exists, not_found, open_table};
+use super::client::{Client, Patience, Request, parse};
+use super::credentials::{self, StorageCredential, Vault};
+use super::failure::Failure;
+use super::terms::Terms;
+use super::wire::{ConfigResponse, CredentialsResponse};
+use crate::clock::Clock;
+use crate::config::{RestAuth, RestCatalogConfig};
+use crate::error::{Error, ErrorKind, Result};
+use crate::random::Random;
+use crate::storage::Store;
+
+/// No namespace has so many; a server that goes on giving pages is broken.
+const MAX_PAGES: usize = 10_000;
+
+/// Tables named by a server that speaks Iceberg's REST protocol, which other engines may write too.
+///
+/// ```no_run
+/// # use std::sync::Arc;
+/// use landfast::catalog::{Catalog, Patience, RestCatalog};
+/// use landfast::clock::SystemClock;
+/// use landfast::config::{RestAuth, RestCatalogConfig};
+/// use landfast::random::Random;
+/// use landfast::storage::Store;
+///
+/// # async fn example() -> landfast::error::Result<()> {
+/// let config = RestCatalogConfig {
+///     uri: "http://127.0.0.1:8181".to_owned(),
+///     warehouse: None,
+///     prefix: None,
+///     auth: RestAuth::None,
+///     headers: Default::default(),
+/// };
+/// let warehouse = Store::open("file:///lake/warehouse")?;
+/// let (clock, random) = (Arc::new(SystemClock), Arc::new(Random::from_os()));
+/// let catalog = RestCatalog::open(&config, warehouse, clock, random, Patience::default()).await?;
+/// let tables = catalog.list_tables(&iceberg::NamespaceIdent::new("shop".to_owned())).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct RestCatalog {
+    pub(super) client: Client,
+    pub(super) terms: Terms,
+    warehouse: Store,
+    vault: Vault,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) random: Arc<Random>,
+}
+
+impl RestCatalog {
+    /// Asks the server for its configuration.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] when the server does not answer, [`ErrorKind::Rejected`] when it does not let us, or
+    /// is no catalog.
+    pub async fn open(
+        config: &RestCatalogConfig,
+        warehouse: Store,
+        clock: Arc<dyn Clock>,
+        random: Arc<Random>,
+        patience: Patience,
+    ) -> Result<Self> {
+        warn_of_plain_text(config);
+        let client = Client::new(config, patience, clock.clone(), random.clone())?;
+        let message = "The catalog's server gives no configuration.";
+        let answer = client.get(Terms::config_url(config)).await;
+        let answer = answer.map_err(|failure| failure.into_error(message).with("uri", &config.uri))?;
+        let response: ConfigResponse = parse(
+            &answer,
+            "The catalog's configuration is not what a catalog sends; see `catalog.uri`.",
+        )
+        .map_err(|error| error.with("uri", &config.uri))?;
+        Ok(Self {
+            terms: Terms::agree(config, response)?,
+            client,
+            warehouse,
+            vault: Vault::default(),
+            clock,
+            random,
+        })
+    }
+
+    /// The storage credentials that the server vends with a table, for as long as they last: those of the last load, or
+    /// newer ones where these are nearly over. Empty when it vends none. [`super::credential_for`] chooses among them.
+    ///
+    /// # Errors
+    /// Those of [`Catalog::load_table`], when there are none that still last.
+    pub async fn storage_credentials(&self, table: &TableIdent) -> Result<Vec<StorageCredential>> {
+        let held = self.vault.held(table);
+        let now = self.clock.now();
+        if let Some(held) = held.as_ref().filter(|held| held.is_fresh(now)) {
+            return Ok(held.credentials.clone());
+        }
+        let renewed = if held.is_some() && self.terms.has_credentials_endpoint {
+            self.renew_credentials(table).await
+        } else {
+            self.load_table(table).await.map(drop)
+        };
+        match (renewed, held) {
+            (Ok(()), _) => {
+                let held = self.vault.held(table);
+                Ok(held.map(|held| held.credentials).unwrap_or_default())
+            }
+            (Err(_), Some(held)) if held.is_valid(self.clock.now()) => Ok(held.credentials),
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    async fn renew_credentials(&self, table: &TableIdent) -> Result<()> {
+        let message = "The table's storage credentials cannot be had.";
+        let url = format!("{}/credentials", self.terms.table(table)?);
+        let answer = self.client.get(url).await;
+        let answer = answer.map_err(|failure| failure.into_error(message).with("table", table))?;
+        let response: CredentialsResponse =
+            parse(&answer, message).map_err(|error| error.with("table", table))?;
+        let vended = credentials::vended(response.storage_credentials, HashMap::new());
+        self.vault.keep(table, vended, self.clock.now());
+        Ok(())
+    }
+
+    /// Takes in a table as the server tells of it.
+    fn loaded(&self, ident: &TableIdent, answer: &[u8]) -> Result<Table> {
+        let result: LoadTableResult = parse(answer, "The table that the server sends cannot be understood.")
+            .map_err(|error| error.with("table", ident))?;
+        let location = result.metadata_location.ok_or_else(|| {
+            // It is what tells two loads apart.
+            Error::new(
+                ErrorKind::Rejected,
+                "The server names no metadata file for the table.",
+            )
+            .with("table", ident)
+        })?;
+        let table = self.table(ident, result.metadata, location)?;
+        let vended = credentials::vended(result.storage_credentials.unwrap_or_default(), result.config);
+        self.vault.keep(ident, vended, self.clock.now());
+        Ok(table)
+    }
+
+    pub(super) fn table(
+        &self,
+        ident: &TableIdent,
+        metadata: TableMetadata,
+        location: String,
+    ) -> Result<Table> {
+        if self.warehouse.key(metadata.location()).is_err() {
+            let scheme = metadata
+                .location()
+                .split_once(':')
+                .map_or("file", |(scheme, _)| scheme);
+            let message = if matches!(scheme, "file" | "memory") || metadata.location().starts_with('/') {
+                "The catalog keeps the table outside `warehouse`: write the folder that it keeps its tables under as \
+                 `warehouse`, or make the table there."
+            } else {
+                "The catalog keeps the table in a store that this version does not reach: it stores on file:/// only."
+            };
+            return Err(Error::new(ErrorKind::Rejected, message)
+                .with("table", ident)
+                .with("location", metadata.location())
+                .with("warehouse", self.warehouse.root()));
+        }
+        open_table(&self.warehouse, ident, metadata, location)
+    }
+
+    async fn namespace_exists(&self, namespace: &NamespaceIdent) -> Result<bool> {
+        match self.client.get(self.terms.namespace(namespace)?).await {
+            Ok(_) => Ok(true),
+            Err(failure) if failure.is_not_found() => Ok(false),
+            Err(failure) => Err(failure
+                .into_error("The namespace cannot be looked up.")
+                .with("namespace", namespace)),
+        }
+    }
+
+    async fn post_namespace(&self, namespace: &NamespaceIdent) -> Result<(), Failure> {
+        let body = CreateNamespaceRequest {
+            namespace: namespace.clone(),
+            properties: HashMap::new(),
+        };
+        let request = Request::post(self.terms.namespaces(), &body).map_err(Failure::NotReady)?;
+        match self.client.send(&request).await {
+            Err(failure) if failure.is_conflict() => Ok(()),
+            ended => ended.map(drop),
+        }
+    }
+}
+
+#[async_trait]
+impl Catalog for RestCatalog {
+    /// A namespace that is there is left alone, so that a user who may not make one may still use it.
+    async fn create_namespace(&self, namespace: &NamespaceIdent) -> Result<()> {
+        if self.namespace_exists(namespace).await? {
+            return Ok(());
+        }
+        let failed = |failure: Failure| {
+            let message = "The namespace cannot be made.";
+            failure.into_error(message).with("namespace", namespace)
+        };
+        match self.post_namespace(namespace).await {
+            Err(failure) if failure.is_not_found() => {}
+            ended => return ended.map_err(failed),
+        }
+        // Some servers want the parents first.
+        let levels: &[String] = namespace.as_ref();
+        for depth in 1..=levels.len() {
+            let parent = NamespaceIdent::from_strs(levels.iter().take(depth)).map_err(|error| {
+                Error::new(ErrorKind::Rejected, "The namespace has no levels.").with_source(error)
+            })?;
+            self.post_namespace(&parent).await.map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    async fn list_tables(&self, namespace: &NamespaceIdent) -> Result<Vec<TableIdent>> {
+        let message = "The tables cannot be listed.";
+        let mut tables = BTreeSet::new();
+        let mut token = String::new();
+        for _ in 0..MAX_PAGES {
+            let answer = match self.client.get(self.terms.tables_page(namespace, &token)?).await {
+                Ok(answer) => answer,
+                Err(failure) if failure.is_not_found() => return Ok(Vec::new()),
+                Err(failure) => return Err(failure.into_error(message).with("namespace", namespace)),
+            };
+            let page: ListTablesResponse =
+                parse(&answer, message).map_err(|error| error.with("namespace", namespace))?;
+            tables.extend(page.identifiers.into_iter().map(|table| table.name));
+            match page.next_page_token.filter(|next| !next.is_empty()) {
+                Some(next) => token = next,
+                None => {
+                    let ident = |name| TableIdent::new(namespace.clone(), name);
+                    return Ok(tables.into_iter().map(ident).collect());
+                }
+            }
+        }
+        Err(
+            Error::new(ErrorKind::Rejected, "The server's list of tables does not end.")
+                .with("namespace", namespace),
+        )
+    }
+
+    /// The server chooses the table's place unless the creation names one.
+    async fn create_table(&self, namespace: &NamespaceIdent, creation: TableCreation) -> Result<Table> {
+        let ident = TableIdent::new(namespace.clone(), creation.name);
+        let mut properties = creation.properties;
+        properties.insert(
+            "format-version".to_owned(),
+            (creation.format_version as u8).to_string(),
+        );
+        let body = CreateTableRequest {
+            name: ident.name().to_owned(),
+            location: creation.location,
+            schema: creation.schema,
+            // Java does not read a spec without an id; the first has none before it.
+            partition_spec: creation.partition_spec.map(|spec| spec.with_spec_id(0)),
+            write_order: creation.sort_order,
+            stage_create: Some(false),
+            properties,
+        };
+        let request = Request::post(self.terms.tables(namespace)?, &body)?;
+        match self.client.send(&request).await {
+            Ok(answer) => self.loaded(&ident, &answer),
+            Err(failure) if failure.is_conflict() => Err(already_exists(&ident)),
+            Err(failure) => Err(failure
+                .into_error("The table cannot be made.")
+                .with("table", ident)),
+        }
+    }
+
+    async fn load_table(&self, ident: &TableIdent) -> Result<Table> {
+        match self.client.get(self.terms.table(ident)?).await {
+            Ok(answer) => self.loaded(ident, &answer),
+            Err(failure) if failure.is_not_found() => {
+                self.vault.forget(ident);
+                Err(not_found(ident).with_source(failure.into_error("The server has none.")))
+            }
+            Err(failure) => Err(failure
+                .into_error("The table cannot be loaded.")
+                .with("table", ident)),
+        }
+    }
+
+    /// Forgets the table as it is then: the protocol has no condition on it.
+    async fn drop_table(&self, ident: &TableIdent) -> Result<()> {
+        let url = format!("{}?purgeRequested=false", self.terms.table(ident)?);
+        let dropped = self.client.send(&Request::new(Method::DELETE, url)).await;
+        self.vault.forget(ident);
+        match dropped {
+            Ok(_) => Ok(()),
+            Err(failure) if failure.is_not_found() => Err(not_found(ident)),
+            Err(failure) => Err(failure
+                .into_error("The table cannot be dropped.")
+                .with("table", ident)),
+        }
+    }
+
+    async fn commit_table(&self, base: &Table, commit: TableCommit) -> Outcome {
+        self.commit(base, commit).await
+    }
+
+    fn fences_by_snapshot(&self) -> bool {
+        true
+    }
+}
+
+/// Tokens belong on encrypted connections; inside a cluster, though, something else may see to that.
+fn warn_of_plain_text(config: &RestCatalogConfig) {
+    let local = ["http://127.", "http://localhost", "http://[::1]"];
+    let is_plain =
+        config.uri.starts_with("http://") && !local.iter().any(|start| config.uri.starts_with(start));
+    if is_plain && (config.auth != RestAuth::None || !config.headers.is_empty()) {
+        tracing::warn!(
+            uri = config.uri,
+            "The catalog's tokens and headers travel unencrypted; https:// hides them."
+        );
+    }
+}

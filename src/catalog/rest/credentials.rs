@@ -1,0 +1,212 @@
+//! Storage credentials that the server vends with a table: kept beside it, and had anew before they end.
+//!
+//! Nothing reads through them yet: tables lie under `warehouse`. They are the seam for stores that want them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use iceberg::TableIdent;
+
+/// Credentials are renewed this long before their end, or at three quarters of their life if that is later.
+const AHEAD: TimeDelta = TimeDelta::minutes(5);
+
+/// Where the stores' settings say when they end, in milliseconds since 1970.
+const EXPIRY_KEYS: [&str; 3] = [
+    "s3.session-token-expires-at-ms",
+    "gcs.oauth2.token-expires-at",
+    "expiration-time",
+];
+/// The same, with the account's name behind it.
+const AZURE_EXPIRY_KEY: &str = "adls.sas-token-expires-at-ms.";
+
+/// What a table's `config` may hold for its store, where the server has no `storage-credentials`.
+const STORE_KEYS: [&str; 4] = ["s3.", "gcs.", "adls.", "client."];
+
+/// Access to the objects under a prefix, in the settings that Iceberg's stores share. Its values never show.
+#[derive(Clone, PartialEq, Eq)]
+pub struct StorageCredential {
+    /// The beginning of the locations that it is for; empty for all.
+    pub prefix: String,
+    /// Settings such as `gcs.oauth2.token`.
+    pub config: BTreeMap<String, String>,
+}
+
+impl fmt::Debug for StorageCredential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StorageCredential")
+            .field("prefix", &self.prefix)
+            .field("config", &self.config.keys())
+            .finish()
+    }
+}
+
+/// Chooses the credential for a location: of those whose prefix it begins with, the one with the longest.
+pub fn credential_for<'a>(
+    credentials: &'a [StorageCredential],
+    location: &str,
+) -> Option<&'a StorageCredential> {
+    credentials
+        .iter()
+        .filter(|credential| location.starts_with(&credential.prefix))
+        .max_by_key(|credential| credential.prefix.len())
+}
+
+/// What a table was loaded with. Where there are `storage-credentials`, its `config` has nothing to say of them.
+pub(super) fn vended(
+    storage_credentials: Vec<iceberg_catalog_rest::StorageCredential>,
+    config: HashMap<String, String>,
+) -> Vec<StorageCredential> {
+    if !storage_credentials.is_empty() {
+        let ours = |credential: iceberg_catalog_rest::StorageCredential| StorageCredential {
+            prefix: credential.prefix,
+            config: credential.config.into_iter().collect(),
+        };
+        return storage_credentials.into_iter().map(ours).collect();
+    }
+    let of_store = |key: &String| STORE_KEYS.iter().any(|start| key.starts_with(start));
+    let config: BTreeMap<_, _> = config.into_iter().filter(|(key, _)| of_store(key)).collect();
+    if config.is_empty() {
+        return Vec::new();
+    }
+    vec![StorageCredential {
+        prefix: String::new(),
+        config,
+    }]
+}
+
+/// The credentials of the tables that were loaded.
+#[derive(Debug, Default)]
+pub(super) struct Vault(Mutex<HashMap<TableIdent, Held>>);
+
+#[derive(Debug, Clone)]
+pub(super) struct Held {
+    pub(super) credentials: Vec<StorageCredential>,
+    /// From then on they should be had anew; none when they do not end.
+    renew_at: Option<DateTime<Utc>>,
+    expire_at: Option<DateTime<Utc>>,
+}
+
+impl Held {
+    fn new(credentials: Vec<StorageCredential>, now: DateTime<Utc>) -> Self {
+        let expire_at = credentials.iter().filter_map(expiry).min();
+        let renew_at = expire_at.map(|end| end - AHEAD.min((end - now) / 4));
+        Self {
+            credentials,
+            renew_at,
+            expire_at,
+        }
+    }
+
+    pub(super) fn is_fresh(&self, now: DateTime<Utc>) -> bool {
+        self.renew_at.is_none_or(|end| now < end)
+    }
+
+    pub(super) fn is_valid(&self, now: DateTime<Utc>) -> bool {
+        self.expire_at.is_none_or(|end| now < end)
+    }
+}
+
+impl Vault {
+    pub(super) fn keep(&self, table: &TableIdent, credentials: Vec<StorageCredential>, now: DateTime<Utc>) {
+        if credentials.is_empty() {
+            self.forget(table);
+        } else {
+            self.tables().insert(table.clone(), Held::new(credentials, now));
+        }
+    }
+
+    pub(super) fn held(&self, table: &TableIdent) -> Option<Held> {
+        self.tables().get(table).cloned()
+    }
+
+    pub(super) fn forget(&self, table: &TableIdent) {
+        self.tables().remove(table);
+    }
+
+    fn tables(&self) -> MutexGuard<'_, HashMap<TableIdent, Held>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn expiry(credential: &StorageCredential) -> Option<DateTime<Utc>> {
+    let ends = credential
+        .config
+        .iter()
+        .filter(|(key, _)| EXPIRY_KEYS.contains(&key.as_str()) || key.starts_with(AZURE_EXPIRY_KEY));
+    ends.filter_map(|(_, value)| DateTime::from_timestamp_millis(value.parse().ok()?))
+        .min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn credential(prefix: &str, config: &[(&str, &str)]) -> StorageCredential {
+        StorageCredential {
+            prefix: prefix.to_owned(),
+            config: config
+                .iter()
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn the_longest_prefix_wins() {
+        let all = [
+            credential("gs://b/", &[]),
+            credential("gs://b/t/data/", &[]),
+            credential("gs://b/t/", &[]),
+        ];
+        let chosen = |location| credential_for(&all, location).map(|credential| credential.prefix.as_str());
+        assert_eq!(chosen("gs://b/t/data/x.parquet"), Some("gs://b/t/data/"));
+        assert_eq!(chosen("gs://b/t/metadata/x"), Some("gs://b/t/"));
+        assert_eq!(chosen("gs://b/u/x"), Some("gs://b/"));
+        assert_eq!(chosen("s3://b/t/x"), None);
+    }
+
+    #[test]
+    fn a_tables_config_stands_in_for_credentials_and_only_its_stores_part() {
+        let config = HashMap::from([
+            ("s3.access-key-id".to_owned(), "k".to_owned()),
+            ("token".to_owned(), "t".to_owned()),
+        ]);
+        assert_eq!(
+            vended(Vec::new(), config.clone()),
+            [credential("", &[("s3.access-key-id", "k")])]
+        );
+        let own = iceberg_catalog_rest::StorageCredential {
+            prefix: "gs://b".to_owned(),
+            config: HashMap::new(),
+        };
+        assert_eq!(vended(vec![own], config), [credential("gs://b", &[])]);
+        assert!(vended(Vec::new(), HashMap::new()).is_empty());
+    }
+
+    #[test]
+    fn the_earliest_end_counts_and_values_never_show() {
+        let at = |ms| DateTime::from_timestamp_millis(ms).unwrap();
+        let credentials = vec![
+            credential("a", &[("gcs.oauth2.token-expires-at", "7200000")]),
+            credential(
+                "b",
+                &[
+                    ("adls.sas-token-expires-at-ms.acc", "3600000"),
+                    ("adls.sas-token.acc", "s3cret"),
+                ],
+            ),
+        ];
+        assert!(!format!("{credentials:?}").contains("s3cret"));
+        let held = Held::new(credentials, at(0));
+        assert!(held.is_fresh(at(3_299_999)) && !held.is_fresh(at(3_300_000)));
+        assert!(held.is_valid(at(3_599_999)) && !held.is_valid(at(3_600_000)));
+        let short = Held::new(
+            vec![credential("a", &[("s3.session-token-expires-at-ms", "40000")])],
+            at(0),
+        );
+        assert!(short.is_fresh(at(29_999)) && !short.is_fresh(at(30_000)));
+        assert!(Held::new(vec![credential("a", &[])], at(0)).is_fresh(at(i64::from(i32::MAX))));
+    }
+}

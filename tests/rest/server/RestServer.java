@@ -1,0 +1,38 @@
+import java.net.InetSocketAddress;
+import java.util.Map;
+import org.apache.hadoop.conf.Configuration;
+import org.apache.iceberg.CatalogProperties;
+import org.apache.iceberg.CatalogUtil;
+import org.apache.iceberg.rest.RESTCatalogAdapter;
+import org.apache.iceberg.rest.RESTCatalogServlet;
+import org.eclipse.jetty.server.Server;
+import org.eclipse.jetty.server.handler.gzip.GzipHandler;
+import org.eclipse.jetty.servlet.ServletContextHandler;
+import org.eclipse.jetty.servlet.ServletHolder;
+
+/**
+ * Apache's reference server as its own main starts it, but on 127.0.0.1 and a free port, which it prints.
+ *
+ * <p>Takes the warehouse and the SQLite database that names the tables.
+ */
+public class RestServer {
+  public static void main(String[] args) throws Exception {
+    Map<String, String> config =
+        Map.of(
+            CatalogProperties.CATALOG_IMPL, "org.apache.iceberg.jdbc.JdbcCatalog",
+            CatalogProperties.WAREHOUSE_LOCATION, args[0],
+            CatalogProperties.URI, "jdbc:sqlite:" + args[1],
+            // SQLite has one writer, and tells a second one that it is busy.
+            CatalogProperties.CLIENT_POOL_SIZE, "1");
+    RESTCatalogAdapter adapter =
+        new RESTCatalogAdapter(CatalogUtil.buildIcebergCatalog("rest", config, new Configuration()));
+    ServletContextHandler context = new ServletContextHandler(ServletContextHandler.NO_SESSIONS);
+    context.addServlet(new ServletHolder(new RESTCatalogServlet(adapter)), "/*");
+    context.insertHandler(new GzipHandler());
+    Server server = new Server(new InetSocketAddress("127.0.0.1", 0));
+    server.setHandler(context);
+    server.start();
+    System.out.println("http://127.0.0.1:" + server.getURI().getPort());
+    server.join();
+  }
+}

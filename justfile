@@ -21,6 +21,14 @@ test:
 check:
     .ci/run
 
+# Runs simulated schedules for so many minutes, and shortens one that fails.
+soak minutes:
+    LANDFAST_SIM_SECONDS=$(({{ minutes }} * 60)) cargo test --release --locked --test integration -- simulation::every_schedule
+
+# Plants known bugs in a copy of the tree, which the simulation must find.
+mutants seconds='60':
+    tests/simulation/mutants/run {{ seconds }}
+
 # The library's documentation, opened in a browser.
 doc:
     cargo doc --no-deps --locked --open

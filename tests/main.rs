@@ -23,6 +23,7 @@ mod refusals;
 mod rest;
 mod schema;
 mod shutdown;
+mod simulation;
 mod sql;
 mod storage_faults;
 mod support;
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
         rest::tests(),
         commit::tests(),
         batch::tests(),
+        simulation::tests(),
         write::tests(),
         agree::tests(),
     ]

@@ -99,16 +99,19 @@ impl Writer {
         loop {
             let wake_at = self.wake_at();
             tokio::select! {
-                delivery = self.deliveries.recv(), if !self.closing && !self.is_full() => match delivery {
-                    Some(delivery) => self.take(delivery).await,
-                    None => self.close().await,
-                },
+                // The committer first: it asks once per batch. Deliveries last: they alone may never end. And always in
+                // this order, so that a simulated schedule does the same each time.
+                biased;
                 want = self.wants.recv() => match want {
                     Some(want) => self.wanted(want),
                     None => return self.abandon(),
                 },
                 () = self.gauge.flush.notified() => self.flush().await,
                 () = sleep_until(wake_at), if wake_at.is_some() => self.decide_schema_if_due().await,
+                delivery = self.deliveries.recv(), if !self.closing && !self.is_full() => match delivery {
+                    Some(delivery) => self.take(delivery).await,
+                    None => self.close().await,
+                },
             }
             self.hand_over_if_due();
             if self.closing && self.parts.is_empty() {

@@ -18,7 +18,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::{Addition, Known, NextHead, POINTER};
 
 /// `max_batch_life` of the protocol: files older than this may be gone, since the sweep's grace is three days.
-const MAX_LIFE: Duration = Duration::from_secs(24 * 3600);
+pub(super) const MAX_LIFE: Duration = Duration::from_secs(24 * 3600);
 
 /// An attempt ready to be sent.
 struct Attempt {
@@ -72,7 +72,7 @@ impl Engine {
     }
 
     async fn send(&self, head: &mut Head, changes: &mut ChangeSet) -> Result<i64> {
-        let mut ready = head.beside.ready();
+        let mut ready = head.beside.ready(self.clock());
         Beside::catch_up(self, head, &mut ready).await?;
         let attempt = match self.prepare(head, changes, &mut ready).await {
             Ok(attempt) => attempt,

@@ -3,9 +3,11 @@
 
 use tokio::task::JoinSet;
 
+use super::attempt::MAX_LIFE;
 use super::engine::Engine;
 use super::head::Head;
 use super::manifests::{self, ManifestMerge};
+use crate::clock::{Clock, Moment};
 use crate::error::{Error, Result};
 use crate::ledger::Merge;
 
@@ -57,6 +59,8 @@ impl<T: Send + 'static> Work<T> {
 pub(super) struct Beside {
     manifests: Work<ManifestMerge>,
     ledger: Work<Merge>,
+    /// When the oldest work that is running or ready was begun.
+    begun: Option<Moment>,
 }
 
 /// What an attempt may take along.
@@ -67,8 +71,12 @@ pub(super) struct Ready {
 }
 
 impl Beside {
-    /// Takes what is ready.
-    pub(super) fn ready(&mut self) -> Ready {
+    /// Takes what is ready. Nothing needs its files until a commit does, so what is older than a change set may be is
+    /// left alone: a sweep, or another engine's cleaner of orphans, may have taken them.
+    pub(super) fn ready(&mut self, clock: &dyn Clock) -> Ready {
+        if self.begun.is_some_and(|begun| begun.elapsed(clock) > MAX_LIFE) {
+            *self = Self::default();
+        }
         Ready {
             manifests: self.manifests.take("manifests"),
             ledger: self.ledger.take(SEGMENTS),
@@ -111,6 +119,9 @@ impl Beside {
 
     /// Starts what has become due on the head, unless it is under way.
     pub(super) fn start(engine: &Engine, head: &mut Head) {
+        if let (Work::Idle, Work::Idle) = (&head.beside.manifests, &head.beside.ledger) {
+            head.beside.begun = Some(Moment::now(engine.clock()));
+        }
         if let Work::Idle = head.beside.manifests
             && let Some(listed) = &head.manifests
             && let Some(inputs) = manifests::plan_merge(&head.table, listed)

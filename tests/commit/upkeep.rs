@@ -18,6 +18,7 @@ pub fn tests() -> Vec<Trial> {
         commit_takes_two_round_trips_of_puts,
         manifests_are_merged_and_every_row_stays,
         processes_that_live_for_one_commit_merge_too,
+        merge_that_waited_for_days_is_not_used,
         snapshots_are_let_go_and_tags_stay,
         retention_of_the_main_branch_is_left_as_it_is,
     ]
@@ -138,4 +139,33 @@ async fn processes_that_live_for_one_commit_merge_too() -> TestResult {
     assert!(list.entries().len() <= 30, "{}", list.entries().len());
     assert_eq!(world.ids().await?, ids);
     world.is_whole().await
+}
+
+async fn merge_that_waited_for_days_is_not_used() -> TestResult {
+    let (world, _head) = World::new().await?;
+    let small = [("commit.manifest.min-count-to-merge".to_owned(), "2".to_owned())].into();
+    world
+        .update_elsewhere(vec![TableUpdate::SetProperties { updates: small }])
+        .await?;
+    let mut head = world.fresh_head().await?;
+    for id in [1, 2] {
+        let mut changes = world.changes(&head, &[id]).await?;
+        world.engine.attempt(&mut head, &mut changes).await?;
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(world.count("-m1.avro").await?, 1, "A merge is ready.");
+    // Nothing needs the merged manifest yet, so a cleaner of orphans takes it after its usual three days.
+    world.clock.advance(TimeDelta::days(4));
+    for key in world.store.keys("shop/orders").await? {
+        if key.ends_with("-m1.avro") {
+            let io = world.store.file_io();
+            io.delete(world.store.url(&key)).await?;
+        }
+    }
+    let mut changes = world.changes(&head, &[3]).await?;
+    // The fence is as old, so the commit is looked up.
+    let patience = Instant::now() + Duration::from_secs(60);
+    world.engine.commit(&mut head, &mut changes, patience).await?;
+    assert_eq!(world.ids().await?, [1, 2, 3]);
+    Ok(())
 }

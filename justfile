@@ -41,11 +41,10 @@ docs:
 deny:
     cargo deny --locked check
 
-# Messages per second, latency, memory, and whether commit 500 costs what commit 20 did.
+# Messages per second, latency, memory, and whether a late commit costs what an early one did.
 bench:
     cargo build --release --locked
     benches/push.py
-    benches/commits.py
     benches/load.py
     benches/partitions.py
-    cargo bench --locked --bench decode --bench write
+    cargo bench --locked --bench commits --bench decode --bench write

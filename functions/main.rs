@@ -2,11 +2,14 @@
 
 mod config;
 mod dev;
+mod ledger;
 mod load;
+mod maintain;
 mod output;
 mod progress;
 mod serve;
 mod show;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -50,6 +53,13 @@ enum Command {
         after_help = "Example:\n  landfast load --dir ./landfast-data --table landfast.orders orders.ndjson.gz"
     )]
     Load(load::LoadArgs),
+    /// Lets old snapshots go, and deletes files that nothing names any more.
+    Maintain(maintain::MaintainArgs),
+    /// Proves that no delivery and no file is there twice and none is missing.
+    Verify(verify::VerifyArgs),
+    /// What a table remembers of its deliveries.
+    #[command(subcommand)]
+    Ledger(ledger::LedgerCommand),
     /// What a table is and holds.
     #[command(after_help = "Example:\n  landfast show --dir ./landfast-data landfast.orders")]
     Show(show::ShowArgs),
@@ -69,6 +79,9 @@ fn main() -> ExitCode {
         Command::Dev(args) => dev::run(&args, cli.output),
         Command::Serve(args) => serve::run(&args),
         Command::Load(args) => load::run(&args, cli.output, quiet),
+        Command::Maintain(args) => maintain::run(&args, cli.output),
+        Command::Verify(args) => verify::run(&args, cli.output),
+        Command::Ledger(command) => ledger::run(&command, cli.output),
         Command::Show(args) => show::run(&args, cli.output),
         Command::Config(command) => config::run(command, cli.output),
     }

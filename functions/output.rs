@@ -7,8 +7,11 @@ use std::process::ExitCode;
 use std::sync::OnceLock;
 
 use clap::{Args, ValueEnum};
-use landfast::config::{Config, process_env};
+use iceberg::TableIdent;
+use landfast::catalog::Catalog;
+use landfast::config::{Config, process_env, table_ident};
 use landfast::error::{Error, ErrorKind, Result};
+use landfast::maintenance::tables;
 use landfast::telemetry::{self, LogFormat};
 
 /// Failed.
@@ -18,6 +21,8 @@ pub const USAGE: u8 = 2;
 
 /// Done, but some records were dead-lettered.
 pub const DEAD_LETTERED: u8 = 3;
+/// Verified, and something is wrong.
+pub const FOUND: u8 = 3;
 
 /// How a command's result is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -177,6 +182,21 @@ pub fn tell(result: &str) -> Result<()> {
             )
             .with_source(error)
         })
+}
+
+/// The tables that a command of upkeep is for: the one that is named, else all of the configuration.
+///
+/// # Errors
+/// [`ErrorKind::Config`] when the name is no table's; those of the catalog.
+pub async fn chosen_tables(
+    config: &Config,
+    catalog: &dyn Catalog,
+    named: Option<&str>,
+) -> Result<Vec<TableIdent>> {
+    match named {
+        Some(name) => Ok(vec![table_ident(name)?]),
+        None => tables(config, catalog).await,
+    }
 }
 
 /// Runs a command's future on the process's runtime.

@@ -77,6 +77,11 @@ impl Parts {
             random,
         })
     }
+
+    /// The commit engine alone, for work beside the data path.
+    pub fn engine(self) -> Engine {
+        Engine::new(self.catalog, Ledger::new(self.ledgers), self.clock, self.random)
+    }
 }
 
 /// The landing folders, opened, and what stops them.

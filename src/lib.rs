@@ -22,6 +22,8 @@ pub mod commit;
 
 pub mod ledger;
 
+pub mod maintenance;
+
 pub mod catalog;
 
 pub mod storage;

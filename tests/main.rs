@@ -16,6 +16,7 @@ mod kill;
 mod landing;
 mod landing_folder;
 mod load;
+mod maintenance;
 mod output;
 mod processes;
 mod records;
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
         sql::tests(),
         rest::tests(),
         commit::tests(),
+        maintenance::tests(),
         batch::tests(),
         simulation::tests(),
         write::tests(),

@@ -77,7 +77,7 @@ impl Engine {
         let attempt = match self.prepare(head, changes, &mut ready).await {
             Ok(attempt) => attempt,
             Err(error) => {
-                head.beside.give_back(ready);
+                head.beside.give_back(ready, self.clock());
                 return Err(error);
             }
         };
@@ -95,7 +95,7 @@ impl Engine {
                 Ok(snapshot_id)
             }
             Outcome::Conflict(error) | Outcome::OutcomeUnknown(error) | Outcome::Rejected(error) => {
-                head.beside.give_back(ready);
+                head.beside.give_back(ready, self.clock());
                 Err(error)
             }
         }
@@ -187,10 +187,12 @@ impl Engine {
     ) -> Result<Option<NextHead>> {
         let mut entries = changes.deliveries();
         entries.iter_mut().for_each(|entry| entry.complete(snapshot_id));
-        if entries.is_empty() && ready.ledger.is_none() {
+        let instead = changes.ledger().map(|(_, ledger)| ledger);
+        if entries.is_empty() && ready.ledger.is_none() && instead.is_none() {
             return Ok(None);
         }
         let addition = Addition {
+            instead,
             commit_id: changes.commit_id(),
             entries: &entries,
             now: self.clock().now(),
@@ -247,7 +249,12 @@ impl Engine {
                 updates: HashMap::from([(POINTER.to_owned(), location.to_owned())]),
             });
         }
-        let expired = retention::expired(metadata, &head.refs, self.clock().now());
+        let now = self.clock().now();
+        let expired = if changes.is_upkeep() {
+            retention::all_expired(metadata, &head.refs, now)
+        } else {
+            retention::expired(metadata, &head.refs, now)
+        };
         if !expired.is_empty() {
             updates.push(TableUpdate::RemoveSnapshots {
                 snapshot_ids: expired,

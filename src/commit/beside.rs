@@ -59,7 +59,7 @@ impl<T: Send + 'static> Work<T> {
 pub(super) struct Beside {
     manifests: Work<ManifestMerge>,
     ledger: Work<Merge>,
-    /// When the oldest work that is running or ready was begun.
+    /// When the oldest of it was begun. Past its life its files may be gone, as any file that no commit names.
     begun: Option<Moment>,
 }
 
@@ -71,8 +71,7 @@ pub(super) struct Ready {
 }
 
 impl Beside {
-    /// Takes what is ready. Nothing needs its files until a commit does, so what is older than a change set may be is
-    /// left alone: a sweep, or another engine's cleaner of orphans, may have taken them.
+    /// Takes what is ready, and drops what is too old to be sure that the sweep has left it.
     pub(super) fn ready(&mut self, clock: &dyn Clock) -> Ready {
         if self.begun.is_some_and(|begun| begun.elapsed(clock) > MAX_LIFE) {
             *self = Self::default();
@@ -83,8 +82,15 @@ impl Beside {
         }
     }
 
+    fn begin(&mut self, clock: &dyn Clock) {
+        self.begun.get_or_insert_with(|| Moment::now(clock));
+    }
+
     /// Gives back what an attempt that did not commit had taken along.
-    pub(super) fn give_back(&mut self, ready: Ready) {
+    pub(super) fn give_back(&mut self, ready: Ready, clock: &dyn Clock) {
+        if ready.manifests.is_some() || ready.ledger.is_some() {
+            self.begin(clock);
+        }
         if let (Work::Idle, Some(merge)) = (&self.manifests, ready.manifests) {
             self.manifests = Work::Ready(merge);
         }
@@ -119,8 +125,9 @@ impl Beside {
 
     /// Starts what has become due on the head, unless it is under way.
     pub(super) fn start(engine: &Engine, head: &mut Head) {
-        if let (Work::Idle, Work::Idle) = (&head.beside.manifests, &head.beside.ledger) {
-            head.beside.begun = Some(Moment::now(engine.clock()));
+        let beside = &mut head.beside;
+        if let (Work::Idle, Work::Idle) = (&beside.manifests, &beside.ledger) {
+            beside.begun = None;
         }
         if let Work::Idle = head.beside.manifests
             && let Some(listed) = &head.manifests
@@ -128,6 +135,7 @@ impl Beside {
         {
             let (table, random) = (head.table.clone(), engine.random().clone());
             let merging = async move { manifests::merge(&table, &inputs, &random).await.map(Some) };
+            head.beside.begin(engine.clock());
             head.beside.manifests.start(merging);
         }
         if let Work::Idle = head.beside.ledger
@@ -136,6 +144,7 @@ impl Beside {
             let (ledger, state) = (engine.ledger().clone(), head.ledger.clone());
             let random = engine.random().clone();
             let merging = async move { ledger.merge(&state, &random).await };
+            head.beside.begin(engine.clock());
             head.beside.ledger.start(merging);
         }
     }

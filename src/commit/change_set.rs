@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use crate::clock::Moment;
 use crate::error::Result;
-use crate::ledger::{Entry, Known};
+use crate::ledger::{Entry, Known, LedgerHead};
 use crate::write::PendingFiles;
 
 /// Data files and the deliveries whose rows they hold: what is written, and if need be left out, together.
@@ -58,12 +58,26 @@ impl Group {
     }
 }
 
+/// What a change set does to the table, and with it which concurrent changes it tolerates. Overwrite and row delta will
+/// stand here too.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Adds files. Tolerates any concurrent change that leaves the table's identity, its partition spec and the columns
+    /// of the files in place; see [`validate_append`](super::validate_append).
+    Append,
+    /// Adds a snapshot of the same rows, which moves the fence, and lets go every snapshot whose time is over. Reads
+    /// nothing, so it tolerates everything.
+    Upkeep {
+        /// What the ledger is to hold instead of what the head's ledger holds, and why. Holds for one head only: attempt
+        /// it on that head, and compute it anew after a conflict.
+        ledger: Option<(&'static str, Box<LedgerHead>)>,
+    },
+}
+
 /// One atomic change of a table, kept over all attempts to commit it.
-///
-/// Kind: append. Tolerates any concurrent change that leaves the table's identity, its partition spec and the columns
-/// of the files in place; see [`validate_append`](super::validate_append).
 #[derive(Debug)]
 pub struct ChangeSet {
+    kind: Kind,
     commit_id: Uuid,
     begun: Moment,
     retention: std::time::Duration,
@@ -74,10 +88,31 @@ impl ChangeSet {
     /// Makes an empty append. `begun` is when its first file was begun: a change set older than a day is given up.
     pub fn append(commit_id: Uuid, begun: Moment) -> Self {
         Self {
+            kind: Kind::Append,
             commit_id,
             begun,
             retention: crate::ledger::DEFAULT_RETENTION,
             groups: Vec::new(),
+        }
+    }
+
+    /// Makes a change set without rows: an empty snapshot that moves the fence and lets old snapshots go.
+    pub fn upkeep(commit_id: Uuid, begun: Moment) -> Self {
+        Self {
+            kind: Kind::Upkeep { ledger: None },
+            ..Self::append(commit_id, begun)
+        }
+    }
+
+    /// Makes upkeep after which the ledger holds what `ledger` says, whatever it held; `why` goes into the snapshot's
+    /// summary. For one attempt, on the head that `ledger` was computed from.
+    pub fn rewriting_ledger(commit_id: Uuid, begun: Moment, why: &'static str, ledger: LedgerHead) -> Self {
+        let ledger = Some((why, Box::new(ledger)));
+        Self {
+            kind: Kind::Upkeep { ledger },
+            // Whoever mends a ledger knows nothing of how long the table's writers want it: nothing is forgotten for age.
+            retention: std::time::Duration::MAX,
+            ..Self::append(commit_id, begun)
         }
     }
 
@@ -111,6 +146,25 @@ impl ChangeSet {
             let landed = answers.peek().is_some() && answers.all(|known| matches!(known, Known::Landed(_)));
             !landed
         });
+    }
+
+    /// Whether there is nothing to commit.
+    pub(super) fn is_empty(&self) -> bool {
+        self.kind == Kind::Append && self.groups.is_empty()
+    }
+
+    pub(super) fn is_upkeep(&self) -> bool {
+        self.kind != Kind::Append
+    }
+
+    /// What the ledger is to hold instead, and why.
+    pub(super) fn ledger(&self) -> Option<(&'static str, &LedgerHead)> {
+        match &self.kind {
+            Kind::Upkeep {
+                ledger: Some((why, head)),
+            } => Some((why, head)),
+            _ => None,
+        }
     }
 
     /// The id in the snapshot's summary.

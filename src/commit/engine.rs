@@ -12,7 +12,7 @@ use super::{Backoff, ChangeSet, append, manifests};
 use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::error::{Action, Error, ErrorKind, Result};
-use crate::ledger::{Known, Ledger};
+use crate::ledger::{Known, Ledger, LedgerState};
 use crate::random::Random;
 
 /// Commits change sets to the tables of one catalog.
@@ -59,11 +59,11 @@ impl Engine {
         &self.ledger
     }
 
-    pub(super) fn clock(&self) -> &dyn Clock {
+    pub(crate) fn clock(&self) -> &dyn Clock {
         self.clock.as_ref()
     }
 
-    pub(super) fn random(&self) -> &Arc<Random> {
+    pub(crate) fn random(&self) -> &Arc<Random> {
         &self.random
     }
 
@@ -73,6 +73,16 @@ impl Engine {
     /// Those of [`Ledger::open`].
     pub async fn head(&self, table: Table) -> Result<Head> {
         let ledger = self.ledger.open(&table).await?;
+        Head::try_new(table, ledger)
+    }
+
+    /// Takes a load of the table as the head although its ledger cannot be opened: the one commit on it must bring a
+    /// ledger of its own, as `landfast ledger repair` does.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Rejected`] when the table's branches cannot be read.
+    pub fn head_without_ledger(&self, table: Table) -> Result<Head> {
+        let ledger = LedgerState::none(table.metadata().uuid());
         Head::try_new(table, ledger)
     }
 
@@ -166,7 +176,7 @@ impl Engine {
                 return Err(Error::new(ErrorKind::Rejected, message).with("table", head.table.identifier()));
             }
             changes.drop_landed(&known);
-            if changes.groups().is_empty() {
+            if changes.is_empty() {
                 return Ok(Committed::Before);
             }
             let error = match self.attempt(head, changes).await {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, Utc};
 use iceberg::spec::{MAIN_BRANCH, ManifestFile, SnapshotReference, SnapshotRetention, TableMetadata};
 use iceberg::table::Table;
 use serde::Deserialize;
@@ -9,6 +10,7 @@ use uuid::Uuid;
 
 use super::COMMIT_ID;
 use super::beside::Beside;
+use super::retention;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::LedgerState;
 
@@ -49,6 +51,11 @@ impl Head {
         let found =
             snapshots.find(|snapshot| snapshot.summary().additional_properties.get(COMMIT_ID) == Some(&id));
         found.map(|snapshot| snapshot.snapshot_id())
+    }
+
+    /// The snapshots whose time is over: upkeep on this head lets them go.
+    pub fn expired(&self, now: DateTime<Utc>) -> Vec<i64> {
+        retention::all_expired(self.table.metadata(), &self.refs, now)
     }
 
     /// The ledger of that load.

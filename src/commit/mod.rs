@@ -28,3 +28,5 @@ pub use head::Head;
 pub const COMMIT_ID: &str = "landfast.commit-id";
 /// Summary property: how many deliveries the snapshot holds rows of.
 pub const DELIVERY_COUNT: &str = "landfast.delivery-count";
+/// Summary property: why the ledger holds other than its parent and this commit's deliveries, `forget` or `repair`.
+pub const LEDGER_REWRITTEN: &str = "landfast.ledger-rewritten";

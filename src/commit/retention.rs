@@ -1,9 +1,10 @@
 //! Which snapshots a commit lets go, so that the metadata stays small however many commits there were.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashSet};
 
 use chrono::{DateTime, Utc};
-use iceberg::spec::TableMetadata;
+use iceberg::spec::{SnapshotRef, TableMetadata};
 
 use super::head::Refs;
 
@@ -16,6 +17,8 @@ const DAY_MS: i64 = 24 * HOUR_MS;
 /// Younger than this, one an hour stays; older, one a day.
 const HOURLY_MS: i64 = 2 * DAY_MS;
 const DAILY_MS: i64 = 30 * DAY_MS;
+/// A snapshot that is on no branch stays for this long. Java's default.
+const UNREFERENCED_MS: i64 = 5 * DAY_MS;
 
 /// The main branch's snapshots to let go: kept are the newest 100, one an hour for two days, one a day for 30 days.
 ///
@@ -23,40 +26,119 @@ const DAILY_MS: i64 = 30 * DAY_MS;
 /// `history.expire.max-snapshot-age-ms` instead of 30 days, and `gc.enabled=false` keeps all. What a branch or tag of
 /// others points to stays, and what no one but them reaches is not looked at.
 pub(super) fn expired(metadata: &TableMetadata, refs: &Refs, now: DateTime<Utc>) -> Vec<i64> {
-    let property = |key: &str| metadata.properties().get(key);
-    let number = |key: &str| property(key).and_then(|value| value.parse::<i64>().ok());
-    if property("gc.enabled").is_some_and(|enabled| enabled == "false") {
+    let Some(rules) = Rules::of(metadata, now) else {
+        return Vec::new();
+    };
+    if metadata.snapshots().len() < rules.newest + AT_ONCE {
         return Vec::new();
     }
-    let newest = number("history.expire.min-snapshots-to-keep").and_then(|count| usize::try_from(count).ok());
-    let newest = newest.unwrap_or(NEWEST).max(1);
-    if metadata.snapshots().len() < newest + AT_ONCE {
-        return Vec::new();
-    }
-    let oldest = now.timestamp_millis() - number("history.expire.max-snapshot-age-ms").unwrap_or(DAILY_MS);
-    let pointed_to: HashSet<i64> = refs.others().map(|reference| reference.snapshot_id).collect();
-    let mut periods = BTreeSet::new();
-    let mut expired = Vec::new();
-    let mut snapshot = metadata.current_snapshot();
-    let mut place = 0;
-    while let Some(found) = snapshot {
-        let at = found.timestamp_ms();
-        // The newest of a period stands for it. Periods are the clock's, so that every commit chooses alike.
-        let is_first = periods.insert(period(at, now.timestamp_millis()));
-        let stays = place < newest || (at >= oldest && is_first);
-        if !stays && !pointed_to.contains(&found.snapshot_id()) {
-            expired.push(found.snapshot_id());
-        }
-        place += 1;
-        snapshot = found
-            .parent_snapshot_id()
-            .and_then(|id| metadata.snapshot_by_id(id));
-    }
+    let expired = rules.superseded(&Lineage::of(metadata, refs).main, refs);
     if expired.len() < AT_ONCE {
         Vec::new()
     } else {
         expired
     }
+}
+
+/// The same, and what no branch or tag reaches once it is older than `history.expire.max-snapshot-age-ms`, or five days.
+pub(super) fn all_expired(metadata: &TableMetadata, refs: &Refs, now: DateTime<Utc>) -> Vec<i64> {
+    let Some(rules) = Rules::of(metadata, now) else {
+        return Vec::new();
+    };
+    let oldest = rules.now - rules.max_age_ms.unwrap_or(UNREFERENCED_MS);
+    let lineage = Lineage::of(metadata, refs);
+    let unreferenced = lineage
+        .nobodys
+        .iter()
+        .filter(|snapshot| snapshot.timestamp_ms() < oldest)
+        .map(|snapshot| snapshot.snapshot_id());
+    expired(metadata, refs, now)
+        .into_iter()
+        .chain(unreferenced)
+        .collect()
+}
+
+/// What the table's properties say.
+struct Rules {
+    newest: usize,
+    max_age_ms: Option<i64>,
+    now: i64,
+}
+
+impl Rules {
+    /// None when all snapshots stay.
+    fn of(metadata: &TableMetadata, now: DateTime<Utc>) -> Option<Self> {
+        let property = |key: &str| metadata.properties().get(key);
+        let number = |key: &str| property(key).and_then(|value| value.parse::<i64>().ok());
+        if property("gc.enabled").is_some_and(|enabled| enabled == "false") {
+            return None;
+        }
+        let newest =
+            number("history.expire.min-snapshots-to-keep").and_then(|count| usize::try_from(count).ok());
+        Some(Self {
+            newest: newest.unwrap_or(NEWEST).max(1),
+            max_age_ms: number("history.expire.max-snapshot-age-ms"),
+            now: now.timestamp_millis(),
+        })
+    }
+
+    /// Snapshots of the main branch, newest first, that neither their place nor their period keeps.
+    fn superseded(&self, main: &[&SnapshotRef], refs: &Refs) -> Vec<i64> {
+        let oldest = self.now - self.max_age_ms.unwrap_or(DAILY_MS);
+        let pointed_to: HashSet<i64> = refs.others().map(|reference| reference.snapshot_id).collect();
+        let mut periods = BTreeSet::new();
+        let mut expired = Vec::new();
+        for (place, snapshot) in main.iter().enumerate() {
+            let at = snapshot.timestamp_ms();
+            // The newest of a period stands for it. Periods are the clock's, so that every commit chooses alike.
+            let is_first = periods.insert(period(at, self.now));
+            let stays = place < self.newest || (at >= oldest && is_first);
+            if !stays && !pointed_to.contains(&snapshot.snapshot_id()) {
+                expired.push(snapshot.snapshot_id());
+            }
+        }
+        expired
+    }
+}
+
+/// Whose each snapshot is.
+struct Lineage<'t> {
+    /// The main branch's, newest first.
+    main: Vec<&'t SnapshotRef>,
+    /// Nobody's: rolled back, or staged and never taken.
+    nobodys: Vec<&'t SnapshotRef>,
+}
+
+impl<'t> Lineage<'t> {
+    fn of(metadata: &'t TableMetadata, refs: &Refs) -> Self {
+        let mut main: Vec<&SnapshotRef> = ancestors(metadata, metadata.current_snapshot_id()).collect();
+        let chain: HashSet<i64> = main.iter().map(|snapshot| snapshot.snapshot_id()).collect();
+        let others: HashSet<i64> = refs
+            .others()
+            .flat_map(|reference| ancestors(metadata, Some(reference.snapshot_id)))
+            .map(|snapshot| snapshot.snapshot_id())
+            .collect();
+        let rest = metadata.snapshots().filter(|snapshot| {
+            !chain.contains(&snapshot.snapshot_id()) && !others.contains(&snapshot.snapshot_id())
+        });
+        // Letting a snapshot go cuts the chain of parents there. What is older than the cut is the main branch's, as
+        // far as anybody can tell; what is newer is not in the chain because it is on no branch.
+        let cut = main
+            .last()
+            .map_or(i64::MAX, |snapshot| snapshot.sequence_number());
+        let (older, nobodys): (Vec<_>, Vec<_>) = rest.partition(|snapshot| snapshot.sequence_number() < cut);
+        main.extend(older);
+        main.sort_by_key(|snapshot| Reverse(snapshot.sequence_number()));
+        Self { main, nobodys }
+    }
+}
+
+/// A snapshot and its parents, as far as they are known.
+fn ancestors(metadata: &TableMetadata, from: Option<i64>) -> impl Iterator<Item = &SnapshotRef> {
+    let find = |id: i64| metadata.snapshot_by_id(id);
+    std::iter::successors(from.and_then(find), move |snapshot| {
+        snapshot.parent_snapshot_id().and_then(find)
+    })
 }
 
 fn period(at: i64, now: i64) -> (bool, i64) {
@@ -128,5 +210,57 @@ mod tests {
         assert_eq!(kept(600, 60_000, aged).len(), 101);
         // A few more than the bound are let be.
         assert_eq!(kept(119, 1000, json!({})).len(), 119);
+    }
+
+    #[test]
+    fn what_expiry_cut_off_is_still_thinned_and_let_go() {
+        // An hour's commits every minute, expiry after each: the chain of parents is cut long before.
+        let day = 24 * 60;
+        let mut ids: Vec<i64> = (1..=40 * day).filter(|id| id % 60 == 0).collect();
+        let now = 1_800_000_000_000;
+        let last = 40 * day;
+        ids.retain(|id| *id < last - 100);
+        ids.extend(last - 100..=last);
+        let (metadata, refs) = sparse(&ids, last, now);
+        let at = DateTime::from_timestamp_millis(now).unwrap();
+        let expired = all_expired(&metadata, &refs, at);
+        let kept = ids.iter().filter(|id| !expired.contains(id)).count();
+        // 100, some 46 hourly and some 28 daily ones.
+        assert!((165..=185).contains(&kept), "{kept}");
+        assert_eq!(super::expired(&metadata, &refs, at), expired);
+    }
+
+    #[test]
+    fn what_is_on_no_branch_goes_after_five_days() {
+        let now = 1_800_000_000_000;
+        let (metadata, refs) = table(
+            30,
+            DAY_MS,
+            now,
+            json!({"history.expire.min-snapshots-to-keep": "100"}),
+        );
+        // Rolled back to the 20th: ten are nobody's.
+        let mut json = serde_json::to_value(&metadata).unwrap();
+        json["current-snapshot-id"] = json!(20);
+        json["refs"]["main"]["snapshot-id"] = json!(20);
+        let metadata: TableMetadata = serde_json::from_value(json).unwrap();
+        let at = DateTime::from_timestamp_millis(now).unwrap();
+        let mut expired = all_expired(&metadata, &refs, at);
+        expired.sort_unstable();
+        // Ids 21 to 24 are more than five days old; 25 is five days old to the millisecond.
+        assert_eq!(expired, [21, 22, 23, 24]);
+        assert_eq!(super::expired(&metadata, &refs, at), Vec::<i64>::new());
+    }
+
+    /// A table of these snapshots of one a minute, whose parents are mostly gone.
+    fn sparse(ids: &[i64], last: i64, now: i64) -> (TableMetadata, Refs) {
+        let (metadata, _) = table(last, 60_000, now, json!({}));
+        let mut json = serde_json::to_value(&metadata).unwrap();
+        let snapshots = json["snapshots"].as_array_mut().unwrap();
+        snapshots.retain(|snapshot| ids.contains(&snapshot["snapshot-id"].as_i64().unwrap()));
+        json["snapshot-log"] = json!([]);
+        json["refs"].as_object_mut().unwrap().remove("first");
+        let refs = serde_json::from_value(json.clone()).unwrap();
+        (serde_json::from_value(json).unwrap(), refs)
     }
 }

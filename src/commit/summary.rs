@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use iceberg::spec::{DataFile, Operation, Summary};
 
-use super::{COMMIT_ID, ChangeSet, DELIVERY_COUNT};
+use super::{COMMIT_ID, ChangeSet, DELIVERY_COUNT, LEDGER_REWRITTEN};
 use crate::ledger::{SUMMARY_HEAD, SUMMARY_SEQUENCE};
 
 /// `(total, added)` pairs of summary fields: a total is the parent's total plus what was added.
@@ -17,7 +17,7 @@ const TOTALS: [(&str, Option<&str>); 6] = [
     ("total-equality-deletes", None),
 ];
 
-/// Summarises an append on top of its parent snapshot's summary; `ledger` is the head's location and number.
+/// Summarises an append, of no rows for upkeep, on top of its parent snapshot's summary; `ledger` is the head's location and number.
 pub(super) fn append(changes: &ChangeSet, parent: Option<&Summary>, ledger: Option<(&str, u64)>) -> Summary {
     let mut fields: HashMap<String, String> = HashMap::new();
     let mut set = |key: &str, value: u64| fields.insert(key.to_owned(), value.to_string());
@@ -57,6 +57,9 @@ pub(super) fn append(changes: &ChangeSet, parent: Option<&Summary>, ledger: Opti
                 base.saturating_add(added.unwrap_or(0)).to_string(),
             );
         }
+    }
+    if let Some((why, _)) = changes.ledger() {
+        fields.insert(LEDGER_REWRITTEN.to_owned(), why.to_owned());
     }
     fields.insert(COMMIT_ID.to_owned(), changes.commit_id().to_string());
     fields.insert("engine-name".to_owned(), "landfast".to_owned());

@@ -70,6 +70,11 @@ impl LedgerHead {
         }
     }
 
+    /// The version of the files' format that wrote it.
+    pub fn format_version(&self) -> u32 {
+        self.format_version
+    }
+
     /// Entries in all, inline and in segments.
     pub fn entry_count(&self) -> u64 {
         let inline = self.entries.len() as u64;
@@ -91,11 +96,6 @@ impl LedgerHead {
     /// # Errors
     /// [`ErrorKind::Rejected`] when the bytes are no head, or one of a newer version of landfast.
     pub(super) fn parse(bytes: &[u8], location: &str) -> Result<Self> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "kebab-case")]
-        struct Versioned {
-            format_version: u32,
-        }
         let unreadable = |error: serde_json::Error| damaged("The head", location).with_source(error);
         let found: Versioned = serde_json::from_slice(bytes).map_err(unreadable)?;
         if found.format_version > FORMAT_VERSION {
@@ -109,6 +109,19 @@ impl LedgerHead {
         }
         serde_json::from_slice(bytes).map_err(unreadable)
     }
+}
+
+/// All that is read of a head before it is known to be one that this version understands.
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Versioned {
+    format_version: u32,
+}
+
+/// The version of the format that a head says it is of.
+pub(super) fn version_of(bytes: &[u8]) -> Option<u32> {
+    let found: Versioned = serde_json::from_slice(bytes).ok()?;
+    Some(found.format_version)
 }
 
 /// Entries as base64 of fixed fields: a byte for the space, 8 for the time, 16 for the id, 2 for the value's length, all

@@ -99,7 +99,9 @@ impl Ledger {
         let Some(chosen) = plan(state.head()) else {
             return Ok(None);
         };
-        let output = self.write_merged(state, &chosen, random).await?;
+        let floor = state.head().floor;
+        let keep = |entry: &Entry| entry.space != Space::Message || entry.index_time >= floor;
+        let output = self.write_merged(state, &chosen, random, keep).await?;
         if let Some(output) = &output {
             let fresh = state.head().newest.saturating_sub(FRESH_SECONDS);
             self.warm(state, output, fresh).await?;
@@ -110,13 +112,15 @@ impl Ledger {
         }))
     }
 
-    async fn write_merged(
+    /// Writes the entries of segments that are kept as one segment; `None` when none is.
+    pub(super) async fn write_merged(
         &self,
         state: &LedgerState,
         chosen: &[SegmentRef],
         random: &Random,
+        keep: impl Fn(&Entry) -> bool,
     ) -> Result<Option<SegmentRef>> {
-        let (Some(first), floor) = (chosen.first(), state.head().floor) else {
+        let Some(first) = chosen.first() else {
             return Ok(None);
         };
         let mut output = SegmentRef {
@@ -135,8 +139,8 @@ impl Ledger {
         let mut upload = self.store().upload(&state.key(&output.name))?;
         let mut writer = SegmentWriter::try_new()?;
         let mut merged = Merged::try_new(self, state, chosen).await?;
-        while let Some(entry) = merged.next().await? {
-            if entry.space == Space::Message && entry.index_time < floor {
+        while let Some((entry, _)) = merged.next().await? {
+            if !keep(&entry) {
                 continue;
             }
             output.entry_count += 1;
@@ -159,7 +163,7 @@ impl Ledger {
 }
 
 /// The entries of several segments in one order.
-struct Merged<'a> {
+pub(super) struct Merged<'a> {
     ledger: &'a Ledger,
     state: &'a LedgerState,
     inputs: Vec<Input<'a>>,
@@ -167,7 +171,11 @@ struct Merged<'a> {
 }
 
 impl<'a> Merged<'a> {
-    async fn try_new(ledger: &'a Ledger, state: &'a LedgerState, chosen: &'a [SegmentRef]) -> Result<Self> {
+    pub(super) async fn try_new(
+        ledger: &'a Ledger,
+        state: &'a LedgerState,
+        chosen: &'a [SegmentRef],
+    ) -> Result<Self> {
         let inputs = chosen.iter().map(|segment| Input {
             segment,
             next_group: 0,
@@ -185,12 +193,13 @@ impl<'a> Merged<'a> {
         Ok(merged)
     }
 
-    async fn next(&mut self) -> Result<Option<Entry>> {
+    /// The next entry, and the place of its segment.
+    pub(super) async fn next(&mut self) -> Result<Option<(Entry, usize)>> {
         let Some(Reverse((entry, place))) = self.heap.pop() else {
             return Ok(None);
         };
         self.advance(place).await?;
-        Ok(Some(entry))
+        Ok(Some((entry, place)))
     }
 
     /// Puts the next entry of an input on the heap.

@@ -8,8 +8,10 @@
 //! Files lie in the warehouse's `_landfast/ledger/<table uuid>/`, outside every table's folder, where no engine's
 //! orphan cleaner looks. A file that is missing or damaged stops the table; it never counts as an empty ledger.
 
+mod audit;
 mod cache;
 mod entry;
+mod forget;
 mod head;
 mod merge;
 mod segment;
@@ -22,8 +24,10 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+pub use self::audit::{Audit, Found};
 pub use self::cache::Ledger;
 pub use self::entry::{Entry, Space};
+pub use self::forget::Forgetting;
 pub use self::head::{LedgerHead, SegmentRef};
 pub use self::merge::Merge;
 pub use self::state::{Addition, Known, LedgerState, NextHead};

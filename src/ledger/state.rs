@@ -54,6 +54,8 @@ pub struct LedgerState {
 pub struct Addition<'a> {
     /// The commit's id.
     pub commit_id: Uuid,
+    /// What the ledger holds before it, if not what the state holds: `forget` and `repair`.
+    pub instead: Option<&'a LedgerHead>,
     /// The deliveries that it lands.
     pub entries: &'a [Entry],
     /// When.
@@ -85,6 +87,11 @@ impl LedgerState {
             head: Arc::new(head),
             inline: Arc::new(inline),
         }
+    }
+
+    /// A ledger of nothing yet.
+    pub(crate) fn none(table: Uuid) -> Self {
+        Self::new(table, None, LedgerHead::empty(table))
     }
 
     /// The head.
@@ -138,7 +145,7 @@ impl Ledger {
         };
         let Some(location) = location else {
             self.refuse_lost_ledger(uuid).await?;
-            return Ok(LedgerState::new(uuid, None, LedgerHead::empty(uuid)));
+            return Ok(LedgerState::none(uuid));
         };
         let head = self.head(&location).await?;
         if head.table_uuid != uuid || Some(head.sequence) != sequence_of(&location) {
@@ -220,7 +227,7 @@ impl Ledger {
     /// # Errors
     /// [`ErrorKind::Rejected`](crate::error::ErrorKind::Rejected) when it cannot be encoded.
     pub fn next(&self, state: &LedgerState, addition: &Addition<'_>, random: &Random) -> Result<NextHead> {
-        let mut head = state.head.as_ref().clone();
+        let mut head = addition.instead.unwrap_or(&state.head).clone();
         head.sequence = head.sequence.saturating_add(1);
         head.parent = state.location.clone();
         head.commit_id = addition.commit_id;
@@ -289,7 +296,7 @@ impl NextHead {
 }
 
 /// The number in a head's name.
-fn sequence_of(location: &str) -> Option<u64> {
+pub(super) fn sequence_of(location: &str) -> Option<u64> {
     let name = location.rsplit('/').next()?.strip_prefix("head-")?;
     name.split('-').next()?.parse().ok()
 }

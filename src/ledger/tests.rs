@@ -52,6 +52,7 @@ impl Table {
     async fn commit_with(&mut self, entries: &[Entry], merge: Option<&Merge>) -> bool {
         let addition = Addition {
             commit_id: self.random.uuid(),
+            instead: None,
             entries,
             now: self.now,
             retention: self.retention,

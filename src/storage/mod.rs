@@ -5,6 +5,7 @@
 //! write that returned survives a crash (assumption E1 of the protocol).
 
 mod file_io;
+mod listing;
 mod upload;
 
 use std::path::PathBuf;
@@ -20,6 +21,7 @@ use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 
 use crate::error::{Error, ErrorKind, Result};
 
+pub use self::listing::{Object, staged_name};
 pub use self::upload::{PART_BYTES, Upload};
 
 /// Whether a create-only write made the object.

@@ -111,6 +111,20 @@ impl DeliveryId {
         self.index_time
     }
 
+    /// The hashes that a delivery shown as `scope/name` may have: one a space, since what is shown does not tell it.
+    pub fn hashes_of(shown: &str) -> Option<[u128; 3]> {
+        let (scope, name) = shown.rsplit_once('/')?;
+        Some(Space::ALL.map(|space| {
+            let id = Self {
+                space,
+                scope: scope.to_owned(),
+                name: name.to_owned(),
+                index_time: 0,
+            };
+            id.hash()
+        }))
+    }
+
     /// The first 128 bits of SHA-256 over the length-prefixed (space, scope, name).
     ///
     /// Clients choose some names, so a collision must be infeasible, not merely unlikely.

@@ -2,7 +2,7 @@
 
 mod ledger;
 mod upkeep;
-mod world;
+pub mod world;
 
 use chrono::TimeDelta;
 use iceberg::TableUpdate;

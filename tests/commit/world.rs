@@ -16,6 +16,7 @@ use landfast::storage::Store;
 use object_store::memory::InMemory;
 
 use crate::support::TestResult;
+use crate::support::aged::AgedStore;
 use crate::support::clock::TestClock;
 use crate::support::faults::{FaultCatalog, Faults, Op};
 use crate::support::tables::{create, files_of, ids_now, orders, pending_files_of, referenced_files};
@@ -37,7 +38,18 @@ impl World {
     }
 
     pub async fn over(faults: Faults, store: Store) -> TestResult<(Self, Head)> {
+        Self::at(TestClock::at(Utc::now()), faults, store).await
+    }
+
+    /// A table that was made just now, by a clock that a test turns. Files are as old as the clock says.
+    pub async fn aging() -> TestResult<(Self, Head)> {
         let clock = TestClock::at(Utc::now());
+        let faults = Faults::default();
+        let store = faults.store("memory:///w", AgedStore::new(clock.clone()));
+        Self::at(clock, faults, store).await
+    }
+
+    async fn at(clock: Arc<TestClock>, faults: Faults, store: Store) -> TestResult<(Self, Head)> {
         let storage = Arc::new(StorageCatalog::new(store.clone(), clock.clone()));
         let catalog: Arc<dyn Catalog> = Arc::new(FaultCatalog::new(storage, &faults));
         let random = Arc::new(Random::seeded(1));
@@ -165,7 +177,7 @@ impl World {
     }
 }
 
-fn entries(ids: &[i64]) -> Vec<Entry> {
+pub fn entries(ids: &[i64]) -> Vec<Entry> {
     let entries = ids.iter().map(|id| Entry {
         space: Space::Kept,
         index_time: 0,

@@ -1,0 +1,101 @@
+//! `landfast maintain`: old snapshots let go, and files that nothing names any more deleted.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use landfast::app::Parts;
+use landfast::config::{Config, process_env};
+use landfast::error::Result;
+use landfast::maintenance::{Totals, Upkeep, maintain, sum};
+use serde_json::{Value, json};
+
+use crate::output::{FAILED, OutputFormat, block_on_code, chosen_tables, failed, tell};
+
+/// Arguments of `maintain`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example, once a day:\n  landfast maintain --config landfast.yaml\n\n\
+    Runs beside `serve`. Deletes only files of landfast's own naming that were written three days before the table's \
+    newest snapshot and that no kept snapshot and no ledger names. RUST_LOG=landfast=debug names every file."
+)]
+pub struct MaintainArgs {
+    /// The configuration file.
+    #[arg(long, default_value = "landfast.yaml")]
+    config: PathBuf,
+    /// One table, as `namespace.table`. Default: every table of `tables`, and of the namespaces that `routes` name.
+    #[arg(long)]
+    table: Option<String>,
+    /// Say what would go and how many bytes it has; change nothing.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Maintains table by table, and goes on after a table that fails.
+pub fn run(args: &MaintainArgs, output: OutputFormat) -> ExitCode {
+    block_on_code(run_all(args, output))
+}
+
+async fn run_all(args: &MaintainArgs, output: OutputFormat) -> Result<u8> {
+    let config = Config::load(&args.config, &process_env)?;
+    let engine = Parts::from_config(&config).await?.engine();
+    let mut results = Vec::new();
+    let mut code = 0;
+    for ident in chosen_tables(&config, engine.catalog().as_ref(), args.table.as_deref()).await? {
+        match maintain(&engine, &ident, args.dry_run).await {
+            Ok(upkeep) => {
+                if upkeep.failed > 0 {
+                    code = FAILED;
+                }
+                if output == OutputFormat::Text {
+                    tell(&text(&upkeep))?;
+                }
+                results.push(json!(upkeep));
+            }
+            Err(error) => {
+                code = FAILED;
+                let _code = failed(&error);
+                results.push(json!({"table": ident.to_string(), "error": error.report()}));
+            }
+        }
+    }
+    engine.catalog().settle().await;
+    if output == OutputFormat::Json {
+        tell(&Value::Array(results).to_string())?;
+    }
+    Ok(code)
+}
+
+fn text(upkeep: &Upkeep) -> String {
+    let would = if upkeep.dry_run { "would be " } else { "" };
+    let mut lines = vec![format!("{}:", upkeep.table)];
+    if upkeep.forbidden {
+        lines.push("  gc.enabled is false: nothing is deleted".to_owned());
+    }
+    lines.push(format!(
+        "  {} snapshots {would}let go, {} left",
+        upkeep.expired_snapshots, upkeep.kept_snapshots
+    ));
+    lines.extend(totals(&upkeep.deleted, &format!("{would}deleted")));
+    if upkeep.failed > 0 {
+        lines.push(format!(
+            "  {} files could not be deleted; the next run finds them again",
+            upkeep.failed
+        ));
+    }
+    lines.join("\n")
+}
+
+/// A line for each kind, and one for all.
+pub fn totals(totals: &Totals, what: &str) -> Vec<String> {
+    let mut lines: Vec<String> = totals
+        .iter()
+        .map(|(kind, total)| format!("  {} {} {what}, {} bytes", total.files, kind.name(), total.bytes))
+        .collect();
+    let all = sum(totals);
+    lines.push(format!(
+        "  {} files {what}, {} bytes in all",
+        all.files, all.bytes
+    ));
+    lines
+}

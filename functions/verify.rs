@@ -1,0 +1,90 @@
+//! `landfast verify`: no delivery twice, no file twice, none missing.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use landfast::app::Parts;
+use landfast::config::{Config, process_env};
+use landfast::error::Result;
+use landfast::maintenance::{Verdict, verify};
+use serde_json::{Value, json};
+
+use crate::maintain::totals;
+use crate::output::{FAILED, FOUND, OutputFormat, block_on_code, chosen_tables, failed, tell};
+
+/// Arguments of `verify`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  landfast verify --config landfast.yaml --table shop.orders\n\n\
+    Reads every manifest and the whole ledger, and asks for every data file. Exit status: 0 whole, 3 something is wrong, \
+    1 it could not be found out."
+)]
+pub struct VerifyArgs {
+    /// The configuration file.
+    #[arg(long, default_value = "landfast.yaml")]
+    config: PathBuf,
+    /// One table, as `namespace.table`. Default: every table of `tables`, and of the namespaces that `routes` name.
+    #[arg(long)]
+    table: Option<String>,
+}
+
+/// Verifies table by table, and goes on after a table that fails.
+pub fn run(args: &VerifyArgs, output: OutputFormat) -> ExitCode {
+    block_on_code(run_all(args, output))
+}
+
+async fn run_all(args: &VerifyArgs, output: OutputFormat) -> Result<u8> {
+    let config = Config::load(&args.config, &process_env)?;
+    let engine = Parts::from_config(&config).await?.engine();
+    let mut results = Vec::new();
+    let mut code = 0;
+    for ident in chosen_tables(&config, engine.catalog().as_ref(), args.table.as_deref()).await? {
+        match verify(&engine, &ident).await {
+            Ok(verdict) => {
+                if !verdict.findings.is_empty() && code == 0 {
+                    code = FOUND;
+                }
+                if output == OutputFormat::Text {
+                    tell(&text(&verdict))?;
+                }
+                results.push(json!(verdict));
+            }
+            Err(error) => {
+                code = FAILED;
+                let _code = failed(&error);
+                results.push(json!({"table": ident.to_string(), "error": error.report()}));
+            }
+        }
+    }
+    if output == OutputFormat::Json {
+        tell(&Value::Array(results).to_string())?;
+    }
+    Ok(code)
+}
+
+fn text(verdict: &Verdict) -> String {
+    let found = match verdict.findings.len() {
+        0 => "whole".to_owned(),
+        count => format!("{count} findings"),
+    };
+    let mut lines = vec![format!("{}: {found}", verdict.table)];
+    lines.extend(
+        verdict
+            .findings
+            .iter()
+            .map(|finding| format!("  WRONG: {finding}")),
+    );
+    lines.push(format!(
+        "  {} snapshots, {} manifests, {} data files, {} deliveries in the ledger",
+        verdict.snapshots, verdict.manifests, verdict.data_files, verdict.deliveries
+    ));
+    lines.extend(totals(&verdict.orphans, "named by nothing"));
+    lines.extend(
+        verdict
+            .unseen
+            .iter()
+            .map(|unseen| format!("  not seen: {unseen}")),
+    );
+    lines.join("\n")
+}

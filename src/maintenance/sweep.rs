@@ -1,0 +1,281 @@
+//! The sweep: files of ours that nothing names and no attempt can name any more (protocol §5, rule 3).
+
+use chrono::{DateTime, TimeDelta, Utc};
+use futures::{StreamExt, TryStreamExt, stream};
+use iceberg::table::Table;
+
+use super::names::{Kind, Names, version_of};
+use super::reach::reachable;
+use super::{Totals, versions};
+use crate::commit::{Engine, Head};
+use crate::error::Result;
+use crate::ledger::folder;
+use crate::storage::{Object, Store};
+
+/// `grace` of the protocol. An attempt that can still land began after the newest snapshot's list was written, less the
+/// day that a change set lives and an hour for what it takes to send it. Three days are more than twice that, and what
+/// Spark's `remove_orphan_files` leaves.
+const GRACE: TimeDelta = TimeDelta::days(3);
+
+/// Where the `storage` catalog tells other engines the newest state.
+const HINT: &str = "version-hint.text";
+
+/// Files that are deleted at the same time.
+const DELETES_AT_ONCE: usize = 16;
+
+/// The table's files: where they are listed.
+#[derive(Debug)]
+pub(super) struct Folders {
+    table: String,
+    ledger: String,
+}
+
+impl Folders {
+    /// # Errors
+    /// [`ErrorKind::Rejected`](crate::error::ErrorKind::Rejected) for a table outside the warehouse.
+    pub(super) fn of(table: &Table, store: &Store) -> Result<Self> {
+        let metadata = table.metadata();
+        Ok(Self {
+            table: store.key(metadata.location().trim_end_matches('/'))?.to_owned(),
+            ledger: folder(metadata.uuid()),
+        })
+    }
+
+    /// What an object is: by its path below the folder that it was listed in.
+    pub(super) fn kind(&self, key: &str) -> Kind {
+        let below = |folder: &str| key.strip_prefix(folder)?.strip_prefix('/');
+        match (below(&self.ledger), below(&self.table)) {
+            (Some(name), _) => Kind::in_ledger(name),
+            (None, Some(path)) => Kind::in_table(path),
+            (None, None) => Kind::Other,
+        }
+    }
+
+    fn listed(&self) -> [String; 3] {
+        [
+            format!("{}/data", self.table),
+            format!("{}/metadata", self.table),
+            self.ledger.clone(),
+        ]
+    }
+
+    /// Calls `each` with every object in them, half-written ones too.
+    pub(super) async fn list(&self, store: &Store, mut each: impl FnMut(Kind, Object)) -> Result<()> {
+        for folder in self.listed() {
+            let mut objects = store.objects(&folder)?;
+            while let Some(object) = objects.try_next().await? {
+                each(self.kind(&object.key), object);
+            }
+            for object in store.staging_files(&folder).await? {
+                each(self.kind(&object.key), object);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What is to be deleted, with the moment that proves it.
+#[derive(Debug)]
+pub(super) struct Plan {
+    moment: DateTime<Utc>,
+    files: Vec<(Kind, Object)>,
+    /// Oldest first.
+    states: Vec<Object>,
+}
+
+/// What became of a plan.
+#[derive(Debug, Default)]
+pub(super) struct Swept {
+    pub(super) deleted: Totals,
+    pub(super) failed: u64,
+}
+
+/// When the newest snapshot was made, by the store's clock: before its commit, and so before any attempt that stands on it
+/// was loaded. Attempts that stand on less are dead.
+pub(super) async fn moment(head: &Head, store: &Store) -> Result<Option<DateTime<Utc>>> {
+    match head.table().metadata().current_snapshot() {
+        None => Ok(None),
+        Some(snapshot) => {
+            let list = store.stat(store.key(snapshot.manifest_list())?).await?;
+            Ok(list.map(|list| list.modified))
+        }
+    }
+}
+
+impl Plan {
+    /// What may go once `moment` is proven, when the snapshots `without` are let go. Lists the table's and its ledger's
+    /// folder, and reads every manifest.
+    ///
+    /// # Errors
+    /// Anything that cannot be read or listed, and a folder that another table shares.
+    pub(super) async fn of(
+        engine: &Engine,
+        head: &Head,
+        without: &[i64],
+        moment: DateTime<Utc>,
+    ) -> Result<Self> {
+        let store = engine.ledger().store();
+        let table = head.table();
+        let names = reachable(table, engine.ledger(), head.ledger(), without).await?;
+        let folders = Folders::of(table, store)?;
+        let numbered = versions::are_numbered(table);
+        let cutoff = moment - GRACE;
+        let (mut files, mut states, mut unnamed) = (Vec::new(), Vec::new(), Vec::new());
+        let sort = |kind, object: Object| {
+            if numbered && kind == Kind::Metadata {
+                if version_of(object.name()).is_some() {
+                    states.push(object);
+                }
+                return;
+            }
+            if names.contain(&object.key) {
+                return;
+            }
+            if object.name().ends_with(".metadata.json") {
+                unnamed.push(object.clone());
+            }
+            // Numbered states in the folder of a table whose states are not are none of its catalog's.
+            let foreign = kind == Kind::Other || version_of(object.name()).is_some();
+            if !foreign && object.modified < cutoff {
+                files.push((kind, object));
+            }
+        };
+        folders.list(store, sort).await?;
+        versions::refuse_shared_folder(table, store, &unnamed).await?;
+        Ok(Self {
+            moment,
+            files,
+            states: versions::superseded(states, &names, moment),
+        })
+    }
+
+    /// Nothing.
+    pub(super) fn none(moment: DateTime<Utc>) -> Self {
+        Self {
+            moment,
+            files: Vec::new(),
+            states: Vec::new(),
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.files.is_empty() && self.states.is_empty()
+    }
+
+    /// The same for an earlier moment: if it is as much, the later moment need not be proven.
+    pub(super) fn holds_at(&self, moment: DateTime<Utc>) -> bool {
+        let states_go = |state: &Object| state.modified < moment - TimeDelta::hours(24);
+        self.files
+            .iter()
+            .all(|(_, object)| object.modified < moment - GRACE)
+            && self.states.iter().all(states_go)
+    }
+
+    /// What would go.
+    pub(super) fn totals(&self) -> Totals {
+        let mut totals = Totals::new();
+        let states = self.states.iter().map(|state| (Kind::Metadata, state));
+        for (kind, object) in self
+            .files
+            .iter()
+            .map(|(kind, object)| (*kind, object))
+            .chain(states)
+        {
+            totals.entry(kind).or_default().add(object.byte_count);
+        }
+        totals
+    }
+
+    /// Tells each file that would go.
+    pub(super) fn tell(&self, store: &Store) {
+        for (kind, object) in &self.files {
+            tracing::debug!(location = store.url(&object.key), kind = kind.name(), "Would go.");
+        }
+        for object in &self.states {
+            tracing::debug!(
+                location = store.url(&object.key),
+                kind = Kind::Metadata.name(),
+                "Would go."
+            );
+        }
+    }
+
+    /// Deletes. What cannot be deleted is told and counted; the next sweep finds it again.
+    pub(super) async fn carry_out(&self, store: &Store) -> Swept {
+        let mut swept = Swept::default();
+        let mut deletions = stream::iter(&self.files)
+            .map(|(kind, object)| async move { (*kind, object, self.delete(store, *kind, object).await) })
+            .buffer_unordered(DELETES_AT_ONCE);
+        while let Some((kind, object, deleted)) = deletions.next().await {
+            swept.count(kind, object, deleted);
+        }
+        // Oldest first, and none after one that would not go: names are freed in the order in which they were taken.
+        for some in self.states.chunks(DELETES_AT_ONCE) {
+            let deletions = some.iter().map(|state| self.delete(store, Kind::Metadata, state));
+            let deleted = futures::future::join_all(deletions).await;
+            for (state, deleted) in some.iter().zip(deleted) {
+                swept.count(Kind::Metadata, state, deleted);
+            }
+            if swept.failed > 0 {
+                break;
+            }
+        }
+        swept
+    }
+
+    /// Says whether it was there; `None` when it could not be deleted.
+    async fn delete(&self, store: &Store, kind: Kind, object: &Object) -> Option<bool> {
+        let deleted = match kind {
+            Kind::Staging => store.delete_staging_file(&object.key).await,
+            _ => store.delete(&object.key).await,
+        };
+        let location = store.url(&object.key);
+        match deleted {
+            Ok(was_there) => {
+                // The proof: ours by its name, written before the moment less the grace, named by nothing.
+                tracing::debug!(
+                    location,
+                    kind = kind.name(),
+                    modified = %object.modified,
+                    snapshot_made = %self.moment,
+                    "Deleted: nothing names it, and whatever could is older than the newest snapshot."
+                );
+                Some(was_there)
+            }
+            Err(error) => {
+                tracing::warn!(
+                    location,
+                    error = error.report(),
+                    "A file could not be deleted; the next sweep finds it again."
+                );
+                None
+            }
+        }
+    }
+}
+
+impl Swept {
+    fn count(&mut self, kind: Kind, object: &Object, deleted: Option<bool>) {
+        match deleted {
+            Some(true) => self.deleted.entry(kind).or_default().add(object.byte_count),
+            // Another sweep was first.
+            Some(false) => {}
+            None => self.failed += 1,
+        }
+    }
+}
+
+/// Files that nothing names, of any age and any kind, ours or not. Older states of a table whose states are numbered are its
+/// history, and the hint to the newest one is nobody's orphan.
+pub(super) async fn orphans(folders: &Folders, store: &Store, names: &Names) -> Result<Totals> {
+    let mut totals = Totals::new();
+    let is_history = |name: &str| name == HINT || version_of(name).is_some();
+    folders
+        .list(store, |kind, object| {
+            if !names.contain(&object.key) && !is_history(object.name()) {
+                totals.entry(kind).or_default().add(object.byte_count);
+            }
+        })
+        .await?;
+    Ok(totals)
+}

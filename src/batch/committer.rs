@@ -174,6 +174,14 @@ impl Committer {
         let mut backoff = Backoff::default();
         loop {
             let head = self.head.as_mut().ok_or_else(not_loaded)?;
+            // Steps 5 and 6, for all of the flight and right before each attempt: a batch that came along may have brought
+            // a newer load of the table, in whose ledger an earlier attempt is found.
+            let known = self.shared.engine.check(head, &flight.changes).await?;
+            self.drop_landed(flight, &known).await?;
+            if flight.is_empty() {
+                return Ok(None);
+            }
+            let head = self.head.as_mut().ok_or_else(not_loaded)?;
             let error = match self.shared.engine.attempt(head, &mut flight.changes).await {
                 Ok(snapshot_id) => return Ok(Some(snapshot_id)),
                 Err(error) => error,
@@ -183,20 +191,15 @@ impl Committer {
             }
             self.answers.tell_retry(&error);
             flight.may_have_landed |= error.kind() == ErrorKind::OutcomeUnknown;
-            // Step 8: back to the load, whatever the outcome was called; steps 5 and 6 on that load.
+            // Step 8: back to the load, whatever the outcome was called.
             let reloading =
                 self.shared
                     .engine
                     .reload_within(head, &flight.changes, &mut backoff, flight.deadline, error);
             reloading.await?;
-            let known = self.shared.engine.check(head, &flight.changes).await?;
-            self.drop_landed(flight, &known).await?;
             if let Ok(Some(more)) = self.next_batch(true).await {
                 flight.hurry(&more);
                 self.stage(more, flight).await;
-            }
-            if flight.is_empty() {
-                return Ok(None);
             }
         }
     }

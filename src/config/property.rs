@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::key::{Forms, Key, Keys, Others, Shape, Text, Words};
 use super::quantity::any_case;
 use super::reader::Field;
-use crate::write::property_problems;
+use crate::write::{self, property_problems};
 
 pub(super) const PROPERTIES: Key = Key::optional(
     "properties",
@@ -50,25 +50,25 @@ const KNOWN: [Key; 12] = [
     Key::defaulted(
         "write.parquet.row-group-size-bytes",
         Shape::Count,
-        || (32 << 20).to_string(),
+        || write::DEFAULT_ROW_GROUP_BYTES.to_string(),
         "a row group ends at this size, encoded; it is held in memory until then. Java: 134217728",
     ),
     Key::defaulted(
         "write.parquet.page-size-bytes",
         Shape::Count,
-        || (1 << 20).to_string(),
+        || write::DEFAULT_PAGE_BYTES.to_string(),
         "a page ends at this size",
     ),
     Key::defaulted(
         "write.parquet.page-row-limit",
         Shape::Count,
-        || 20_000.to_string(),
+        || write::DEFAULT_PAGE_ROWS.to_string(),
         "a page ends at this many rows",
     ),
     Key::defaulted(
         "write.parquet.dict-size-bytes",
         Shape::Count,
-        || (2 << 20).to_string(),
+        || write::DEFAULT_DICTIONARY_BYTES.to_string(),
         "a column's dictionary is given up at this size; the partitions of one load share it, each with at least 64 KiB",
     ),
     Key::defaulted(
@@ -80,13 +80,13 @@ const KNOWN: [Key; 12] = [
     Key::defaulted(
         "write.parquet.bloom-filter-max-bytes",
         Shape::Count,
-        || (1 << 20).to_string(),
+        || write::DEFAULT_BLOOM_BYTES.to_string(),
         "the largest such filter, per column and row group",
     ),
     Key::defaulted(
         "write.target-file-size-bytes",
         Shape::Count,
-        || (512 << 20).to_string(),
+        || write::DEFAULT_TARGET_BYTES.to_string(),
         "a file ends at this size, give or take 8,192 rows",
     ),
     Key::optional(
@@ -105,7 +105,7 @@ const KNOWN: [Key; 12] = [
     Key::defaulted(
         "write.metadata.metrics.max-inferred-column-defaults",
         Shape::Text(&WHOLE_NUMBER),
-        || 100.to_string(),
+        || write::DEFAULT_COLUMNS.to_string(),
         "without a default of its own, a table has metrics for this many columns in the schema's order, those of a struct \
          after those beside it; the others have none, as by `none`",
     ),

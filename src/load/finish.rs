@@ -59,6 +59,9 @@ pub(super) async fn finish(
         tell_results(&mut loaded, &changes, committed);
     }
     let table_name = ident.to_string();
+    let duplicates = loaded.iter().filter(|file| file.duplicate).count() as u64;
+    let labels = [("table", table_name.clone()), ("reason", "landed".to_owned())];
+    metrics::counter!(telemetry::DUPLICATES, &labels).increment(duplicates);
     metrics::counter!(telemetry::RECORDS_WRITTEN, "table" => table_name.clone())
         .increment(changes.row_count());
     metrics::counter!(telemetry::BYTES_WRITTEN, "table" => table_name.clone())

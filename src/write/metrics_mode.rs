@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use iceberg::spec::{NestedFieldRef, Schema, Type};
 
 /// Without a default of its own, a table has metrics for this many columns: wide tables would bloat their manifests.
-pub(super) const DEFAULT_COLUMNS: usize = 100;
+pub(crate) const DEFAULT_COLUMNS: usize = 100;
 const DEFAULT: MetricsMode = MetricsMode::Truncate(16);
 
 /// What is kept of one column.

@@ -25,7 +25,12 @@ use iceberg::table::Table;
 use crate::error::{Error, ErrorKind, Result};
 use crate::random::Random;
 
+pub(crate) use self::metrics_mode::DEFAULT_COLUMNS;
 pub use self::partition::{refusal as partition_refusal, spec_refusal};
+pub(crate) use self::properties::{
+    DEFAULT_BLOOM_BYTES, DEFAULT_DICTIONARY_BYTES, DEFAULT_PAGE_BYTES, DEFAULT_PAGE_ROWS,
+    DEFAULT_ROW_GROUP_BYTES, DEFAULT_TARGET_BYTES,
+};
 pub use self::properties::{PropertyProblem, check_properties, property_problems};
 pub use self::writer::{PendingFiles, TableWriter};
 

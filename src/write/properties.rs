@@ -25,8 +25,12 @@ const METRICS_COLUMNS: &str = "write.metadata.metrics.max-inferred-column-defaul
 const DEFAULT_ZSTD_LEVEL: i32 = 1;
 /// A row group is held in memory until it is whole, and once more on its way to the store. Java: 128 MiB, which leaves no
 /// room in a 512 MiB instance (docs/decisions/0005).
-const DEFAULT_ROW_GROUP_BYTES: usize = 16 << 20;
-const DEFAULT_TARGET_BYTES: u64 = 512 << 20;
+pub(crate) const DEFAULT_ROW_GROUP_BYTES: usize = 16 << 20;
+pub(crate) const DEFAULT_PAGE_BYTES: usize = 1 << 20;
+pub(crate) const DEFAULT_PAGE_ROWS: usize = 20_000;
+pub(crate) const DEFAULT_DICTIONARY_BYTES: usize = 2 << 20;
+pub(crate) const DEFAULT_BLOOM_BYTES: usize = 1 << 20;
+pub(crate) const DEFAULT_TARGET_BYTES: u64 = 512 << 20;
 /// Footer statistics hold this many bytes of a text: enough for 16 characters of any script.
 const STATISTICS_BYTES: usize = 64;
 /// Java's false-positive rate.
@@ -153,11 +157,11 @@ fn read<'a>(
 ) -> (WriteSettings, Vec<PropertyProblem>) {
     let mut settings = WriteSettings {
         compression: Compression::UNCOMPRESSED,
-        page_bytes: 1 << 20,
-        page_rows: 20_000,
-        dictionary_bytes: 2 << 20,
+        page_bytes: DEFAULT_PAGE_BYTES,
+        page_rows: DEFAULT_PAGE_ROWS,
+        dictionary_bytes: DEFAULT_DICTIONARY_BYTES,
         bloom_columns: Vec::new(),
-        bloom_bytes: 1 << 20,
+        bloom_bytes: DEFAULT_BLOOM_BYTES,
         metrics_default: None,
         metrics_columns: Vec::new(),
         metrics_column_count: DEFAULT_COLUMNS,

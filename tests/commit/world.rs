@@ -168,6 +168,16 @@ impl World {
             .await?)
     }
 
+    /// Where the newest state of the table is: equal as long as nobody commits.
+    pub async fn state(&self) -> TestResult<Option<String>> {
+        Ok(self
+            .fresh_head()
+            .await?
+            .table()
+            .metadata_location()
+            .map(str::to_owned))
+    }
+
     /// Whether a fresh load says that the ids have landed.
     pub async fn have_landed(&self, ids: &[i64]) -> TestResult<bool> {
         let mut head = self.fresh_head().await?;

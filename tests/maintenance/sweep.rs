@@ -102,20 +102,10 @@ async fn dry_run_says_what_goes_and_changes_nothing() -> TestResult {
     keep_few_snapshots(&world).await?;
     world.clock.advance(TimeDelta::days(4));
     let before = listing(&world).await?;
-    let version = world
-        .fresh_head()
-        .await?
-        .table()
-        .metadata_location()
-        .map(str::to_owned);
+    let version = world.state().await?;
     let planned = maintain(&world.engine, &orders(), true).await?;
     assert_eq!(listing(&world).await?, before);
-    let now = world
-        .fresh_head()
-        .await?
-        .table()
-        .metadata_location()
-        .map(str::to_owned);
+    let now = world.state().await?;
     assert_eq!(now, version);
     assert!(planned.expired_snapshots > 0 && planned.snapshot_id.is_none());
     let done = upkeep(&world).await?;
@@ -171,20 +161,10 @@ async fn quiet_table_gets_no_commit() -> TestResult {
     abandon(&world, &[2]).await?;
     world.clock.advance(TimeDelta::days(4));
     world.commit_elsewhere(&[3]).await?;
-    let version = world
-        .fresh_head()
-        .await?
-        .table()
-        .metadata_location()
-        .map(str::to_owned);
+    let version = world.state().await?;
     let done = upkeep(&world).await?;
     assert_eq!((sum(&done.deleted).files, done.snapshot_id), (4, None));
-    let now = world
-        .fresh_head()
-        .await?
-        .table()
-        .metadata_location()
-        .map(str::to_owned);
+    let now = world.state().await?;
     assert_eq!(now, version);
     Ok(())
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use iceberg::TableUpdate;
 use landfast::catalog::{Catalog, Outcome, TableCommit};
+use landfast::commit::ChangeSet;
 use landfast::error::{Action, ErrorKind};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
@@ -104,8 +105,8 @@ async fn silent_server_is_unknown_after_the_time_for_a_request() -> TestResult {
     Ok(())
 }
 
-async fn late_commit_loses_to_its_retry() -> TestResult {
-    let world = World::new().await?;
+/// Sends row 1 behind row 0 so that it arrives when the gate opens, and its sender has given up.
+async fn sent_late(world: &World) -> TestResult<(Writer, ChangeSet, Gate)> {
     Writer::new(Arc::new(world.catalog().await?))
         .await?
         .append(0)
@@ -116,6 +117,12 @@ async fn late_commit_loses_to_its_retry() -> TestResult {
     let mut changes = writer.row(1).await?;
     let error = writer.attempt(&mut changes).await.expect_err("nobody answers");
     assert_eq!(error.kind(), ErrorKind::OutcomeUnknown, "{}", error.report());
+    Ok((writer, changes, gate))
+}
+
+async fn late_commit_loses_to_its_retry() -> TestResult {
+    let world = World::new().await?;
+    let (mut writer, mut changes, gate) = sent_late(&world).await?;
     assert_eq!(world.ids().await?, [0]);
     assert_eq!(writer.reload(&changes).await?, (false, false));
     writer.attempt(&mut changes).await?;
@@ -128,16 +135,7 @@ async fn late_commit_loses_to_its_retry() -> TestResult {
 
 async fn retry_loses_to_the_late_commit() -> TestResult {
     let world = World::new().await?;
-    Writer::new(Arc::new(world.catalog().await?))
-        .await?
-        .append(0)
-        .await?;
-    let mut writer = Writer::of_existing(world.hasty().await?).await?;
-    let gate = Gate::new();
-    world.proxy.once(Call::Commit, Trouble::Late(gate.clone()));
-    let mut changes = writer.row(1).await?;
-    let error = writer.attempt(&mut changes).await.expect_err("nobody answers");
-    assert_eq!(error.kind(), ErrorKind::OutcomeUnknown, "{}", error.report());
+    let (mut writer, mut changes, gate) = sent_late(&world).await?;
     gate.release_and_settle().await;
     let again = writer
         .attempt(&mut changes)

@@ -282,8 +282,8 @@ impl Lander {
         let (from, to) = (folder.path(&found.name), folder.landed(&found.name));
         let (checked, found, now) = (folder.clone(), found.clone(), self.shared.clock.now());
         let moving = from.clone();
-        // Commit before move: a crash between the two loads the file again, and the ledger of deliveries, which is not
-        // there yet, will know it by its name and content. The other order would lose it.
+        // Commit before move: after a crash between the two the file is read again, and the table's ledger knows it by
+        // its name and content. The other order would lose it.
         let moved = blocking(move || match checked.is_unchanged(&found)? {
             true => move_landed(&moving, &to, now).map(Some),
             false => Ok(None),
@@ -303,8 +303,7 @@ impl Lander {
             }
             Err(error) if is_gone(&error, &from) => Step::Gone,
             Err(error) => {
-                let sentence = "A file landed and cannot be moved. This process will not load it again, and tries to move it; \
-                                a restart would load it again.";
+                let sentence = "A file landed and cannot be moved. This process will not load it again, and tries to move it.";
                 self.reports.retry("move", &from, &error.to_string(), sentence);
                 Step::Again
             }

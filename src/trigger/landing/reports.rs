@@ -34,6 +34,7 @@ impl Reports {
             file = ?path,
             rows = loaded.row_count,
             dead_letters = loaded.dead_letter_count,
+            duplicate = loaded.duplicate,
             bytes = found.stamp.len(),
             seconds = took.as_secs_f64(),
             "A file landed."

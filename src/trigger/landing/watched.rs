@@ -17,7 +17,7 @@ const EMPTY_PATIENCE: Duration = Duration::from_secs(60);
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LAST_WAIT: Duration = Duration::from_secs(60);
 
-/// Files of a folder that landed and cannot be moved: with so many, no more are loaded, as a restart would load all of
+/// Files of a folder that landed and cannot be moved: with so many, no more are loaded, as a restart would read all of
 /// them again.
 const MAX_UNMOVED: usize = 100;
 

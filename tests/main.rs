@@ -27,6 +27,7 @@ mod shutdown;
 mod simulation;
 mod sql;
 mod storage_faults;
+mod stores;
 mod support;
 mod surface;
 mod tidy;
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
         refusals::tests(),
         schema::tests(),
         storage_faults::tests(),
+        stores::tests(),
         shutdown::tests(),
         surface::tests(),
         kill::tests(),

@@ -153,6 +153,9 @@ fn read_bucket(field: &Field<'_>) -> Option<Location> {
         match bucket.scheme() {
             Scheme::File => Ok(bucket),
             Scheme::Memory => Err(format!("`{text}` is no folder that files could be put into")),
+            Scheme::S3 | Scheme::Gcs => Err(format!(
+                "`{text}` is in a cloud, and a `bucket` of one is not in this version of landfast"
+            )),
         }
     })?;
     if landed_beside(&bucket) == bucket {

@@ -28,7 +28,7 @@ const MAX_FILE_BYTES: u64 = 4 << 20;
 pub(super) const WAREHOUSE: Key = Key::required(
     "warehouse",
     Shape::Text(&LOCATION),
-    "where tables are stored: `file:///…` (or `memory:///` in tests)",
+    "where tables are stored: `s3://bucket/…`, `gs://bucket/…` or `file:///…` (or `memory:///` in tests)",
 );
 pub(super) const CATALOG: Key =
     Key::required("catalog", Shape::Map(&catalog::CATALOG), "what names the tables");

@@ -9,25 +9,41 @@ use crate::error::{Error, ErrorKind};
 
 /// A location.
 pub(super) const LOCATION: Text = Text {
-    accepted: "a location such as `file:///var/lib/landfast/warehouse` (or `memory:///` in tests)",
-    pattern: Some(|| pattern(&[Scheme::File, Scheme::Memory])),
+    accepted: "a location such as `s3://bucket/warehouse`, `gs://bucket/warehouse` or \
+               `file:///var/lib/landfast/warehouse` (or `memory:///` in tests)",
+    pattern: Some(|| {
+        let folders = folder_pattern(&[Scheme::File, Scheme::Memory]);
+        format!("^(?:{folders}|{})$", bucket_pattern(&[Scheme::S3, Scheme::Gcs]))
+    }),
     any_scalar: false,
 };
 
 /// A folder of this machine that files are put into.
 pub(super) const LANDING_FOLDER: Text = Text {
     accepted: "a folder of this machine such as `file:///srv/landing`",
-    pattern: Some(|| pattern(&[Scheme::File])),
+    pattern: Some(|| format!("^{}$", folder_pattern(&[Scheme::File]))),
     any_scalar: false,
 };
 
-fn pattern(schemes: &[Scheme]) -> String {
-    let schemes: Vec<&str> = schemes.iter().map(|scheme| scheme.name()).collect();
-    format!(r"^(?:{}):/(?!/[^/])[^%?#*\\]*$", schemes.join("|"))
+fn folder_pattern(schemes: &[Scheme]) -> String {
+    format!(r"(?:{}):/(?!/[^/])[^%?#*\\]*", names(schemes))
+}
+
+fn bucket_pattern(schemes: &[Scheme]) -> String {
+    let schemes = names(schemes);
+    format!(r"(?:{schemes})://[a-z0-9][a-z0-9._-]+[a-z0-9](?:/[^%?#*\\]*)?")
+}
+
+fn names(schemes: &[Scheme]) -> String {
+    let names: Vec<&str> = schemes.iter().map(|scheme| scheme.name()).collect();
+    names.join("|")
 }
 
 /// Schemes of stores that later versions bring.
-const LATER_SCHEMES: [&str; 9] = ["gs", "s3", "s3a", "s3n", "az", "abfs", "abfss", "wasb", "wasbs"];
+const LATER_SCHEMES: [&str; 5] = ["az", "abfs", "abfss", "wasb", "wasbs"];
+
+/// Hadoop's names of S3.
+const HADOOP_SCHEMES: [&str; 2] = ["s3a", "s3n"];
 
 /// The kind of store that a [`Location`] is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,6 +52,10 @@ pub enum Scheme {
     File,
     /// The memory of this process: gone when it ends.
     Memory,
+    /// A bucket of Amazon S3, or of a server that speaks its protocol.
+    S3,
+    /// A bucket of Google Cloud Storage.
+    Gcs,
 }
 
 impl Scheme {
@@ -44,17 +64,25 @@ impl Scheme {
         match self {
             Self::File => "file",
             Self::Memory => "memory",
+            Self::S3 => "s3",
+            Self::Gcs => "gs",
         }
+    }
+
+    fn has_buckets(self) -> bool {
+        matches!(self, Self::S3 | Self::Gcs)
     }
 }
 
-/// A folder in a store, written as a URL: `file:///lake/warehouse`.
+/// A folder in a store, written as a URL: `file:///lake/warehouse`, `s3://bucket/warehouse`.
 ///
-/// The path is absolute, starts with `/`, does not end with one (the root of `memory:///` is the empty path), has no
+/// The path is absolute, starts with `/`, does not end with one (the root of a store or bucket is the empty path), has no
 /// empty, `.` or `..` segments, and is literal: engines disagree on `%`, `?` and `#`, so those are refused.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Location {
     scheme: Scheme,
+    /// Empty where the store has no buckets.
+    bucket: String,
     path: String,
 }
 
@@ -70,11 +98,23 @@ impl Location {
         let scheme = match scheme {
             "file" => Scheme::File,
             "memory" => Scheme::Memory,
+            "s3" => Scheme::S3,
+            "gs" => Scheme::Gcs,
+            hadoop if HADOOP_SCHEMES.contains(&hadoop) => {
+                return Err(format!("`{hadoop}://` is Hadoop's name of `s3://`"));
+            }
             later if LATER_SCHEMES.contains(&later) => {
                 return Err(format!("`{later}://` is not in this version of landfast"));
             }
             _ => return Err(format!("`{scheme}:` is not a store that landfast knows")),
         };
+        if scheme.has_buckets() {
+            // Whatever stands there is not repeated.
+            if rest.contains('@') {
+                return Err("an `@` in the location looks like a key before a bucket".to_owned());
+            }
+            return Self::in_bucket(scheme, rest).map_err(|reason| format!("`{url}` {reason}"));
+        }
         let path = match rest.strip_prefix("//") {
             // An authority would be a host: a folder on another machine, or a forgotten slash.
             Some(path) if !path.starts_with('/') => {
@@ -83,7 +123,22 @@ impl Location {
             Some(path) => path,
             None => rest,
         };
-        Self::new(scheme, path).map_err(|reason| format!("`{url}` {reason}"))
+        Self::new(scheme, "", path).map_err(|reason| format!("`{url}` {reason}"))
+    }
+
+    fn in_bucket(scheme: Scheme, rest: &str) -> Result<Self, String> {
+        let rest = rest.strip_prefix("//").ok_or("names no bucket")?;
+        let (bucket, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let inside = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c);
+        let at_the_ends = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+        let is_name = bucket.len() >= 3
+            && bucket.chars().all(inside)
+            && bucket.starts_with(at_the_ends)
+            && bucket.ends_with(at_the_ends);
+        if !is_name {
+            return Err("names no bucket: three or more of `a-z`, `0-9`, `.`, `_` and `-`".to_owned());
+        }
+        Self::new(scheme, bucket, if path.is_empty() { "/" } else { path })
     }
 
     /// The location of a folder of this machine, made absolute against the working directory.
@@ -97,10 +152,10 @@ impl Location {
         let text = absolute
             .to_str()
             .ok_or_else(|| format!("`{shown}` is not Unicode"))?;
-        Self::new(Scheme::File, text).map_err(|reason| format!("`{shown}` {reason}"))
+        Self::new(Scheme::File, "", text).map_err(|reason| format!("`{shown}` {reason}"))
     }
 
-    fn new(scheme: Scheme, path: &str) -> Result<Self, String> {
+    fn new(scheme: Scheme, bucket: &str, path: &str) -> Result<Self, String> {
         if !path.starts_with('/') {
             return Err("is not an absolute path".to_owned());
         }
@@ -117,7 +172,11 @@ impl Location {
         let path = segments
             .iter()
             .fold(String::new(), |path, segment| path + "/" + segment);
-        Ok(Self { scheme, path })
+        Ok(Self {
+            scheme,
+            bucket: bucket.to_owned(),
+            path,
+        })
     }
 
     /// The kind of store.
@@ -135,13 +194,14 @@ impl Location {
         let folder = self.path.rsplit_once('/').map_or("", |(folder, _)| folder);
         Self {
             scheme: self.scheme,
+            bucket: self.bucket.clone(),
             path: format!("{folder}/{name}"),
         }
     }
 
     /// Whether the other location is this one or lies in it.
     pub fn contains(&self, other: &Self) -> bool {
-        self.scheme == other.scheme
+        (self.scheme, &self.bucket) == (other.scheme, &other.bucket)
             && other
                 .path
                 .strip_prefix(&self.path)
@@ -165,8 +225,12 @@ impl FromStr for Location {
 
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = if self.path.is_empty() { "/" } else { &self.path };
-        write!(f, "{}://{path}", self.scheme.name())
+        let path = match self.path.as_str() {
+            // A bucket is a root by itself.
+            "" if self.bucket.is_empty() => "/",
+            path => path,
+        };
+        write!(f, "{}://{}{path}", self.scheme.name(), self.bucket)
     }
 }
 
@@ -182,6 +246,9 @@ mod tests {
             ("file:///my lake/été", "file:///my lake/été"),
             ("memory:///", "memory:///"),
             ("memory:/w", "memory:///w"),
+            ("s3://acme.lake", "s3://acme.lake"),
+            ("s3://acme-lake//w/", "s3://acme-lake/w"),
+            ("gs://acme_lake/my lake/w", "gs://acme_lake/my lake/w"),
         ] {
             assert_eq!(Location::parse(url).unwrap().to_string(), canonical);
         }
@@ -193,8 +260,14 @@ mod tests {
             ("/lake", "not a URL"),
             ("", "not a URL"),
             ("lake:x", "not a store"),
-            ("gs://lake/w", "`gs://` is not in this version"),
-            ("s3://lake/w", "`s3://` is not in this version"),
+            ("s3a://lake/w", "Hadoop's name of `s3://`"),
+            ("s3:/lake/w", "names no bucket"),
+            ("s3:///w", "names no bucket"),
+            ("s3://Lake/w", "names no bucket"),
+            ("s3://key:s3cret@lake/w", "looks like a key"),
+            ("gs://l-/w", "names no bucket"),
+            ("gs://lake/a/../b", "`..`"),
+            ("gs://lake/a%20b", "'%'"),
             ("az://lake/w", "`az://` is not in this version"),
             ("file://lake/w", "names a host"),
             ("file:lake", "absolute"),
@@ -205,7 +278,10 @@ mod tests {
             ("file:///a\nb", "'\\n'"),
         ] {
             let error = Location::parse(url).unwrap_err();
-            assert!(error.contains(word), "{url}: {error}");
+            assert!(
+                error.contains(word) && !error.contains("s3cret"),
+                "{url}: {error}"
+            );
         }
     }
 
@@ -215,6 +291,8 @@ mod tests {
             ("file:///lake/landing", "file:///lake/landed"),
             ("file:///in", "file:///landed"),
             ("memory:///", "memory:///landed"),
+            ("s3://lake", "s3://lake/landed"),
+            ("s3://lake/w", "s3://lake/landed"),
         ] {
             assert_eq!(
                 Location::parse(at).unwrap().sibling("landed").to_string(),
@@ -231,5 +309,8 @@ mod tests {
         assert!(at("memory:///").contains(&at("memory:///a")));
         assert!(!at("file:///a").contains(&at("file:///ab")));
         assert!(!at("file:///a").contains(&at("memory:///a/b")));
+        assert!(at("s3://lake").contains(&at("s3://lake/b")));
+        assert!(!at("s3://lake").contains(&at("s3://lake2/b")));
+        assert!(!at("s3://lake/a").contains(&at("gs://lake/a")));
     }
 }

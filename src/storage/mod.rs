@@ -2,9 +2,11 @@
 //!
 //! Everything durable goes through a [`Store`]: data files, manifests, table metadata, dead letters. One client per
 //! location, shared. On `file://` a file and its folder are synced to disk before success is reported, so that a
-//! write that returned survives a crash (assumption E1 of the protocol).
+//! write that returned survives a crash (assumption E1 of the protocol); on `s3://` and `gs://` success is durable.
 
+mod cloud;
 mod file_io;
+mod http;
 mod listing;
 mod upload;
 
@@ -19,8 +21,10 @@ use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 
+use crate::config::process_env;
 use crate::error::{Error, ErrorKind, Result};
 
+pub use self::cloud::Properties;
 pub use self::listing::{Object, staged_name};
 pub use self::upload::{PART_BYTES, Upload};
 
@@ -34,9 +38,9 @@ pub enum Creation {
 }
 
 /// The objects under one root location.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Store {
-    /// The root without a trailing slash, such as `file:///data/warehouse`.
+    /// The root without a trailing slash, such as `file:///data/warehouse` or `s3://bucket/warehouse`.
     root: String,
     objects: Arc<dyn ObjectStore>,
 }
@@ -51,11 +55,27 @@ impl Store {
         }
     }
 
-    /// Opens a location: `file:///folder` (made when absent) or `memory:///name`.
+    /// Opens a location: `s3://bucket/prefix`, `gs://bucket/prefix`, `file:///folder` (made when absent) or
+    /// `memory:///name`. The process environment says who we are to a cloud; nothing is asked of it yet.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] for another scheme, [`ErrorKind::Unavailable`] when the folder cannot be made.
+    /// [`ErrorKind::Config`] for another scheme, or settings that cannot be used; [`ErrorKind::Unavailable`] when the
+    /// folder cannot be made.
     pub fn open(location: &str) -> Result<Self> {
+        Self::open_with(location, &Properties::new())
+    }
+
+    /// Opens a location with properties in Iceberg's words, such as those that a catalog vends; what they leave out comes
+    /// from the process environment. Taken are, of `s3.`: `access-key-id`, `secret-access-key`, `session-token`,
+    /// `endpoint`, `region` and `path-style-access`; `client.region`; of `gcs.`: `oauth2.token`, `service.host` and
+    /// `no-auth`. Others are none of a store's.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_with(location: &str, properties: &Properties) -> Result<Self> {
+        if let Some(store) = cloud::open(location.trim_end_matches('/'), properties, &process_env)? {
+            return Ok(store);
+        }
         let url = url::Url::parse(location).map_err(|error| {
             Error::new(
                 ErrorKind::Config,
@@ -69,7 +89,7 @@ impl Store {
             "memory" => Ok(Self::new(location, Arc::new(InMemory::new()))),
             _ => Err(Error::new(
                 ErrorKind::Config,
-                "This version stores on file:/// (and memory:/// in tests) only.",
+                "This version stores on s3://, gs:// and file:/// (and memory:/// in tests) only.",
             )
             .with("location", location)),
         }
@@ -112,19 +132,15 @@ impl Store {
         format!("{}/{key}", self.root)
     }
 
-    /// The key of a full location under the root; also takes `file:/x` and plain absolute paths for `file://` roots.
+    /// The key of a full location under the root; also takes what other engines write: `file:/x` and plain absolute
+    /// paths for `file://` roots, `s3a://` and `s3n://` for `s3://`.
     ///
     /// # Errors
     /// [`ErrorKind::Rejected`] for a location outside the root.
     pub fn key<'a>(&self, location: &'a str) -> Result<&'a str> {
-        let plain = |text: &'a str| -> &'a str {
-            let path = text.strip_prefix("file:").unwrap_or(text);
-            path.strip_prefix("//").unwrap_or(path)
-        };
-        let under = location.strip_prefix(&self.root).or_else(|| {
-            let root = self.root.strip_prefix("file://")?;
-            plain(location).strip_prefix(root)
-        });
+        let under = location
+            .strip_prefix(&self.root)
+            .or_else(|| in_other_words(location, &self.root));
         under.and_then(|key| key.strip_prefix('/')).ok_or_else(|| {
             Error::new(ErrorKind::Rejected, "The file lies outside the warehouse.")
                 .with("location", location)
@@ -176,15 +192,21 @@ impl Store {
         };
         match self.objects.put_opts(&path, bytes.into(), options).await {
             Ok(_) => Ok(Creation::Created),
+            Err(error @ object_store::Error::AlreadyExists { .. }) if proves_nothing(&error) => {
+                match self.stat(key).await? {
+                    Some(_) => Ok(Creation::Exists),
+                    None => Err(self.not_created(key, error)),
+                }
+            }
             Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
                 Ok(Creation::Exists)
             }
-            Err(error) => Err(unavailable(
-                "The object cannot be created.",
-                &self.url(key),
-                error,
-            )),
+            Err(error) => Err(self.not_created(key, error)),
         }
+    }
+
+    fn not_created(&self, key: &str, error: object_store::Error) -> Error {
+        unavailable("The object cannot be created.", &self.url(key), error)
     }
 
     /// Reads a whole object; `None` when there is none.
@@ -282,6 +304,34 @@ impl Store {
     }
 }
 
+impl std::fmt::Debug for Store {
+    // The clients' own would go on for pages.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store")
+            .field("root", &self.root)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a location has after the root, if it is the root's in another spelling.
+fn in_other_words<'a>(location: &'a str, root: &str) -> Option<&'a str> {
+    if let Some(root) = root.strip_prefix("file://") {
+        let path = location.strip_prefix("file:").unwrap_or(location);
+        return path.strip_prefix("//").unwrap_or(path).strip_prefix(root);
+    }
+    let root = root.strip_prefix("s3://")?;
+    let path = ["s3a://", "s3n://"]
+        .iter()
+        .find_map(|scheme| location.strip_prefix(scheme));
+    path?.strip_prefix(root)
+}
+
+/// A 409 tells of another write or deletion at the same moment, and not that the name is taken: S3 means "try again". The
+/// client counts it as a name that exists, and tells its status in words only.
+fn proves_nothing(error: &object_store::Error) -> bool {
+    error.to_string().contains("409 Conflict")
+}
+
 fn unavailable(message: &str, location: &str, error: object_store::Error) -> Error {
     let kind = match error {
         object_store::Error::NotFound { .. } => ErrorKind::NotFound,
@@ -323,5 +373,12 @@ mod tests {
         }
         assert!(store.key("file:///other/a").is_err());
         assert!(store.key("file:///ww/a").is_err());
+        let store = Store::new("s3://lake/w", Arc::new(InMemory::new()));
+        for location in ["s3://lake/w/a/b", "s3a://lake/w/a/b", "s3n://lake/w/a/b"] {
+            assert_eq!(store.key(location).unwrap(), "a/b");
+        }
+        for location in ["s3://lake/ww/a", "gs://lake/w/a", "/lake/w/a", "s3a://lake2/w/a"] {
+            assert!(store.key(location).is_err(), "{location}");
+        }
     }
 }

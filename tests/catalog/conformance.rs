@@ -16,6 +16,7 @@ use libtest_mimic::Trial;
 use tempfile::TempDir;
 
 use crate::rest::World;
+use crate::support::bucket::Bucket;
 use crate::support::postgres::fresh_database;
 use crate::support::tables::{create, files_of, ids_now, order_creation, orders, summary};
 use crate::support::{TestResult, test};
@@ -33,17 +34,21 @@ enum Backend {
     Memory,
     StorageInMemory,
     StorageOnDisk,
+    StorageOnS3,
     Sqlite,
+    SqliteOnS3,
     Postgres,
     Rest,
 }
 
 impl Backend {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 8] = [
         Self::Memory,
         Self::StorageInMemory,
         Self::StorageOnDisk,
+        Self::StorageOnS3,
         Self::Sqlite,
+        Self::SqliteOnS3,
         Self::Postgres,
         Self::Rest,
     ];
@@ -81,12 +86,32 @@ impl Backend {
                     _corner: None,
                 }
             }
+            Self::StorageOnS3 => {
+                let bucket = Bucket::s3()?;
+                Catalogs {
+                    one: storage(&bucket.store("warehouse")?),
+                    other: storage(&bucket.store("warehouse")?),
+                    _folder: None,
+                    _corner: None,
+                }
+            }
             Self::Sqlite => {
                 let folder = tempfile::tempdir()?;
-                let uri = format!("sqlite://{}/catalog.db", folder.path().display());
-                Self::sql(folder, &uri).await?
+                let location = format!("file://{}/warehouse", folder.path().display());
+                let uri = sqlite(&folder);
+                Self::sql(folder, &uri, || Ok(Store::open(&location)?)).await?
             }
-            Self::Postgres => Self::sql(tempfile::tempdir()?, &fresh_database().await?).await?,
+            Self::SqliteOnS3 => {
+                let (folder, bucket) = (tempfile::tempdir()?, Bucket::s3()?);
+                let uri = sqlite(&folder);
+                Self::sql(folder, &uri, || bucket.store("warehouse")).await?
+            }
+            Self::Postgres => {
+                let folder = tempfile::tempdir()?;
+                let location = format!("file://{}/warehouse", folder.path().display());
+                let uri = fresh_database().await?;
+                Self::sql(folder, &uri, || Ok(Store::open(&location)?)).await?
+            }
             Self::Rest => {
                 let world = World::new().await?;
                 Catalogs {
@@ -99,10 +124,13 @@ impl Backend {
         })
     }
 
-    async fn sql(folder: TempDir, uri: &str) -> TestResult<Catalogs> {
-        let location = format!("file://{}/warehouse", folder.path().display());
+    async fn sql(
+        folder: TempDir,
+        uri: &str,
+        warehouse: impl Fn() -> TestResult<Store>,
+    ) -> TestResult<Catalogs> {
         let open = async |seed| {
-            let (store, random) = (Store::open(&location)?, Arc::new(Random::seeded(seed)));
+            let (store, random) = (warehouse()?, Arc::new(Random::seeded(seed)));
             let catalog = SqlCatalog::open(&uri.parse()?, "landfast", store, random).await?;
             let catalog: Arc<dyn Catalog> = Arc::new(catalog);
             TestResult::Ok(catalog)
@@ -115,6 +143,10 @@ impl Backend {
             _corner: None,
         })
     }
+}
+
+fn sqlite(folder: &TempDir) -> String {
+    format!("sqlite://{}/catalog.db", folder.path().display())
 }
 
 /// Every case on every backend.

@@ -37,7 +37,22 @@ def name(column):
 
 def table(location, snapshot_id=None):
     snapshot = "" if snapshot_id is None else f", snapshot_from_id = {int(snapshot_id)}"
-    return f"iceberg_scan({text(protocol.path_of(location))}{snapshot})"
+    path, store = protocol.store_of(location)
+    if store:
+        reach(store)
+    return f"iceberg_scan({text(path)}{snapshot})"
+
+
+def reach(store):
+    """Makes the S3 server of these properties the one that is asked."""
+    import_extension("httpfs", con=db)
+    db.load_extension("httpfs")
+    scheme, host = store["s3.endpoint"].split("://")
+    db.execute(
+        f"create or replace secret store (type s3, key_id {text(store['s3.access-key-id'])}, "
+        f"secret {text(store['s3.secret-access-key'])}, region {text(store['s3.region'])}, endpoint {text(host)}, "
+        f"url_style 'path', use_ssl {str(scheme == 'https').lower()})"
+    )
 
 
 def arrow(query):

@@ -26,6 +26,29 @@ def serve(operations):
         answers.flush()
 
 
+def store_of(location):
+    """A location as the store's clients take it, and what they are told in Iceberg's words.
+
+    `s3://bucket/x?endpoint=http://host:port` is in the S3 server of a test run, `gs://…` so in that of Cloud Storage.
+    """
+    location, _, endpoint = location.partition("?endpoint=")
+    if not endpoint:
+        return path_of(location), {}
+    if location.startswith("gs://"):
+        far = str(int(datetime.datetime.now().timestamp() * 1000) + 3_600_000)
+        return location, {
+            "gcs.service.host": endpoint,
+            "gcs.oauth2.token": "anon",
+            "gcs.oauth2.token-expires-at": far,
+        }
+    return location, {
+        "s3.endpoint": endpoint,
+        "s3.access-key-id": "test",
+        "s3.secret-access-key": "testtest",
+        "s3.region": "us-east-1",
+    }
+
+
 def path_of(location):
     """The local path of `file:///x`, `file:/x` or `/x`."""
     if location.startswith("file:"):

@@ -24,7 +24,7 @@ FILTERS = {
 
 
 def open_table(location):
-    return StaticTable.from_metadata(protocol.path_of(location))
+    return StaticTable.from_metadata(*protocol.store_of(location))
 
 
 def scan(location, snapshot_id=None, **options):

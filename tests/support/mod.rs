@@ -3,8 +3,10 @@
 //! A module lists its tests with [`trials!`]; each is an `async fn() -> TestResult` and may use `?` on any error.
 
 pub mod aged;
+pub mod bucket;
 pub mod clock;
 pub mod faults;
+pub mod front;
 pub mod lake;
 pub mod mount;
 pub mod postgres;
@@ -56,6 +58,8 @@ pub enum Component {
     Postgres,
     /// Apache's reference server for the REST catalog; its address and its warehouse, with a space between.
     Rest,
+    /// An S3 server with the bucket `lake`: its address, and the folder of its program, with a space between.
+    S3,
     /// A Python with Spark, and beside it the jars of Iceberg and of database drivers.
     Spark,
 }
@@ -66,6 +70,7 @@ pub fn needs(component: Component) -> TestResult<String> {
         Component::Python => ("Python readers", "LANDFAST_TEST_PYTHON"),
         Component::Postgres => ("PostgreSQL", "LANDFAST_TEST_POSTGRES"),
         Component::Rest => ("REST catalog", "LANDFAST_TEST_REST"),
+        Component::S3 => ("S3 server", "LANDFAST_TEST_S3"),
         Component::Spark => ("Spark", "LANDFAST_TEST_SPARK"),
     };
     #[expect(

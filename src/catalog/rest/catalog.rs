@@ -160,11 +160,13 @@ impl RestCatalog {
                 .location()
                 .split_once(':')
                 .map_or("file", |(scheme, _)| scheme);
-            let message = if matches!(scheme, "file" | "memory") || metadata.location().starts_with('/') {
+            let reached = ["file", "memory", "s3", "s3a", "s3n", "gs"];
+            let message = if reached.contains(&scheme) || metadata.location().starts_with('/') {
                 "The catalog keeps the table outside `warehouse`: write the folder that it keeps its tables under as \
                  `warehouse`, or make the table there."
             } else {
-                "The catalog keeps the table in a store that this version does not reach: it stores on file:/// only."
+                "The catalog keeps the table in a store that this version does not reach: it stores on s3://, gs:// and \
+                 file:///."
             };
             return Err(Error::new(ErrorKind::Rejected, message)
                 .with("table", ident)

@@ -260,7 +260,7 @@ pub const MISTAKES: &[(&str, &str)] = &[
     ),
     (
         "tables: {a.b: {from: [{bucket: gs://acme-landing}]}}\n",
-        ":4:32: tables.a.b.from[0].bucket: `gs://` is not in this version of landfast",
+        ":4:32: tables.a.b.from[0].bucket: `gs://acme-landing` is in a cloud, and a `bucket` of one is not in this version",
     ),
     (
         "tables: {a.b: {from: [{bucket: landing/orders}]}}\n",

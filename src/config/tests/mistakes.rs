@@ -133,11 +133,11 @@ fn only_a_condition_of_a_later_version_is_one_mistake_per_key() {
 #[test]
 fn stores_and_catalogs_of_later_versions_are_refused_as_such() {
     let found = problems(&format!(
-        "warehouse: gs://lake/w\ncatalog: {{type: glue, uri: x}}\ndead_letters: {{topic: t}}\n{TABLE}"
+        "warehouse: az://lake/w\ncatalog: {{type: glue, uri: x}}\ndead_letters: {{topic: t}}\n{TABLE}"
     ));
     assert_eq!(found.len(), 3, "{found:?}");
     assert!(
-        found[0].starts_with("f.yaml:1:12: warehouse: `gs://` is not in this version of landfast; write")
+        found[0].starts_with("f.yaml:1:12: warehouse: `az://` is not in this version of landfast; write")
     );
     assert!(found[1].starts_with("f.yaml:2:17: catalog.type: `glue` is not in this version of landfast"));
     assert!(

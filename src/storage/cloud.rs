@@ -1,0 +1,282 @@
+//! Stores in the cloud: how a bucket of `s3://` or `gs://` is reached, and how patiently.
+//!
+//! Who we are comes from the environment, as each cloud's own tools take it, and from properties in Iceberg's words
+//! (`s3.endpoint`, `gcs.oauth2.token`), which go first. Both are read here and nowhere else.
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::Hash;
+use std::sync::Arc;
+use std::time::Duration;
+
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey as S3Key};
+use object_store::gcp::{GcpCredential, GoogleCloudStorageBuilder, GoogleConfigKey as GcsKey};
+use object_store::path::Path;
+use object_store::prefix::PrefixStore;
+use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig, StaticCredentialProvider};
+
+use super::Store;
+use super::http::Reticent;
+use crate::config::Env;
+use crate::error::{Error, ErrorKind, Result};
+
+/// What describes a store besides its location, in Iceberg's words.
+pub type Properties = BTreeMap<String, String>;
+
+/// After the first attempt of a request, others begin for this long.
+const RETRY_FOR: Duration = Duration::from_secs(10);
+
+/// One attempt of a request, its body included. With [`RETRY_FOR`] a request takes at most 30 s: a batch has 50 s at
+/// Pub/Sub's deadline of a minute, so a second commit attempt still fits.
+const ATTEMPT: Duration = Duration::from_secs(20);
+
+/// A host that does not answer is found out sooner than one that is slow.
+const CONNECT: Duration = Duration::from_secs(3);
+
+/// The variables of S3's tools that are taken, in order: later names go first. Nothing here turns conditional writes
+/// off, and plain HTTP is what an endpoint of that scheme asks for.
+const S3_VARIABLES: [(&str, S3Key); 21] = [
+    ("AWS_ACCESS_KEY_ID", S3Key::AccessKeyId),
+    ("AWS_SECRET_ACCESS_KEY", S3Key::SecretAccessKey),
+    ("AWS_SESSION_TOKEN", S3Key::Token),
+    ("AWS_DEFAULT_REGION", S3Key::Region),
+    ("AWS_REGION", S3Key::Region),
+    ("AWS_ENDPOINT", S3Key::Endpoint),
+    ("AWS_ENDPOINT_URL", S3Key::Endpoint),
+    ("AWS_ENDPOINT_URL_S3", S3Key::Endpoint),
+    (
+        "AWS_VIRTUAL_HOSTED_STYLE_REQUEST",
+        S3Key::VirtualHostedStyleRequest,
+    ),
+    ("AWS_WEB_IDENTITY_TOKEN_FILE", S3Key::WebIdentityTokenFile),
+    ("AWS_ROLE_ARN", S3Key::RoleArn),
+    ("AWS_ROLE_SESSION_NAME", S3Key::RoleSessionName),
+    ("AWS_ENDPOINT_URL_STS", S3Key::StsEndpoint),
+    (
+        "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+        S3Key::ContainerCredentialsRelativeUri,
+    ),
+    (
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+        S3Key::ContainerCredentialsFullUri,
+    ),
+    (
+        "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+        S3Key::ContainerAuthorizationTokenFile,
+    ),
+    ("AWS_METADATA_ENDPOINT", S3Key::MetadataEndpoint),
+    ("AWS_IMDSV1_FALLBACK", S3Key::ImdsV1Fallback),
+    ("AWS_REQUEST_PAYER", S3Key::RequestPayer),
+    ("AWS_UNSIGNED_PAYLOAD", S3Key::UnsignedPayload),
+    ("AWS_SKIP_SIGNATURE", S3Key::SkipSignature),
+];
+
+/// The variables of Google's tools that are taken.
+const GCS_VARIABLES: [(&str, GcsKey); 4] = [
+    ("GOOGLE_APPLICATION_CREDENTIALS", GcsKey::ApplicationCredentials),
+    ("GOOGLE_SERVICE_ACCOUNT_PATH", GcsKey::ServiceAccount),
+    ("GOOGLE_SERVICE_ACCOUNT_KEY", GcsKey::ServiceAccountKey),
+    ("GOOGLE_BASE_URL", GcsKey::BaseUrl),
+];
+
+/// An emulator of Cloud Storage, as Google's clients know it: nobody has to be anyone there.
+const GCS_EMULATOR: &str = "STORAGE_EMULATOR_HOST";
+
+/// Opens `SCHEME://BUCKET/PREFIX` of a cloud; none for another scheme. Nothing is sent yet.
+///
+/// # Errors
+/// [`ErrorKind::Config`] naming the location, for settings that cannot be used.
+pub(super) fn open(location: &str, properties: &Properties, env: Env<'_>) -> Result<Option<Store>> {
+    let Some((scheme, rest)) = location.split_once("://") else {
+        return Ok(None);
+    };
+    let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+    let refused = |error: Refusal| {
+        let source = match error {
+            Refusal::Rule(rule) => return Error::new(ErrorKind::Config, rule).with("location", location),
+            Refusal::Client(source) => source,
+        };
+        let message = "The store cannot be opened: its credentials or settings cannot be used.";
+        Error::new(ErrorKind::Config, message)
+            .with("location", location)
+            .with_source(source)
+    };
+    let objects = match scheme {
+        "s3" => s3(bucket, properties, env).map_err(refused)?,
+        "gs" => gcs(bucket, properties, env).map_err(refused)?,
+        _ => return Ok(None),
+    };
+    let prefix = Path::parse(prefix).map_err(|error| refused(Refusal::Client(error.into())))?;
+    let objects: Arc<dyn ObjectStore> = if prefix.is_root() {
+        objects
+    } else {
+        Arc::new(PrefixStore::new(objects, prefix))
+    };
+    Ok(Some(Store::new(location, objects)))
+}
+
+/// Why a store cannot be opened: a rule of ours, or what the client says.
+enum Refusal {
+    Rule(String),
+    Client(object_store::Error),
+}
+
+impl From<object_store::Error> for Refusal {
+    fn from(error: object_store::Error) -> Self {
+        Self::Client(error)
+    }
+}
+
+fn s3(
+    bucket: &str,
+    properties: &Properties,
+    env: Env<'_>,
+) -> std::result::Result<Arc<dyn ObjectStore>, Refusal> {
+    let mut settings = from_environment(&S3_VARIABLES, env);
+    if properties.contains_key("s3.access-key-id") {
+        // Keys and tokens of two kinds make no identity.
+        settings.remove(&S3Key::Token);
+    }
+    for (name, key) in [
+        ("s3.access-key-id", S3Key::AccessKeyId),
+        ("s3.secret-access-key", S3Key::SecretAccessKey),
+        ("s3.session-token", S3Key::Token),
+        ("client.region", S3Key::Region),
+        ("s3.region", S3Key::Region),
+        ("s3.endpoint", S3Key::Endpoint),
+    ] {
+        if let Some(value) = properties.get(name) {
+            settings.insert(key, value.clone());
+        }
+    }
+    if let Some(path_style) = properties.get("s3.path-style-access") {
+        let in_host = if path_style == "false" { "true" } else { "false" };
+        settings.insert(S3Key::VirtualHostedStyleRequest, in_host.to_owned());
+    }
+    let mut allow_http = false;
+    if let Some(endpoint) = settings.remove(&S3Key::Endpoint) {
+        let in_host = settings
+            .get(&S3Key::VirtualHostedStyleRequest)
+            .is_some_and(|value| value == "true");
+        let endpoint = address("s3.endpoint (AWS_ENDPOINT_URL)", &endpoint)?;
+        allow_http = endpoint.starts_with("http://");
+        let endpoint = if in_host {
+            with_bucket(&endpoint, bucket)
+        } else {
+            endpoint
+        };
+        settings.insert(S3Key::Endpoint, endpoint);
+    }
+    let builder = AmazonS3Builder::new()
+        .with_bucket_name(bucket)
+        .with_retry(patience())
+        .with_client_options(client(allow_http))
+        .with_http_connector(Reticent)
+        // We delete one object at a time, and this is how every server takes that.
+        .with_disable_bulk_delete(true);
+    let builder = settings
+        .into_iter()
+        .fold(builder, |builder, (key, value)| builder.with_config(key, value));
+    Ok(Arc::new(builder.build()?))
+}
+
+fn gcs(
+    bucket: &str,
+    properties: &Properties,
+    env: Env<'_>,
+) -> std::result::Result<Arc<dyn ObjectStore>, Refusal> {
+    let mut settings = from_environment(&GCS_VARIABLES, env);
+    let emulator = env(GCS_EMULATOR).filter(|value| !value.is_empty());
+    let mut anonymous =
+        emulator.is_some() || properties.get("gcs.no-auth").is_some_and(|value| value == "true");
+    if let Some(host) = emulator {
+        // Google's clients take a host with and without a scheme.
+        let host = if host.contains("://") {
+            host
+        } else {
+            format!("http://{host}")
+        };
+        settings.insert(GcsKey::BaseUrl, host);
+    }
+    if let Some(host) = properties.get("gcs.service.host") {
+        settings.insert(GcsKey::BaseUrl, host.clone());
+    }
+    if let Some(token) = properties.get("gcs.oauth2.token") {
+        anonymous = false;
+        settings.insert(GcsKey::BearerToken, token.clone());
+    }
+    let mut allow_http = false;
+    if let Some(base) = settings.remove(&GcsKey::BaseUrl) {
+        let base = address("gcs.service.host (GOOGLE_BASE_URL, STORAGE_EMULATOR_HOST)", &base)?;
+        allow_http = base.starts_with("http://");
+        settings.insert(GcsKey::BaseUrl, base);
+    }
+    let builder = GoogleCloudStorageBuilder::new()
+        .with_bucket_name(bucket)
+        .with_retry(patience())
+        .with_client_options(client(allow_http))
+        .with_http_connector(Reticent);
+    let mut builder = settings
+        .into_iter()
+        .fold(builder, |builder, (key, value)| builder.with_config(key, value));
+    if anonymous {
+        let nobody = GcpCredential {
+            bearer: String::new(),
+        };
+        builder = builder.with_credentials(Arc::new(StaticCredentialProvider::new(nobody)));
+    }
+    Ok(Arc::new(builder.build()?))
+}
+
+fn from_environment<K: Copy + Eq + Hash>(variables: &[(&str, K)], env: Env<'_>) -> HashMap<K, String> {
+    let set = |(name, key): &(&str, K)| Some((*key, env(name).filter(|value| !value.is_empty())?));
+    variables.iter().filter_map(set).collect()
+}
+
+/// How often a request is repeated: also after 429 and 503, which a name that is written too often gets. A create may so
+/// meet its own success; it then reports [`Creation::Exists`](super::Creation::Exists), which the protocol allows (§4).
+fn patience() -> RetryConfig {
+    RetryConfig {
+        backoff: BackoffConfig {
+            init_backoff: Duration::from_millis(100),
+            max_backoff: Duration::from_secs(2),
+            base: 2.,
+        },
+        max_retries: 20,
+        retry_timeout: RETRY_FOR,
+    }
+}
+
+fn client(allow_http: bool) -> ClientOptions {
+    ClientOptions::new()
+        .with_allow_http(allow_http)
+        .with_timeout(ATTEMPT)
+        .with_connect_timeout(CONNECT)
+}
+
+/// Checks the address of a server. It is quoted in errors, so it holds no secret.
+fn address(name: &str, text: &str) -> std::result::Result<String, Refusal> {
+    let plain = url::Url::parse(text).ok().filter(|url| {
+        matches!(url.scheme(), "http" | "https")
+            && url.has_host()
+            && url.username().is_empty()
+            && url.password().is_none()
+            && url.query().is_none()
+            && url.fragment().is_none()
+    });
+    match plain {
+        Some(_) => Ok(text.trim_end_matches('/').to_owned()),
+        None => Err(Refusal::Rule(format!(
+            "`{name}` is not the address of a server: write `https://HOST` or `http://HOST:PORT`, without a user."
+        ))),
+    }
+}
+
+/// `https://BUCKET.HOST` of `https://HOST`, which may name the bucket already.
+fn with_bucket(endpoint: &str, bucket: &str) -> String {
+    match endpoint.split_once("://") {
+        Some((scheme, host)) if !host.starts_with(&format!("{bucket}.")) => {
+            format!("{scheme}://{bucket}.{host}")
+        }
+        _ => endpoint.to_owned(),
+    }
+}

@@ -1,0 +1,170 @@
+//! A front before an object store's server that goes wrong on demand. Requests pass as they are signed.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpListener;
+use tokio::task::{AbortHandle, JoinSet};
+
+use super::TestResult;
+
+/// What happens to a request.
+#[derive(Debug, Clone)]
+pub enum Mishap {
+    /// Answered with this status and body, and not sent on.
+    Answer(u16, &'static str),
+    /// Sent on; then answered with this status.
+    AnswerAfter(u16),
+    /// Sent on; then the connection is closed.
+    ResetAfter,
+}
+
+struct Rule {
+    method: Method,
+    part: String,
+    mishap: Mishap,
+    times: usize,
+}
+
+struct Inner {
+    upstream: String,
+    http: reqwest::Client,
+    rules: Mutex<Vec<Rule>>,
+    seen: Mutex<Vec<(Method, String)>>,
+}
+
+/// A front on a port of its own, until it is dropped.
+pub struct Front {
+    address: SocketAddr,
+    inner: Arc<Inner>,
+    serving: AbortHandle,
+}
+
+/// Closes the connection.
+#[derive(Debug, thiserror::Error)]
+#[error("the connection is closed")]
+struct Broken;
+
+impl Front {
+    /// Starts before a server.
+    pub async fn before(upstream: &str) -> TestResult<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        let inner = Arc::new(Inner {
+            upstream: upstream.to_owned(),
+            http: reqwest::Client::builder().no_proxy().no_gzip().build()?,
+            rules: Mutex::default(),
+            seen: Mutex::default(),
+        });
+        let serving = tokio::spawn(serve(listener, inner.clone())).abort_handle();
+        Ok(Self {
+            address,
+            inner,
+            serving,
+        })
+    }
+
+    /// Its address.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The next requests of this method whose path and query hold `part` meet the mishap, so many times.
+    pub fn next(&self, method: Method, part: &str, mishap: Mishap, times: usize) {
+        held(&self.inner.rules).push(Rule {
+            method,
+            part: part.to_owned(),
+            mishap,
+            times,
+        });
+    }
+
+    /// How many requests of this method came whose path and query hold `part`.
+    pub fn count(&self, method: &Method, part: &str) -> usize {
+        let seen = held(&self.inner.seen);
+        let of = |seen: &&(Method, String)| seen.0 == *method && seen.1.contains(part);
+        seen.iter().filter(of).count()
+    }
+}
+
+impl Drop for Front {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn serve(listener: TcpListener, inner: Arc<Inner>) {
+    // Dropped with the task, and with it every connection.
+    let mut connections = JoinSet::new();
+    loop {
+        let Ok((stream, _)) = listener.accept().await else {
+            return;
+        };
+        let inner = inner.clone();
+        let service = service_fn(move |request| inner.clone().answer(request));
+        let http = hyper::server::conn::http1::Builder::new();
+        connections.spawn(async move {
+            // A client that goes, or a connection that is closed on purpose.
+            let _ended = http.serve_connection(TokioIo::new(stream), service).await;
+        });
+    }
+}
+
+impl Inner {
+    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Broken> {
+        let (head, body) = request.into_parts();
+        let body = body.collect().await.map_err(|_gone| Broken)?.to_bytes();
+        let path = head
+            .uri
+            .path_and_query()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        held(&self.seen).push((head.method.clone(), path.clone()));
+        let mishap = self.draw(&head.method, &path);
+        if let Some(Mishap::Answer(status, body)) = mishap {
+            return response(status, Bytes::from_static(body.as_bytes()));
+        }
+        // The signature covers the host that the client knows, so its header stays.
+        let sent = self
+            .http
+            .request(head.method, format!("{}{path}", self.upstream))
+            .headers(head.headers)
+            .body(body);
+        let answer = sent.send().await.map_err(|_gone| Broken)?;
+        let (status, headers) = (answer.status(), answer.headers().clone());
+        let body = answer.bytes().await.map_err(|_gone| Broken)?;
+        match mishap {
+            Some(Mishap::AnswerAfter(status)) => response(status, Bytes::new()),
+            Some(Mishap::ResetAfter) => Err(Broken),
+            _ => {
+                let mut answer = response(status.as_u16(), body)?;
+                *answer.headers_mut() = headers;
+                Ok(answer)
+            }
+        }
+    }
+
+    fn draw(&self, method: &Method, path: &str) -> Option<Mishap> {
+        let mut rules = held(&self.rules);
+        let rule = rules
+            .iter_mut()
+            .find(|rule| rule.times > 0 && rule.method == *method && path.contains(&rule.part))?;
+        rule.times -= 1;
+        Some(rule.mishap.clone())
+    }
+}
+
+fn response(status: u16, body: Bytes) -> Result<Response<Full<Bytes>>, Broken> {
+    let built = Response::builder().status(status).body(Full::new(body));
+    built.map_err(|_wrong| Broken)
+}

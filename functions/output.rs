@@ -109,7 +109,8 @@ pub fn start_logs(format: Option<LogFormat>, quiet: bool) -> Result<()> {
             tracing::error!(place, "A thread panicked.");
         }));
     }
-    let default = if quiet { "warn" } else { "info" };
+    // The clients of buckets log every attempt; a metric counts them.
+    let default = if quiet { "warn" } else { "info,object_store=warn" };
     let Some(filter) = process_env("RUST_LOG") else {
         return telemetry::start_logs(format, default);
     };

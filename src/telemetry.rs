@@ -38,6 +38,8 @@ pub const COMMIT_RETRIES: &str = "landfast_commit_retries_total";
 pub const BATCHES_ABANDONED: &str = "landfast_batches_abandoned_total";
 /// Fields of the input that the table has no column for. Counter; labels `table`, `field` (at most 100, the rest `*`).
 pub const UNKNOWN_FIELDS: &str = "landfast_unknown_fields_total";
+/// Requests that a bucket's server did not do this time; they are sent again for 10 s. Counter; label `status`.
+pub const STORE_FAILURES: &str = "landfast_store_failures_total";
 /// When the last commit landed, in seconds since the Unix epoch. Gauge; label `table`.
 pub const LAST_COMMIT: &str = "landfast_last_commit_timestamp_seconds";
 /// From publish time to committed, per delivery, in seconds. Histogram; label `table`.

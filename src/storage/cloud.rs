@@ -241,7 +241,8 @@ fn patience() -> RetryConfig {
             max_backoff: Duration::from_secs(2),
             base: 2.,
         },
-        max_retries: 20,
+        // The time is the bound.
+        max_retries: 1_000,
         retry_timeout: RETRY_FOR,
     }
 }

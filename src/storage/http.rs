@@ -5,10 +5,13 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use http::StatusCode;
 use object_store::ClientOptions;
 use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpRequest, HttpResponse, HttpService, ReqwestConnector,
 };
+
+use crate::telemetry;
 
 /// What is kept of what an answer says.
 const MAX_CHARS: usize = 300;
@@ -30,8 +33,12 @@ struct Quiet(HttpClient);
 #[async_trait]
 impl HttpService for Quiet {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
-        let response = self.0.execute(request).await?;
+        let answered = self.0.execute(request).await;
+        let response = answered.inspect_err(|_broken| not_this_time("no_answer".to_owned()))?;
         let status = response.status();
+        if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
+            not_this_time(status.as_u16().to_string());
+        }
         if !status.is_client_error() && !status.is_server_error() {
             return Ok(response);
         }
@@ -39,6 +46,10 @@ impl HttpService for Quiet {
         let told = told(&body.bytes().await?);
         Ok(HttpResponse::from_parts(parts, Bytes::from(told).into()))
     }
+}
+
+fn not_this_time(status: String) {
+    metrics::counter!(telemetry::STORE_FAILURES, "status" => status).increment(1);
 }
 
 /// What an answer says of the error, in one line.

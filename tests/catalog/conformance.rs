@@ -1,5 +1,6 @@
 //! The conformance suite: what every catalog promises, run on each of them.
 
+use std::any::Any;
 use std::sync::Arc;
 
 use futures::future::{join_all, try_join_all};
@@ -16,7 +17,7 @@ use libtest_mimic::Trial;
 use tempfile::TempDir;
 
 use crate::rest::World;
-use crate::support::bucket::Bucket;
+use crate::support::bucket::{Bucket, Cloud};
 use crate::support::postgres::fresh_database;
 use crate::support::tables::{create, files_of, ids_now, order_creation, orders, summary};
 use crate::support::{TestResult, test};
@@ -25,8 +26,8 @@ use crate::support::{TestResult, test};
 struct Catalogs {
     one: Arc<dyn Catalog>,
     other: Arc<dyn Catalog>,
-    _folder: Option<TempDir>,
-    _corner: Option<World>,
+    /// What they lie in.
+    _kept: Box<dyn Any>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -35,20 +36,24 @@ enum Backend {
     StorageInMemory,
     StorageOnDisk,
     StorageOnS3,
+    StorageOnGcs,
     Sqlite,
     SqliteOnS3,
+    SqliteOnGcs,
     Postgres,
     Rest,
 }
 
 impl Backend {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 10] = [
         Self::Memory,
         Self::StorageInMemory,
         Self::StorageOnDisk,
         Self::StorageOnS3,
+        Self::StorageOnGcs,
         Self::Sqlite,
         Self::SqliteOnS3,
+        Self::SqliteOnGcs,
         Self::Postgres,
         Self::Rest,
     ];
@@ -63,8 +68,7 @@ impl Backend {
                 Catalogs {
                     one: catalog.clone(),
                     other: catalog,
-                    _folder: None,
-                    _corner: None,
+                    _kept: Box::new(()),
                 }
             }
             Self::StorageInMemory => {
@@ -72,8 +76,7 @@ impl Backend {
                 Catalogs {
                     one: storage(&store),
                     other: storage(&store),
-                    _folder: None,
-                    _corner: None,
+                    _kept: Box::new(()),
                 }
             }
             Self::StorageOnDisk => {
@@ -82,55 +85,54 @@ impl Backend {
                 Catalogs {
                     one: storage(&Store::open(&location)?),
                     other: storage(&Store::open(&location)?),
-                    _folder: Some(folder),
-                    _corner: None,
+                    _kept: Box::new(folder),
                 }
             }
-            Self::StorageOnS3 => {
-                let bucket = Bucket::s3()?;
+            Self::StorageOnS3 | Self::StorageOnGcs => {
+                let bucket = Bucket::of(self.cloud()).await?;
                 Catalogs {
                     one: storage(&bucket.store("warehouse")?),
                     other: storage(&bucket.store("warehouse")?),
-                    _folder: None,
-                    _corner: None,
+                    _kept: Box::new(bucket),
                 }
             }
             Self::Sqlite => {
                 let folder = tempfile::tempdir()?;
-                let location = format!("file://{}/warehouse", folder.path().display());
                 let uri = sqlite(&folder);
-                Self::sql(folder, &uri, || Ok(Store::open(&location)?)).await?
+                Self::sql(folder, &uri, None).await?
             }
-            Self::SqliteOnS3 => {
-                let (folder, bucket) = (tempfile::tempdir()?, Bucket::s3()?);
-                let uri = sqlite(&folder);
-                Self::sql(folder, &uri, || bucket.store("warehouse")).await?
-            }
-            Self::Postgres => {
+            Self::SqliteOnS3 | Self::SqliteOnGcs => {
                 let folder = tempfile::tempdir()?;
-                let location = format!("file://{}/warehouse", folder.path().display());
-                let uri = fresh_database().await?;
-                Self::sql(folder, &uri, || Ok(Store::open(&location)?)).await?
+                let uri = sqlite(&folder);
+                Self::sql(folder, &uri, Some(Bucket::of(self.cloud()).await?)).await?
             }
+            Self::Postgres => Self::sql(tempfile::tempdir()?, &fresh_database().await?, None).await?,
             Self::Rest => {
                 let world = World::new().await?;
                 Catalogs {
                     one: Arc::new(world.catalog().await?),
                     other: Arc::new(world.catalog().await?),
-                    _folder: None,
-                    _corner: Some(world),
+                    _kept: Box::new(world),
                 }
             }
         })
     }
 
-    async fn sql(
-        folder: TempDir,
-        uri: &str,
-        warehouse: impl Fn() -> TestResult<Store>,
-    ) -> TestResult<Catalogs> {
+    fn cloud(self) -> Cloud {
+        match self {
+            Self::StorageOnGcs | Self::SqliteOnGcs => Cloud::Gcs,
+            _ => Cloud::S3,
+        }
+    }
+
+    async fn sql(folder: TempDir, uri: &str, bucket: Option<Bucket>) -> TestResult<Catalogs> {
+        let location = format!("file://{}/warehouse", folder.path().display());
         let open = async |seed| {
-            let (store, random) = (warehouse()?, Arc::new(Random::seeded(seed)));
+            let random = Arc::new(Random::seeded(seed));
+            let store = match &bucket {
+                Some(bucket) => bucket.store("warehouse")?,
+                None => Store::open(&location)?,
+            };
             let catalog = SqlCatalog::open(&uri.parse()?, "landfast", store, random).await?;
             let catalog: Arc<dyn Catalog> = Arc::new(catalog);
             TestResult::Ok(catalog)
@@ -139,8 +141,7 @@ impl Backend {
         Ok(Catalogs {
             one: one?,
             other: other?,
-            _folder: Some(folder),
-            _corner: None,
+            _kept: Box::new((folder, bucket)),
         })
     }
 }

@@ -1,6 +1,8 @@
 //! What every store promises, run on each of them.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::TryStreamExt;
@@ -10,7 +12,8 @@ use landfast::storage::{Creation, Object, PART_BYTES, Store};
 use libtest_mimic::Trial;
 use tempfile::TempDir;
 
-use crate::support::bucket::{Bucket, S3Server};
+use crate::support::bucket::{Bucket, Cloud, S3Server};
+use crate::support::gcs::GcsFront;
 use crate::support::{TestResult, test, trials, wait_for};
 
 #[derive(Debug, Clone, Copy)]
@@ -18,21 +21,31 @@ enum Backend {
     Memory,
     Disk,
     S3,
+    Gcs,
 }
 
-impl Backend {
-    const ALL: [Self; 3] = [Self::Memory, Self::Disk, Self::S3];
+/// A store, and what it lies in.
+type Place = (Store, Option<TempDir>, Option<Bucket>);
 
-    fn open(self) -> TestResult<(Store, Option<TempDir>)> {
+impl Backend {
+    const ALL: [Self; 4] = [Self::Memory, Self::Disk, Self::S3, Self::Gcs];
+
+    async fn open(self) -> TestResult<Place> {
         Ok(match self {
-            Self::Memory => (Store::open("memory:///w")?, None),
+            Self::Memory => (Store::open("memory:///w")?, None, None),
             Self::Disk => {
                 let folder = tempfile::tempdir()?;
                 let location = format!("file://{}", folder.path().display());
-                (Store::open(&location)?, Some(folder))
+                (Store::open(&location)?, Some(folder), None)
             }
-            Self::S3 => (Bucket::s3()?.store("a prefix/é")?, None),
+            Self::S3 => Self::in_cloud(Cloud::S3).await?,
+            Self::Gcs => Self::in_cloud(Cloud::Gcs).await?,
         })
+    }
+
+    async fn in_cloud(cloud: Cloud) -> TestResult<Place> {
+        let bucket = Bucket::of(cloud).await?;
+        Ok((bucket.store("a prefix/é")?, None, Some(bucket)))
     }
 }
 
@@ -44,7 +57,7 @@ macro_rules! contract {
             $(trials.push(test(
                 &format!("{}::{}::{backend:?}", module_path!(), stringify!($case)),
                 move || async move {
-                    let (store, _folder) = backend.open()?;
+                    let (store, _folder, _bucket) = backend.open().await?;
                     $case(&store).await
                 },
             ));)*
@@ -238,11 +251,20 @@ async fn dropped_upload_gives_up_its_parts() -> TestResult {
     assert!(parts()? > before);
     assert_eq!(store.get("a/b").await?, None);
     drop(upload);
-    wait_for(
-        "the parts to go",
-        std::time::Duration::from_secs(10),
-        async || (parts().ok()? == before).then_some(()),
-    )
+    let within = Duration::from_secs(10);
+    wait_for("S3's parts to go", within, async || {
+        (parts().ok()? == before).then_some(())
+    })
+    .await?;
+
+    let front = Arc::new(GcsFront::start().await?);
+    let mut upload = Bucket::gcs(front.clone()).store("w")?.upload("a/b")?;
+    upload.write(vec![0; 2 * PART_BYTES].into()).await?;
+    assert_eq!(front.open_uploads(), 1);
+    drop(upload);
+    wait_for("Google's parts to go", within, async || {
+        (front.open_uploads() == 0).then_some(())
+    })
     .await
 }
 

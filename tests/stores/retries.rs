@@ -11,34 +11,67 @@ use landfast::error::ErrorKind;
 use landfast::storage::{Creation, PART_BYTES, Store};
 use libtest_mimic::Trial;
 
-use crate::support::bucket::{Bucket, S3Server};
+use crate::support::bucket::{Bucket, Cloud, S3Server};
 use crate::support::front::{Front, Mishap};
+use crate::support::gcs::GcsFront;
 use crate::support::tables::{create, orders};
-use crate::support::{Component, TestResult, needs, trials};
+use crate::support::{TestResult, test, trials};
+
+/// Every case on every cloud.
+macro_rules! on_both {
+    ($($case:ident),* $(,)?) => {{
+        let mut trials = Vec::new();
+        for cloud in [Cloud::S3, Cloud::Gcs] {
+            $(trials.push(test(
+                &format!("{}::{}::{cloud:?}", module_path!(), stringify!($case)),
+                move || async move { $case(&Fronted::new(cloud).await?).await },
+            ));)*
+        }
+        trials
+    }};
+}
 
 pub fn tests() -> Vec<Trial> {
-    trials![
+    let mut tests = on_both![
         refusals_that_pass_are_ridden_out,
         repeated_create_may_meet_its_own_success,
         commit_that_meets_its_own_success_is_a_conflict,
         conflict_at_the_same_moment_is_no_proof,
         refusals_are_told_without_what_was_signed,
+    ];
+    tests.extend(trials![
+        wrong_key_is_told_without_what_was_signed,
         server_that_is_gone_costs_a_bounded_wait,
-    ]
+        name_that_is_written_too_often_waits,
+    ]);
+    tests
 }
 
-/// A store behind a front on the S3 server of the test run, and the same without it.
-async fn fronted() -> TestResult<(Front, Store, Store)> {
-    let place = needs(Component::S3)?;
-    let (endpoint, _) = place.split_once(' ').ok_or("an address and a folder")?;
-    let front = Front::before(endpoint).await?;
-    let bucket = Bucket::s3()?;
-    let behind = bucket.through(&front.url()).store("warehouse")?;
-    Ok((front, behind, bucket.store("warehouse")?))
+/// A store behind a front on the server of the test run, and the same without it.
+struct Fronted {
+    front: Front,
+    store: Store,
+    truth: Store,
+    _bucket: Bucket,
 }
 
-async fn refusals_that_pass_are_ridden_out() -> TestResult {
-    let (front, store, truth) = fronted().await?;
+impl Fronted {
+    async fn new(cloud: Cloud) -> TestResult<Self> {
+        let bucket = Bucket::of(cloud).await?;
+        let front = Front::before(bucket.endpoint()).await?;
+        Ok(Self {
+            store: bucket.through(&front.url()).store("warehouse")?,
+            truth: bucket.store("warehouse")?,
+            front,
+            _bucket: bucket,
+        })
+    }
+}
+
+async fn refusals_that_pass_are_ridden_out(at: &Fronted) -> TestResult {
+    let Fronted {
+        front, store, truth, ..
+    } = at;
     let body = Bytes::from_static(b"x");
     for status in [429, 500, 503] {
         let key = format!("version-hint.{status}");
@@ -66,8 +99,10 @@ async fn refusals_that_pass_are_ridden_out() -> TestResult {
     Ok(())
 }
 
-async fn repeated_create_may_meet_its_own_success() -> TestResult {
-    let (front, store, truth) = fronted().await?;
+async fn repeated_create_may_meet_its_own_success(at: &Fronted) -> TestResult {
+    let Fronted {
+        front, store, truth, ..
+    } = at;
     for (key, mishap) in [("v1", Mishap::AnswerAfter(503)), ("v2", Mishap::ResetAfter)] {
         front.next(Method::PUT, key, mishap.clone(), 1);
         let created = store.create(key, Bytes::from_static(b"mine")).await;
@@ -81,9 +116,11 @@ async fn repeated_create_may_meet_its_own_success() -> TestResult {
     Ok(())
 }
 
-async fn commit_that_meets_its_own_success_is_a_conflict() -> TestResult {
-    let (front, store, truth) = fronted().await?;
-    let catalog = StorageCatalog::new(store, Arc::new(SystemClock));
+async fn commit_that_meets_its_own_success_is_a_conflict(at: &Fronted) -> TestResult {
+    let Fronted {
+        front, store, truth, ..
+    } = at;
+    let catalog = StorageCatalog::new(store.clone(), Arc::new(SystemClock));
     let base = create(&catalog, &orders()).await?;
     front.next(Method::PUT, "v2.metadata.json", Mishap::AnswerAfter(503), 1);
     let commit = TableCommit {
@@ -95,14 +132,16 @@ async fn commit_that_meets_its_own_success_is_a_conflict() -> TestResult {
     let outcome = catalog.commit_table(&base, commit).await;
     // It landed, and nobody here can know it: the next load tells, and a ledger in it which deliveries it has.
     assert!(matches!(outcome, Outcome::Conflict(_)), "{outcome:?}");
-    let truth = StorageCatalog::new(truth, Arc::new(SystemClock));
+    let truth = StorageCatalog::new(truth.clone(), Arc::new(SystemClock));
     let now = truth.load_table(&orders()).await?;
     assert_eq!(now.metadata().properties()["a"], "1");
     Ok(())
 }
 
-async fn conflict_at_the_same_moment_is_no_proof() -> TestResult {
-    let (front, store, truth) = fronted().await?;
+async fn conflict_at_the_same_moment_is_no_proof(at: &Fronted) -> TestResult {
+    let Fronted {
+        front, store, truth, ..
+    } = at;
     let conflict = "<Error><Code>ConditionalRequestConflict</Code><Message>Try again.</Message></Error>";
     front.next(Method::PUT, "letter", Mishap::Answer(409, conflict), 1);
     // The name is free: whoever took it for taken would lose what was to be kept under it.
@@ -115,8 +154,8 @@ async fn conflict_at_the_same_moment_is_no_proof() -> TestResult {
     Ok(())
 }
 
-async fn refusals_are_told_without_what_was_signed() -> TestResult {
-    let (front, store, _truth) = fronted().await?;
+async fn refusals_are_told_without_what_was_signed(at: &Fronted) -> TestResult {
+    let Fronted { front, store, .. } = at;
     let answer = "<?xml version=\"1.0\"?><Error><Code>SignatureDoesNotMatch</Code><Message>It does not match.</Message>\
                   <CanonicalRequest>x-amz-security-token:s3cret</CanonicalRequest></Error>";
     front.next(Method::PUT, "x", Mishap::Answer(403, answer), 1);
@@ -128,7 +167,10 @@ async fn refusals_are_told_without_what_was_signed() -> TestResult {
     );
     assert!(report.contains("403") && !report.contains("s3cret"), "{report}");
 
-    // The real server, and a wrong key.
+    Ok(())
+}
+
+async fn wrong_key_is_told_without_what_was_signed() -> TestResult {
     let bucket = Bucket::s3()?;
     let mut properties = bucket.properties();
     properties.insert("s3.secret-access-key".to_owned(), "wr0ng-s3cret".to_owned());
@@ -167,5 +209,19 @@ async fn server_that_is_gone_costs_a_bounded_wait() -> TestResult {
     put?;
     back?;
     assert_eq!(store.get("x").await?.as_deref(), Some(b"3".as_slice()));
+    Ok(())
+}
+
+async fn name_that_is_written_too_often_waits() -> TestResult {
+    let front = Arc::new(GcsFront::start().await?);
+    let store = Bucket::gcs(front.clone()).store("w")?;
+    for hint in ["1", "2", "3"] {
+        store.put("version-hint.text", hint.into()).await?;
+    }
+    assert!(front.slowed() >= 2, "{}", front.slowed());
+    assert_eq!(
+        store.get("version-hint.text").await?.as_deref(),
+        Some(b"3".as_slice())
+    );
     Ok(())
 }

@@ -2,21 +2,43 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
 use landfast::storage::{Properties, Store};
 use tempfile::TempDir;
 use uuid::Uuid;
 
+use super::gcs::GcsFront;
 use super::{Component, TestResult, needs};
+
+/// Whose protocol is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cloud {
+    S3,
+    Gcs,
+}
 
 /// A prefix of a bucket that nobody else writes under, and how it is reached.
 #[derive(Debug, Clone)]
 pub struct Bucket {
+    cloud: Cloud,
     location: String,
     endpoint: String,
+    /// Where independent readers find it.
+    server: String,
+    /// What stands before it for as long as anybody asks.
+    _front: Option<Arc<GcsFront>>,
 }
 
 impl Bucket {
+    /// One on the server of the test run. Ends the test as ignored where there is none.
+    pub async fn of(cloud: Cloud) -> TestResult<Self> {
+        match cloud {
+            Cloud::S3 => Self::s3(),
+            Cloud::Gcs => Ok(Self::gcs(GcsFront::start().await?)),
+        }
+    }
+
     /// One on the S3 server of the test run. Ends the test as ignored where there is none.
     pub fn s3() -> TestResult<Self> {
         let place = needs(Component::S3)?;
@@ -27,17 +49,42 @@ impl Bucket {
     /// One on an S3 server, or on what stands before it.
     pub fn s3_at(endpoint: &str) -> Self {
         Self {
+            cloud: Cloud::S3,
             location: format!("s3://lake/t{}", Uuid::new_v4().simple()),
             endpoint: endpoint.to_owned(),
+            server: endpoint.to_owned(),
+            _front: None,
+        }
+    }
+
+    /// One behind a front of Cloud Storage's.
+    pub fn gcs(front: impl Into<Arc<GcsFront>>) -> Self {
+        let front = front.into();
+        Self {
+            cloud: Cloud::Gcs,
+            location: format!("gs://lake/t{}", Uuid::new_v4().simple()),
+            endpoint: front.url(),
+            server: front.server().to_owned(),
+            _front: Some(front),
         }
     }
 
     /// The same prefix, reached another way.
     pub fn through(&self, endpoint: &str) -> Self {
         Self {
-            location: self.location.clone(),
             endpoint: endpoint.to_owned(),
+            ..self.clone()
         }
+    }
+
+    /// Whose it is.
+    pub fn cloud(&self) -> Cloud {
+        self.cloud
+    }
+
+    /// Its server's address.
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
     }
 
     /// The location of a folder in it.
@@ -47,17 +94,26 @@ impl Bucket {
 
     /// What a [`Store`] is told of it.
     pub fn properties(&self) -> Properties {
-        [
-            ("s3.endpoint", self.endpoint.as_str()),
-            ("s3.access-key-id", "test"),
-            ("s3.secret-access-key", "testtest"),
-        ]
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .into()
+        let properties: &[(&str, &str)] = match self.cloud {
+            Cloud::S3 => &[
+                ("s3.endpoint", &self.endpoint),
+                ("s3.access-key-id", "test"),
+                ("s3.secret-access-key", "testtest"),
+            ],
+            Cloud::Gcs => &[
+                ("gcs.service.host", &self.endpoint),
+                ("gcs.oauth2.token", "testtest"),
+            ],
+        };
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        properties.iter().map(owned).collect()
     }
 
     /// What the environment tells a process of it.
     pub fn environment(&self) -> Vec<(&'static str, String)> {
+        if self.cloud == Cloud::Gcs {
+            return vec![("STORAGE_EMULATOR_HOST", self.endpoint.clone())];
+        }
         vec![
             ("AWS_ENDPOINT_URL", self.endpoint.clone()),
             ("AWS_ACCESS_KEY_ID", "test".to_owned()),
@@ -73,7 +129,7 @@ impl Bucket {
 
     /// A location as independent readers are told it.
     pub fn told(&self, location: &str) -> PathBuf {
-        format!("{location}?endpoint={}", self.endpoint).into()
+        format!("{location}?endpoint={}", self.server).into()
     }
 
     /// The newest metadata of a table in the folder `warehouse`, as independent readers are told it.

@@ -9,6 +9,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
+use percent_encoding::percent_decode_str;
 use tokio::net::TcpListener;
 use tokio::task::{AbortHandle, JoinSet};
 
@@ -129,8 +130,10 @@ impl Inner {
             .path_and_query()
             .map(ToString::to_string)
             .unwrap_or_default();
-        held(&self.seen).push((head.method.clone(), path.clone()));
-        let mishap = self.draw(&head.method, &path);
+        // Clients differ in what they encode.
+        let plain = percent_decode_str(&path).decode_utf8_lossy().into_owned();
+        let mishap = self.draw(&head.method, &plain);
+        held(&self.seen).push((head.method.clone(), plain));
         if let Some(Mishap::Answer(status, body)) = mishap {
             return response(status, Bytes::from_static(body.as_bytes()));
         }

@@ -7,6 +7,7 @@ pub mod bucket;
 pub mod clock;
 pub mod faults;
 pub mod front;
+pub mod gcs;
 pub mod lake;
 pub mod mount;
 pub mod postgres;
@@ -58,6 +59,8 @@ pub enum Component {
     Postgres,
     /// Apache's reference server for the REST catalog; its address and its warehouse, with a space between.
     Rest,
+    /// A server of Cloud Storage's JSON API; its address.
+    Gcs,
     /// An S3 server with the bucket `lake`: its address, and the folder of its program, with a space between.
     S3,
     /// A Python with Spark, and beside it the jars of Iceberg and of database drivers.
@@ -70,6 +73,7 @@ pub fn needs(component: Component) -> TestResult<String> {
         Component::Python => ("Python readers", "LANDFAST_TEST_PYTHON"),
         Component::Postgres => ("PostgreSQL", "LANDFAST_TEST_POSTGRES"),
         Component::Rest => ("REST catalog", "LANDFAST_TEST_REST"),
+        Component::Gcs => ("Cloud Storage server", "LANDFAST_TEST_GCS"),
         Component::S3 => ("S3 server", "LANDFAST_TEST_S3"),
         Component::Spark => ("Spark", "LANDFAST_TEST_SPARK"),
     };

@@ -9,6 +9,7 @@ use iceberg::{TableCreation, TableIdent};
 use tokio::time::Duration;
 
 use crate::catalog::Catalog;
+use crate::commit::check_format;
 use crate::config::{PartitionBy, SchemaConfig, TableConfig};
 use crate::decode::{Decoder, EnvelopeDecoder, JsonDecoder, Strings};
 use crate::error::{Error, ErrorKind, Result};
@@ -188,10 +189,8 @@ fn check_table(ident: &TableIdent, partition_by: &[PartitionBy], table: &Table) 
         )
         .with("table", ident))
     };
+    check_format(table)?;
     let metadata = table.metadata();
-    if metadata.format_version() != iceberg::spec::FormatVersion::V2 {
-        return refuse("its format version is not 2");
-    }
     if let Some(reason) = spec_refusal(metadata.default_partition_spec(), metadata.current_schema()) {
         return refuse(&reason);
     }

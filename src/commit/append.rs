@@ -58,7 +58,7 @@ fn schema_rule(before: &Schema, after: &Schema) -> Option<&'static str> {
 
 /// Whether files of the older type are read as the newer (specification, *Schema Evolution*). Nested fields are
 /// compared by their own ids.
-fn promotes(old: &Type, new: &Type) -> bool {
+pub(super) fn promotes(old: &Type, new: &Type) -> bool {
     match (old, new) {
         (Type::Primitive(old), Type::Primitive(new)) => match (old, new) {
             (PrimitiveType::Int, PrimitiveType::Long) | (PrimitiveType::Float, PrimitiveType::Double) => true,

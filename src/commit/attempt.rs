@@ -1,37 +1,42 @@
 //! One attempt: change set and head in, one conditional commit out.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use futures::future::try_join_all;
-use iceberg::spec::{MAIN_BRANCH, ManifestFile, Snapshot, SnapshotReference};
-use iceberg::{TableRequirement, TableUpdate};
+use iceberg::spec::ManifestFile;
+use iceberg::table::Table;
 
+use super::alter::Altered;
 use super::beside::{Beside, Ready};
 use super::engine::Engine;
 use super::head::Head;
 use super::manifests::{self, Encoded};
-use super::{ChangeSet, retention, summary};
-use crate::catalog::{Outcome, TableCommit};
+use super::overwrite::Removed;
+use super::{ChangeSet, table_commit};
+use crate::catalog::Outcome;
 use crate::clock::Moment;
 use crate::error::{Error, ErrorKind, Result};
-use crate::ledger::{Addition, Known, NextHead, POINTER};
+use crate::ledger::{Addition, Known, NextHead};
 
 /// `max_batch_life` of the protocol: files older than this may be gone, since the sweep's grace is three days.
 pub(super) const MAX_LIFE: Duration = Duration::from_secs(24 * 3600);
 
 /// An attempt ready to be sent.
-struct Attempt {
-    snapshot_id: i64,
-    sequence_number: i64,
+pub(super) struct Attempt {
+    pub(super) snapshot_id: i64,
+    pub(super) sequence_number: i64,
+    /// The table that its files are for: the head's, with what the change set alters.
+    pub(super) after: Altered,
+    /// What it takes out of the table.
+    pub(super) removed: Removed,
     /// The manifests of its snapshot, newest first, as Java lists them.
     manifests: Vec<ManifestFile>,
     /// Manifests that were encoded for it, and the groups that they are of.
     new: Vec<(usize, ManifestFile)>,
     /// Files that must be durable before it is sent.
     files: Vec<Encoded>,
-    list: String,
-    ledger: Option<NextHead>,
+    pub(super) list: String,
+    pub(super) ledger: Option<NextHead>,
 }
 
 impl Engine {
@@ -43,11 +48,11 @@ impl Engine {
     ///
     /// # Errors
     /// [`ErrorKind::Conflict`] and [`ErrorKind::OutcomeUnknown`]: [`Engine::reload`], check, then attempt again.
-    /// [`ErrorKind::Rejected`]: never again. [`ErrorKind::Unavailable`]: a file of the attempt could not be written,
+    /// [`ErrorKind::Rejected`], [`ErrorKind::TableMismatch`]: never again as it is. [`ErrorKind::Unavailable`]: a file of the attempt could not be written,
     /// nothing was sent.
     pub async fn attempt(&self, head: &mut Head, changes: &mut ChangeSet) -> Result<i64> {
         let is_null = head.table.metadata().current_snapshot_id().is_none();
-        if is_null && changes.file_count() > 0 && self.catalog().fences_by_snapshot() {
+        if is_null && changes.has_rows() && self.catalog().fences_by_snapshot() {
             self.replace_null_fence(head, changes).await?;
         }
         self.send(head, changes).await
@@ -82,12 +87,13 @@ impl Engine {
             }
         };
         let Attempt { snapshot_id, .. } = attempt;
-        let commit = self.table_commit(head, changes, &attempt);
+        let commit = table_commit::of(head, changes, &attempt, self.clock().now());
         // Step 7: everything is durable; send.
         match self.catalog().commit_table(&head.table, commit).await {
             Outcome::Committed(table) => {
                 head.table = *table;
-                head.manifests = Some(attempt.manifests);
+                let manifests = attempt.manifests.into_iter();
+                head.manifests = Some(manifests.filter(manifests::is_live).collect());
                 if let Some(next) = attempt.ledger {
                     head.ledger = self.ledger().adopt(next).await?;
                 }
@@ -107,27 +113,58 @@ impl Engine {
             let message = "The change set is older than a day, and its files may be gone; begin anew.";
             return Err(Error::new(ErrorKind::Rejected, message).with("table", head.table.identifier()));
         }
-        let mut attempt = self.encode(head, changes, ready).await?;
-        let table = &head.table;
-        let own = try_join_all(attempt.files.iter().map(|file| file.put(table)));
-        let data = try_join_all(changes.groups_mut().iter_mut().map(|group| group.settle()));
-        let ledger = async {
-            match &attempt.ledger {
-                Some(next) => self.ledger().put(next).await,
-                None => Ok(()),
-            }
-        };
-        tokio::try_join!(own, data, ledger)?;
+        let after = changes.altered(&head.table)?;
+        let existing = self.manifests(head).await?;
+        if let Some(overwrite) = changes.overwritten_mut() {
+            overwrite.validate(&head.table, &existing, self.random()).await?;
+        }
+        let mut attempt = self.encode(head, changes, after, existing.clone(), ready).await?;
+        self.make_durable(&head.table, changes, &attempt, &existing)
+            .await?;
         // Durable now, so later attempts list them as they are.
         for (place, manifest) in std::mem::take(&mut attempt.new) {
             if let Some(group) = changes.groups_mut().get_mut(place) {
                 group.manifest = Some(manifest);
             }
         }
+        if let Some(overwrite) = changes.overwritten_mut() {
+            overwrite.settled(&existing);
+        }
         Ok(attempt)
     }
 
-    async fn encode(&self, head: &mut Head, changes: &ChangeSet, ready: &mut Ready) -> Result<Attempt> {
+    /// Puts everything that the attempt needs and that is not durable yet, at the same time.
+    async fn make_durable(
+        &self,
+        table: &Table,
+        changes: &mut ChangeSet,
+        attempt: &Attempt,
+        existing: &[ManifestFile],
+    ) -> Result<()> {
+        let (groups, overwrite) = changes.parts_mut();
+        let successors = overwrite
+            .into_iter()
+            .flat_map(|overwrite| overwrite.pending(existing));
+        let own = attempt.files.iter().chain(successors);
+        let own = try_join_all(own.map(|file| file.put(table)));
+        let data = try_join_all(groups.iter_mut().map(|group| group.settle()));
+        let ledger = async {
+            match &attempt.ledger {
+                Some(next) => self.ledger().put(next).await,
+                None => Ok(()),
+            }
+        };
+        tokio::try_join!(own, data, ledger).map(drop)
+    }
+
+    async fn encode(
+        &self,
+        head: &Head,
+        changes: &ChangeSet,
+        after: Altered,
+        mut existing: Vec<ManifestFile>,
+        ready: &mut Ready,
+    ) -> Result<Attempt> {
         let metadata = head.table.metadata();
         let snapshot_id = self
             .random()
@@ -135,16 +172,23 @@ impl Engine {
         let sequence_number = metadata.next_sequence_number();
         let (mut files, mut new) = (Vec::new(), Vec::new());
         for (place, group) in changes.groups().iter().enumerate() {
+            if let Some(overwrite) = changes.overwritten() {
+                overwrite.check_new(&after.table, group.files())?;
+            }
             if group.manifest.is_none() && !group.files().is_empty() {
                 let (manifest, file) =
-                    manifests::encode_manifest(&head.table, group.files(), self.random()).await?;
+                    manifests::encode_manifest(&after.table, group.files(), self.random()).await?;
                 new.push((place, manifest));
                 files.push(file);
             }
         }
-        let mut existing = self.manifests(head).await?;
+        let removed = match changes.overwritten() {
+            Some(overwrite) => overwrite.apply(&mut existing),
+            None => Removed::default(),
+        };
+        // An overwrite has looked at the manifests that a merge would take away; a later commit merges what is left.
         if let Some(merge) = &ready.manifests
-            && !merge.apply(&mut existing)
+            && (changes.overwritten().is_some() || !merge.apply(&mut existing))
         {
             ready.manifests = None;
         }
@@ -169,6 +213,8 @@ impl Engine {
         Ok(Attempt {
             snapshot_id,
             sequence_number,
+            after,
+            removed,
             manifests,
             new,
             files,
@@ -205,84 +251,4 @@ impl Engine {
         }
         Ok(Some(next))
     }
-
-    fn table_commit(&self, head: &Head, changes: &ChangeSet, attempt: &Attempt) -> TableCommit {
-        let metadata = head.table.metadata();
-        let parent = metadata.current_snapshot();
-        // The pointer moves only with a snapshot of ours, and every snapshot of ours names the head that it came with.
-        let ledger = match &attempt.ledger {
-            Some(next) => Some((next.location(), next.sequence())),
-            None => head
-                .ledger
-                .location()
-                .map(|location| (location, head.ledger.head().sequence)),
-        };
-        let snapshot = Snapshot::builder()
-            .with_snapshot_id(attempt.snapshot_id)
-            .with_parent_snapshot_id(parent.map(|parent| parent.snapshot_id()))
-            .with_sequence_number(attempt.sequence_number)
-            // A slow clock must not block commits.
-            .with_timestamp_ms(
-                self.clock()
-                    .now()
-                    .timestamp_millis()
-                    .max(metadata.last_updated_ms()),
-            )
-            .with_manifest_list(attempt.list.clone())
-            .with_summary(summary::append(
-                changes,
-                parent.map(|parent| parent.summary()),
-                ledger,
-            ))
-            .with_schema_id(metadata.current_schema_id())
-            .build();
-        let reference = SnapshotReference::new(attempt.snapshot_id, head.refs.main_retention());
-        let mut updates = vec![
-            TableUpdate::AddSnapshot { snapshot },
-            TableUpdate::SetSnapshotRef {
-                ref_name: MAIN_BRANCH.to_owned(),
-                reference,
-            },
-        ];
-        if let Some((location, _)) = ledger {
-            updates.push(TableUpdate::SetProperties {
-                updates: HashMap::from([(POINTER.to_owned(), location.to_owned())]),
-            });
-        }
-        let now = self.clock().now();
-        let expired = if changes.is_upkeep() {
-            retention::all_expired(metadata, &head.refs, now)
-        } else {
-            retention::expired(metadata, &head.refs, now)
-        };
-        if !expired.is_empty() {
-            updates.push(TableUpdate::RemoveSnapshots {
-                snapshot_ids: expired,
-            });
-        }
-        TableCommit {
-            requirements: requirements(head),
-            updates,
-        }
-    }
-}
-
-/// What must still hold for the snapshot to be the child of the head's.
-fn requirements(head: &Head) -> Vec<TableRequirement> {
-    let metadata = head.table.metadata();
-    vec![
-        TableRequirement::UuidMatch {
-            uuid: metadata.uuid(),
-        },
-        TableRequirement::RefSnapshotIdMatch {
-            r#ref: MAIN_BRANCH.to_owned(),
-            snapshot_id: metadata.current_snapshot_id(),
-        },
-        TableRequirement::CurrentSchemaIdMatch {
-            current_schema_id: metadata.current_schema_id(),
-        },
-        TableRequirement::DefaultSpecIdMatch {
-            default_spec_id: metadata.default_partition_spec_id(),
-        },
-    ]
 }

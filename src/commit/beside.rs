@@ -6,7 +6,7 @@ use tokio::task::JoinSet;
 use super::attempt::MAX_LIFE;
 use super::engine::Engine;
 use super::head::Head;
-use super::manifests::{self, ManifestMerge};
+use super::merge::{self, ManifestMerge};
 use crate::clock::{Clock, Moment};
 use crate::error::{Error, Result};
 use crate::ledger::Merge;
@@ -106,10 +106,10 @@ impl Beside {
     pub(super) async fn catch_up(engine: &Engine, head: &mut Head, ready: &mut Ready) -> Result<()> {
         let manifests = engine.manifests(head).await?;
         if ready.manifests.is_none()
-            && manifests::merge_is_overdue(&head.table, &manifests)
-            && let Some(inputs) = manifests::plan_merge(&head.table, &manifests)
+            && merge::merge_is_overdue(&head.table, &manifests)
+            && let Some(inputs) = merge::plan_merge(&head.table, &manifests)
         {
-            match manifests::merge(&head.table, &inputs, engine.random()).await {
+            match merge::merge(&head.table, &inputs, engine.random()).await {
                 Ok(merge) => ready.manifests = Some(merge),
                 Err(error) => tell_failed("manifests", &error),
             }
@@ -131,10 +131,10 @@ impl Beside {
         }
         if let Work::Idle = head.beside.manifests
             && let Some(listed) = &head.manifests
-            && let Some(inputs) = manifests::plan_merge(&head.table, listed)
+            && let Some(inputs) = merge::plan_merge(&head.table, listed)
         {
             let (table, random) = (head.table.clone(), engine.random().clone());
-            let merging = async move { manifests::merge(&table, &inputs, &random).await.map(Some) };
+            let merging = async move { merge::merge(&table, &inputs, &random).await.map(Some) };
             head.beside.begin(engine.clock());
             head.beside.manifests.start(merging);
         }

@@ -1,70 +1,26 @@
 //! What a commit changes, kept over all attempts to commit it.
 
-use iceberg::spec::{DataFile, ManifestFile};
+use iceberg::spec::DataFile;
+use iceberg::table::Table;
 use uuid::Uuid;
 
+use super::alter::{self, Alteration, Altered};
+use super::append;
+use super::group::Group;
+use super::overwrite::{self, Overwrite};
+use super::riding::Riding;
 use crate::clock::Moment;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::{Entry, Known, LedgerHead};
-use crate::write::PendingFiles;
 
-/// Data files and the deliveries whose rows they hold: what is written, and if need be left out, together.
+/// What a change set does to the table's rows, and with it which concurrent changes it tolerates: each says so in its
+/// module. A row delta (rows replaced by key) and a rewrite (the same rows in other files) will be kinds here.
 #[derive(Debug)]
-pub struct Group {
-    deliveries: Vec<Entry>,
-    files: Vec<DataFile>,
-    /// Files of this group that are still on their way to the store.
-    pending: Option<PendingFiles>,
-    /// The manifest of the files, written once and reused: its entries inherit sequence number and snapshot id.
-    pub(super) manifest: Option<ManifestFile>,
-}
-
-impl Group {
-    /// Files that are durable already.
-    pub fn durable(files: Vec<DataFile>, deliveries: Vec<Entry>) -> Self {
-        Self {
-            deliveries,
-            files,
-            pending: None,
-            manifest: None,
-        }
-    }
-
-    /// Files on their way; an attempt waits for them before it is sent.
-    pub fn pending(pending: PendingFiles, deliveries: Vec<Entry>) -> Self {
-        Self {
-            deliveries,
-            files: pending.files().to_vec(),
-            pending: Some(pending),
-            manifest: None,
-        }
-    }
-
-    /// The deliveries whose rows the files hold.
-    pub fn deliveries(&self) -> &[Entry] {
-        &self.deliveries
-    }
-
-    pub(super) fn files(&self) -> &[DataFile] {
-        &self.files
-    }
-
-    /// Waits until the files are durable (protocol, step 3).
-    pub(super) async fn settle(&mut self) -> Result<()> {
-        match self.pending.take() {
-            Some(pending) => pending.durable().await.map(drop),
-            None => Ok(()),
-        }
-    }
-}
-
-/// What a change set does to the table, and with it which concurrent changes it tolerates. Overwrite and row delta will
-/// stand here too.
-#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Adds files. Tolerates any concurrent change that leaves the table's identity, its partition spec and the columns
-    /// of the files in place; see [`validate_append`](super::validate_append).
+    /// Adds files; see [`append`].
     Append,
+    /// Replaces a part of the table; see [`overwrite`].
+    Overwrite(Box<Overwrite>),
     /// Adds a snapshot of the same rows, which moves the fence, and lets go every snapshot whose time is over. Reads
     /// nothing, so it tolerates everything.
     Upkeep {
@@ -82,6 +38,7 @@ pub struct ChangeSet {
     begun: Moment,
     retention: std::time::Duration,
     groups: Vec<Group>,
+    riding: Option<Riding>,
 }
 
 impl ChangeSet {
@@ -93,6 +50,15 @@ impl ChangeSet {
             begun,
             retention: crate::ledger::DEFAULT_RETENTION,
             groups: Vec::new(),
+            riding: None,
+        }
+    }
+
+    /// Makes an overwrite without new files yet; [`Engine::overwrite`](super::Engine::overwrite) looks at its base.
+    pub(super) fn overwrite(commit_id: Uuid, begun: Moment, overwrite: Overwrite) -> Self {
+        Self {
+            kind: Kind::Overwrite(Box::new(overwrite)),
+            ..Self::append(commit_id, begun)
         }
     }
 
@@ -123,6 +89,38 @@ impl ChangeSet {
         self
     }
 
+    /// Alters the table in the same commit. The files of the change set are written for `written`, the table as
+    /// [`Engine::altered`](super::Engine::altered) gives it. Without rows to land nothing is altered.
+    #[must_use]
+    pub fn altering(mut self, alterations: Vec<Alteration>, written: &Table) -> Self {
+        self.riding = Some(Riding::new(alterations, written));
+        self
+    }
+
+    /// The table that the change set's files are for, on this load.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TableMismatch`] when the alterations that ride on it do not fit.
+    pub(super) fn altered(&self, table: &Table) -> Result<Altered> {
+        match &self.riding {
+            Some(riding) => riding.on(table),
+            None => Ok(alter::unaltered(table)),
+        }
+    }
+
+    /// Checks that the change set, which fitted the table as it was, fits it as it is now. An overwrite looks at the
+    /// part that it replaces when it is attempted.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TableMismatch`].
+    pub(super) fn validate(&self, before: &Table, now: &Table) -> Result<()> {
+        match &self.kind {
+            Kind::Append if self.groups.is_empty() => Ok(()),
+            Kind::Append | Kind::Overwrite(_) => append::validate(before, now),
+            Kind::Upkeep { .. } => Ok(()),
+        }
+    }
+
     /// Adds data files with the deliveries whose rows they hold. A delivery's rows for the table are all in one group
     /// (protocol, step 2).
     pub fn add(&mut self, group: Group) {
@@ -142,19 +140,68 @@ impl ChangeSet {
     pub fn drop_landed(&mut self, known: &[Known]) {
         let mut known = known.iter();
         self.groups.retain(|group| {
-            let mut answers = known.by_ref().take(group.deliveries.len()).peekable();
+            let mut answers = known.by_ref().take(group.deliveries().len()).peekable();
             let landed = answers.peek().is_some() && answers.all(|known| matches!(known, Known::Landed(_)));
             !landed
         });
     }
 
-    /// Whether there is nothing to commit.
-    pub(super) fn is_empty(&self) -> bool {
-        self.kind == Kind::Append && self.groups.is_empty()
+    /// Leaves out what the ledger says has landed, and says whether nothing is left to commit.
+    ///
+    /// An overwrite lands whole, so all of its deliveries are there or none.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Rejected`] for an overwrite of which another commit landed a part.
+    pub(super) fn is_settled_by(&mut self, known: &[Known]) -> Result<bool> {
+        let landed = known
+            .iter()
+            .filter(|known| matches!(known, Known::Landed(_)))
+            .count();
+        match self.kind {
+            Kind::Append => {
+                self.drop_landed(known);
+                Ok(self.groups.is_empty())
+            }
+            Kind::Overwrite(_) if 0 < landed && landed < known.len() => {
+                let message = "Some deliveries of the overwrite are in the table already, and an overwrite lands whole; \
+                               begin it anew with the others.";
+                Err(Error::new(ErrorKind::Rejected, message))
+            }
+            Kind::Overwrite(_) => Ok(landed > 0),
+            Kind::Upkeep { .. } => Ok(false),
+        }
     }
 
     pub(super) fn is_upkeep(&self) -> bool {
-        self.kind != Kind::Append
+        matches!(self.kind, Kind::Upkeep { .. })
+    }
+
+    /// Whether it is one that no snapshot may precede (protocol §4, null fence).
+    pub(super) fn has_rows(&self) -> bool {
+        !self.is_upkeep() && (self.file_count() > 0 || self.overwritten().is_some())
+    }
+
+    pub(super) fn overwritten(&self) -> Option<&Overwrite> {
+        match &self.kind {
+            Kind::Overwrite(overwrite) => Some(overwrite),
+            _ => None,
+        }
+    }
+
+    /// The groups, to be settled, and what is replaced.
+    pub(super) fn parts_mut(&mut self) -> (&mut [Group], Option<&Overwrite>) {
+        let overwrite = match &self.kind {
+            Kind::Overwrite(overwrite) => Some(overwrite.as_ref()),
+            _ => None,
+        };
+        (&mut self.groups, overwrite)
+    }
+
+    pub(super) fn overwritten_mut(&mut self) -> Option<&mut Overwrite> {
+        match &mut self.kind {
+            Kind::Overwrite(overwrite) => Some(overwrite),
+            _ => None,
+        }
     }
 
     /// What the ledger is to hold instead, and why.
@@ -189,16 +236,20 @@ impl ChangeSet {
         &mut self.groups
     }
 
-    /// The deliveries whose rows the change set carries, group by group.
+    /// The deliveries whose rows the change set carries, group by group. An overwrite that carries none is one itself.
     pub fn deliveries(&self) -> Vec<Entry> {
-        self.groups
-            .iter()
-            .flat_map(|group| group.deliveries.iter().cloned())
-            .collect()
+        let groups = self.groups.iter();
+        let entries: Vec<Entry> = groups
+            .flat_map(|group| group.deliveries().iter().cloned())
+            .collect();
+        match (&self.kind, entries.is_empty()) {
+            (Kind::Overwrite(_), true) => vec![overwrite::entry_of(self.commit_id)],
+            _ => entries,
+        }
     }
 
     pub(super) fn files(&self) -> impl Iterator<Item = &DataFile> {
-        self.groups.iter().flat_map(|group| &group.files)
+        self.groups.iter().flat_map(|group| group.files())
     }
 
     /// Data files.

@@ -8,9 +8,10 @@ use iceberg::table::Table;
 use tokio::time::Instant;
 
 use super::head::Head;
-use super::{Backoff, ChangeSet, append, manifests};
-use crate::catalog::Catalog;
-use crate::clock::Clock;
+use super::overwrite::Overwrite;
+use super::{Alteration, Backoff, ChangeSet, Part, alter, format, manifests};
+use crate::catalog::{Catalog, Outcome, TableCommit};
+use crate::clock::{Clock, Moment};
 use crate::error::{Action, Error, ErrorKind, Result};
 use crate::ledger::{Known, Ledger, LedgerState};
 use crate::random::Random;
@@ -70,8 +71,9 @@ impl Engine {
     /// Takes a load of the table as the head of the next commits (protocol, step 4).
     ///
     /// # Errors
-    /// Those of [`Ledger::open`].
+    /// Those of [`Ledger::open`], and [`ErrorKind::TableMismatch`] for a format version that is not written.
     pub async fn head(&self, table: Table) -> Result<Head> {
+        format::check(&table)?;
         let ledger = self.ledger.open(&table).await?;
         Head::try_new(table, ledger)
     }
@@ -116,12 +118,8 @@ impl Engine {
         if table.metadata_location() == head.table.metadata_location() {
             return Ok(false);
         }
-        if !changes.groups().is_empty() {
-            append::validate(&head.table, &table)?;
-        }
-        let beside = std::mem::take(&mut head.beside);
-        *head = self.head(table).await?;
-        head.beside = beside;
+        changes.validate(&head.table, &table)?;
+        self.move_to(head, table).await?;
         Ok(true)
     }
 
@@ -175,8 +173,7 @@ impl Engine {
                     "A delivery is older than the table's ledger remembers: it cannot be proven new.";
                 return Err(Error::new(ErrorKind::Rejected, message).with("table", head.table.identifier()));
             }
-            changes.drop_landed(&known);
-            if changes.is_empty() {
+            if changes.is_settled_by(&known)? {
                 return Ok(Committed::Before);
             }
             let error = match self.attempt(head, changes).await {
@@ -189,7 +186,80 @@ impl Engine {
         }
     }
 
-    /// The manifests of the head's current snapshot: remembered from the last commit, else read.
+    /// Begins an overwrite of a part of the table as the head has it; see [`Part`]. Add the new files to it, if any.
+    ///
+    /// `begun` is when the first of them was begun. Reads every manifest of the head's snapshot.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Rejected`] when a data file is partly in the part, [`ErrorKind::Unavailable`].
+    pub async fn overwrite(&self, head: &mut Head, part: Part, begun: Moment) -> Result<ChangeSet> {
+        let manifests = self.manifests(head).await?;
+        let overwrite = Overwrite::of(part, &head.table, &manifests, &self.random).await?;
+        Ok(ChangeSet::overwrite(self.random.uuid(), begun, overwrite))
+    }
+
+    /// The head's table as it will be with the alterations: what files are written for that land with them, by
+    /// [`ChangeSet::altering`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::TableMismatch`] when the table leaves no room for them, [`ErrorKind::Rejected`] for a property that
+    /// is the ledger's.
+    pub fn altered(&self, head: &Head, alterations: &[Alteration]) -> Result<Table> {
+        alter::altered(&head.table, alterations).map(|altered| altered.table)
+    }
+
+    /// Alters the table, with no snapshot, until it is as the alterations say. Says whether this call did it: not when
+    /// it was so, or when another, or an attempt whose answer was lost, came first.
+    ///
+    /// # Errors
+    /// Those of [`Engine::altered`], of a commit and of [`Engine::reload_within`].
+    pub async fn alter(
+        &self,
+        head: &mut Head,
+        alterations: &[Alteration],
+        deadline: Instant,
+    ) -> Result<bool> {
+        let nothing = ChangeSet::append(self.random.uuid(), Moment::now(self.clock()));
+        let uuid = head.table.metadata().uuid();
+        let mut backoff = Backoff::default();
+        loop {
+            let altered = alter::altered(&head.table, alterations)?;
+            if altered.updates.is_empty() {
+                return Ok(false);
+            }
+            let commit = TableCommit {
+                requirements: altered.requirements,
+                updates: altered.updates,
+            };
+            let error = match self.catalog.commit_table(&head.table, commit).await {
+                Outcome::Committed(table) => {
+                    // A server may have put it on a newer state than the head's.
+                    self.move_to(head, *table).await?;
+                    return Ok(true);
+                }
+                Outcome::Rejected(error) => return Err(error),
+                Outcome::Conflict(error) | Outcome::OutcomeUnknown(error) => error,
+            };
+            self.reload_within(head, &nothing, &mut backoff, deadline, error)
+                .await?;
+            if head.table.metadata().uuid() != uuid {
+                let message = "The table cannot be altered: another table has its name.";
+                return Err(
+                    Error::new(ErrorKind::TableMismatch, message).with("table", head.table.identifier())
+                );
+            }
+        }
+    }
+
+    /// Makes another load of the table the head; what is under way beside the commits goes on.
+    async fn move_to(&self, head: &mut Head, table: Table) -> Result<()> {
+        let beside = std::mem::take(&mut head.beside);
+        *head = self.head(table).await?;
+        head.beside = beside;
+        Ok(())
+    }
+
+    /// The manifests of the head's current snapshot that name files: remembered from the last commit, else read.
     pub(super) async fn manifests(&self, head: &mut Head) -> Result<Vec<ManifestFile>> {
         if let Some(manifests) = &head.manifests {
             return Ok(manifests.clone());
@@ -198,6 +268,7 @@ impl Engine {
             None => Vec::new(),
             Some(snapshot) => manifests::read_list(&head.table, snapshot).await?,
         };
+        let manifests: Vec<ManifestFile> = manifests.into_iter().filter(manifests::is_live).collect();
         head.manifests = Some(manifests.clone());
         Ok(manifests)
     }

@@ -7,22 +7,36 @@
 //! The step numbers in comments are those of the exactly-once protocol: load (4), check (5), life (7), send (7),
 //! anything but *Committed* goes back to the load (8). Nothing is ever deleted on a failed attempt.
 
+mod alter;
 mod append;
 mod attempt;
 mod backoff;
 mod beside;
 mod change_set;
+mod columns;
 mod engine;
+mod format;
+mod group;
 mod head;
 mod manifests;
+mod merge;
+mod nested;
+mod overwrite;
+mod part;
 mod retention;
+mod riding;
 mod summary;
+mod table_commit;
 
+pub use alter::Alteration;
 pub use append::validate as validate_append;
 pub use backoff::Backoff;
-pub use change_set::{ChangeSet, Group};
+pub use change_set::ChangeSet;
 pub use engine::{Committed, Engine, too_late};
+pub use format::check as check_format;
+pub use group::Group;
 pub use head::Head;
+pub use part::Part;
 
 /// Summary property: the change set that made the snapshot.
 pub const COMMIT_ID: &str = "landfast.commit-id";

@@ -9,9 +9,9 @@ use landfast::commit::{ChangeSet, Committed};
 use landfast::error::ErrorKind;
 use landfast::ledger::{POINTER, SUMMARY_HEAD, SUMMARY_SEQUENCE};
 use libtest_mimic::Trial;
-use tokio::time::{Duration, Instant};
+use tokio::time::Duration;
 
-use super::world::World;
+use super::world::{World, patience};
 use crate::support::faults::{Fault, Op};
 use crate::support::tables::{create, orders, summary};
 use crate::support::{Stop, TestResult, paused_trials};
@@ -30,10 +30,6 @@ pub fn tests() -> Vec<Trial> {
         dropped_and_recreated_table_has_a_ledger_of_its_own,
         many_deliveries_are_found_by_a_process_that_starts,
     ]
-}
-
-fn patience() -> Instant {
-    Instant::now() + Duration::from_secs(60)
 }
 
 async fn pointer_moves_with_every_snapshot_of_ours() -> TestResult {

@@ -1,6 +1,9 @@
 //! The commit engine: attempts, reloads, and what is in the table after every kind of answer.
 
+mod alter;
 mod ledger;
+mod overwrite;
+mod overwrite_races;
 mod upkeep;
 pub mod world;
 
@@ -21,7 +24,14 @@ use crate::support::tables::{column, create, files_of, order_schema, orders, sch
 use crate::support::{TestResult, paused_trials, trials};
 
 pub fn tests() -> Vec<Trial> {
-    let tests = [attempts(), ledger::tests(), upkeep::tests()];
+    let tests = [
+        attempts(),
+        ledger::tests(),
+        upkeep::tests(),
+        overwrite::tests(),
+        overwrite_races::tests(),
+        alter::tests(),
+    ];
     tests.into_iter().flatten().collect()
 }
 

@@ -4,16 +4,18 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use chrono::Utc;
-use iceberg::spec::Schema;
+use iceberg::spec::{Literal, Schema, Transform};
 use iceberg::{TableRequirement, TableUpdate};
 use landfast::catalog::{Catalog, Outcome, StorageCatalog, TableCommit};
 use landfast::clock::Moment;
-use landfast::commit::{ChangeSet, Engine, Group, Head};
+use landfast::commit::{Alteration, ChangeSet, Engine, Group, Head, Part};
+use landfast::config::PartitionBy;
 use landfast::error::ErrorKind;
 use landfast::ledger::{Entry, Known, Ledger, Space};
 use landfast::random::Random;
 use landfast::storage::Store;
 use object_store::memory::InMemory;
+use tokio::time::{Duration, Instant};
 
 use crate::support::TestResult;
 use crate::support::aged::AgedStore;
@@ -86,8 +88,39 @@ impl World {
         Ok(changes)
     }
 
-    fn no_changes(&self) -> ChangeSet {
+    pub fn no_changes(&self) -> ChangeSet {
         ChangeSet::append(self.random.uuid(), Moment::now(self.clock.as_ref()))
+    }
+
+    /// An overwrite of a part by a file with these ids, from as many deliveries.
+    pub async fn overwrite(&self, head: &mut Head, part: Part, ids: &[i64]) -> TestResult<ChangeSet> {
+        let begun = Moment::now(self.clock.as_ref());
+        let mut changes = self.engine.overwrite(head, part, begun).await?;
+        if !ids.is_empty() {
+            changes.add(self.group(head, ids).await?);
+        }
+        Ok(changes)
+    }
+
+    /// The same by rows that come in a delivery of their own.
+    pub async fn replace(&self, head: &mut Head, part: Part, ids: &[i64]) -> TestResult<ChangeSet> {
+        let mut changes = self.overwrite(head, part, &[]).await?;
+        let files = files_of(head.table(), ids, &self.random).await?;
+        let mut delivery = entries(&[0]);
+        delivery[0].id = self.random.uuid().as_u128();
+        changes.add(Group::durable(files, delivery));
+        Ok(changes)
+    }
+
+    /// Makes the table one that is partitioned by `name`: a partition for each id.
+    pub async fn partitioned() -> TestResult<(Self, Head)> {
+        let (world, mut head) = Self::new().await?;
+        let by_name = Alteration::PartitionBy(vec![PartitionBy {
+            transform: Transform::Identity,
+            column: "name".to_owned(),
+        }]);
+        world.engine.alter(&mut head, &[by_name], patience()).await?;
+        Ok((world, head))
     }
 
     /// A file with these ids, from as many deliveries.
@@ -185,6 +218,18 @@ impl World {
         let known = self.engine.check(&mut head, &changes).await?;
         Ok(known.iter().all(|known| matches!(known, Known::Landed(_))))
     }
+}
+
+/// The partitions of rows with these ids in a table that is partitioned by `name`.
+pub fn named(head: &Head, ids: &[i64]) -> TestResult<Part> {
+    let of = |id: &i64| vec![("name", Some(Literal::string(format!("n{id}"))))];
+    let partitions: Vec<_> = ids.iter().map(of).collect();
+    Ok(Part::partitions(head.table(), &partitions)?)
+}
+
+/// A deadline of a minute.
+pub fn patience() -> Instant {
+    Instant::now() + Duration::from_secs(60)
 }
 
 pub fn entries(ids: &[i64]) -> Vec<Entry> {

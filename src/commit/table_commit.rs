@@ -1,0 +1,101 @@
+//! What an attempt sends: the requirements and updates of its one conditional write.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use iceberg::spec::{MAIN_BRANCH, Snapshot, SnapshotReference};
+use iceberg::{TableRequirement, TableUpdate};
+
+use super::attempt::Attempt;
+use super::head::Head;
+use super::{ChangeSet, retention, summary};
+use crate::catalog::TableCommit;
+use crate::ledger::POINTER;
+
+/// The commit of an attempt on its head: what is altered, then the snapshot, the ledger's pointer, and the snapshots
+/// whose time is over.
+pub(super) fn of(head: &Head, changes: &ChangeSet, attempt: &Attempt, now: DateTime<Utc>) -> TableCommit {
+    let metadata = head.table.metadata();
+    // The pointer moves only with a snapshot of ours, and every snapshot of ours names the head that it came with.
+    let ledger = match &attempt.ledger {
+        Some(next) => Some((next.location(), next.sequence())),
+        None => head
+            .ledger
+            .location()
+            .map(|location| (location, head.ledger.head().sequence)),
+    };
+    let mut updates = attempt.after.updates.clone();
+    updates.extend(new_snapshot(head, changes, attempt, now, ledger));
+    if let Some((location, _)) = ledger {
+        updates.push(TableUpdate::SetProperties {
+            updates: HashMap::from([(POINTER.to_owned(), location.to_owned())]),
+        });
+    }
+    let expired = if changes.is_upkeep() {
+        retention::all_expired(metadata, &head.refs, now)
+    } else {
+        retention::expired(metadata, &head.refs, now)
+    };
+    if !expired.is_empty() {
+        updates.push(TableUpdate::RemoveSnapshots {
+            snapshot_ids: expired,
+        });
+    }
+    let mut requirements = requirements(head);
+    requirements.extend(attempt.after.requirements.iter().cloned());
+    requirements.dedup();
+    TableCommit {
+        requirements,
+        updates,
+    }
+}
+
+fn new_snapshot(
+    head: &Head,
+    changes: &ChangeSet,
+    attempt: &Attempt,
+    now: DateTime<Utc>,
+    ledger: Option<(&str, u64)>,
+) -> [TableUpdate; 2] {
+    let metadata = head.table.metadata();
+    let parent = metadata.current_snapshot();
+    let summary = parent.map(|parent| parent.summary());
+    let snapshot = Snapshot::builder()
+        .with_snapshot_id(attempt.snapshot_id)
+        .with_parent_snapshot_id(parent.map(|parent| parent.snapshot_id()))
+        .with_sequence_number(attempt.sequence_number)
+        // A slow clock must not block commits.
+        .with_timestamp_ms(now.timestamp_millis().max(metadata.last_updated_ms()))
+        .with_manifest_list(attempt.list.clone())
+        .with_summary(summary::of(changes, &attempt.removed, summary, ledger))
+        .with_schema_id(attempt.after.table.metadata().current_schema_id())
+        .build();
+    let reference = SnapshotReference::new(attempt.snapshot_id, head.refs.main_retention());
+    [
+        TableUpdate::AddSnapshot { snapshot },
+        TableUpdate::SetSnapshotRef {
+            ref_name: MAIN_BRANCH.to_owned(),
+            reference,
+        },
+    ]
+}
+
+/// What must still hold for the snapshot to be the child of the head's.
+fn requirements(head: &Head) -> Vec<TableRequirement> {
+    let metadata = head.table.metadata();
+    vec![
+        TableRequirement::UuidMatch {
+            uuid: metadata.uuid(),
+        },
+        TableRequirement::RefSnapshotIdMatch {
+            r#ref: MAIN_BRANCH.to_owned(),
+            snapshot_id: metadata.current_snapshot_id(),
+        },
+        TableRequirement::CurrentSchemaIdMatch {
+            current_schema_id: metadata.current_schema_id(),
+        },
+        TableRequirement::DefaultSpecIdMatch {
+            default_spec_id: metadata.default_partition_spec_id(),
+        },
+    ]
+}

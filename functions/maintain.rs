@@ -6,8 +6,9 @@ use std::process::ExitCode;
 use clap::Args;
 use landfast::app::Parts;
 use landfast::config::{Config, process_env};
+use landfast::dead_letter::DeadLetters;
 use landfast::error::Result;
-use landfast::maintenance::{Totals, Upkeep, maintain, sum};
+use landfast::maintenance::{Settled, Totals, Upkeep, maintain, settle_letters, sum};
 use serde_json::{Value, json};
 
 use crate::output::{FAILED, OutputFormat, block_on_code, chosen_tables, failed, tell};
@@ -38,19 +39,30 @@ pub fn run(args: &MaintainArgs, output: OutputFormat) -> ExitCode {
 
 async fn run_all(args: &MaintainArgs, output: OutputFormat) -> Result<u8> {
     let config = Config::load(&args.config, &process_env)?;
-    let engine = Parts::from_config(&config).await?.engine();
+    let parts = Parts::from_config(&config).await?;
+    let letters = DeadLetters::new(parts.dead_letters.clone());
+    let engine = parts.engine();
     let mut results = Vec::new();
     let mut code = 0;
     for ident in chosen_tables(&config, engine.catalog().as_ref(), args.table.as_deref()).await? {
-        match maintain(&engine, &ident, args.dry_run).await {
-            Ok(upkeep) => {
+        let upkeep = async {
+            let upkeep = maintain(&engine, &ident, args.dry_run).await?;
+            let settled = settle_letters(&engine, &letters, &ident, args.dry_run).await?;
+            Ok((upkeep, settled))
+        };
+        match upkeep.await {
+            Ok((upkeep, settled)) => {
                 if upkeep.failed > 0 {
                     code = FAILED;
                 }
                 if output == OutputFormat::Text {
-                    tell(&text(&upkeep))?;
+                    tell(&text(&upkeep, &settled))?;
                 }
-                results.push(json!(upkeep));
+                let mut result = json!(upkeep);
+                if let Some(fields) = result.as_object_mut() {
+                    fields.insert("dead_letters".to_owned(), json!(settled));
+                }
+                results.push(result);
             }
             Err(error) => {
                 code = FAILED;
@@ -66,7 +78,7 @@ async fn run_all(args: &MaintainArgs, output: OutputFormat) -> Result<u8> {
     Ok(code)
 }
 
-fn text(upkeep: &Upkeep) -> String {
+fn text(upkeep: &Upkeep, settled: &Settled) -> String {
     let would = if upkeep.dry_run { "would be " } else { "" };
     let mut lines = vec![format!("{}:", upkeep.table)];
     if upkeep.forbidden {
@@ -81,6 +93,12 @@ fn text(upkeep: &Upkeep) -> String {
         lines.push(format!(
             "  {} files could not be deleted; the next run finds them again",
             upkeep.failed
+        ));
+    }
+    if *settled != Settled::default() {
+        lines.push(format!(
+            "  {} waiting dead letters {would}confirmed, {} {would}deleted, {} left",
+            settled.confirmed, settled.deleted, settled.waiting
         ));
     }
     lines.join("\n")

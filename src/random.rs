@@ -3,6 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use uuid::Uuid;
@@ -30,6 +31,13 @@ impl Random {
     pub fn uuid(&self) -> Uuid {
         let bytes = self.draw(|rng| rng.random::<[u8; 16]>());
         uuid::Builder::from_random_bytes(bytes).into_uuid()
+    }
+
+    /// A UUID of version 7: random, and sorted by a time.
+    pub fn timed_uuid(&self, at: DateTime<Utc>) -> Uuid {
+        let bytes = self.draw(|rng| rng.random::<[u8; 10]>());
+        let millis = at.timestamp_millis().try_into().unwrap_or_default();
+        uuid::Builder::from_unix_timestamp_millis(millis, &bytes).into_uuid()
     }
 
     /// A positive snapshot id that is not taken.

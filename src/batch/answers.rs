@@ -7,14 +7,17 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use futures::{StreamExt, stream};
 use iceberg::TableIdent;
+use tokio::time::timeout_at;
+use uuid::Uuid;
 
 use super::commit_log::CommitLog;
 use super::flight::{EarlierAttempt, Flight};
 use super::part::Part;
 use super::writers::Shared;
+use crate::dead_letter::{LetterName, still_rejected};
 use crate::decode::{Reason, RejectKind};
 use crate::error::{Error, Result};
-use crate::ledger::Known;
+use crate::ledger::{Kept, Known};
 use crate::telemetry;
 use crate::trigger::Receipt;
 
@@ -68,6 +71,8 @@ impl Answers {
 
     /// Answers the parts whose rows are in the table (step 5), and dead-letters those that are too old to prove new
     /// (step 6). Gives the rest.
+    ///
+    /// What the ledger has of a part decides about its rejected records too, whatever this attempt made of them.
     pub(super) async fn drop_known(
         &self,
         parts: Vec<Part>,
@@ -76,21 +81,30 @@ impl Answers {
     ) -> Vec<Part> {
         let mut new = Vec::with_capacity(parts.len());
         for (part, known) in parts.into_iter().zip(known) {
-            match (known, earlier) {
-                (Known::New, _) => new.push(part),
-                (Known::Landed(_), Some(attempt)) => {
-                    outcome("landed", 1);
-                    part.ack(attempt.snapshot_id);
-                }
-                (Known::Landed(value), None) => {
-                    self.duplicate("landed");
-                    outcome("duplicate", 1);
-                    part.ack_copy(value);
-                }
-                (Known::TooOld, _) => self.too_old(part).await,
+            match known {
+                Known::New => new.push(part),
+                Known::Landed(value) => self.was_there(part, &Kept::decode(value), earlier).await,
+                Known::TooOld => self.too_old(part).await,
             }
         }
         new
+    }
+
+    async fn was_there(&self, part: Part, kept: &Kept, earlier: Option<EarlierAttempt>) {
+        if let Err(error) = self.confirm(&part, kept.letters).await {
+            return self.unconfirmed(part, &error);
+        }
+        match earlier {
+            Some(attempt) => {
+                outcome("landed", 1);
+                part.ack(attempt.snapshot_id);
+            }
+            None => {
+                self.duplicate("landed");
+                outcome("duplicate", 1);
+                part.ack_copy(kept);
+            }
+        }
     }
 
     async fn too_old(&self, part: Part) {
@@ -101,10 +115,28 @@ impl Answers {
                     .to_owned(),
             path: None,
         };
+        match part.is_replay {
+            true => self.leave(part, &reason),
+            false => self.dead_letter_whole(part, &reason).await,
+        }
+    }
+
+    /// Dead-letters parts of which nothing can be in any table, for there is none: as whole deliveries, without a commit.
+    pub(super) async fn dead_letter(&self, parts: Vec<Part>) {
+        for mut part in parts {
+            match part.rejected.pop() {
+                Some(whole) if part.is_replay => self.leave(part, &whole.reason),
+                Some(whole) => self.dead_letter_whole(part, &whole.reason).await,
+                None => part.ack(None),
+            }
+        }
+    }
+
+    async fn dead_letter_whole(&self, part: Part, reason: &Reason) {
         let letters = &self.shared.dead_letters;
         let table = Some(self.table_name.as_str());
         match letters
-            .write_delivery(&part.envelope, table, &reason, &part.payload)
+            .write_delivery(&part.envelope, table, reason, &part.payload)
             .await
         {
             Ok(()) => {
@@ -121,20 +153,44 @@ impl Answers {
         }
     }
 
-    /// Keeps the rejected records. Parts whose letters cannot be kept are delivered again; gives the others.
-    pub(super) async fn write_dead_letters(&self, parts: Vec<Part>) -> Vec<Part> {
+    /// Refuses a dead letter that came back and is no row yet: it stays the letter that it is.
+    fn leave(&self, part: Part, reason: &Reason) {
+        outcome("nacked", 1);
+        part.nack(&still_rejected(reason));
+    }
+
+    /// Answers parts that need no commit: those without a record, and replays without a row. Gives the rest.
+    pub(super) fn drop_empty(&self, parts: Vec<Part>) -> Vec<Part> {
+        let mut rest = Vec::with_capacity(parts.len());
+        for part in parts {
+            match part.rejected.first().map(|first| first.reason.clone()) {
+                _ if !part.rows.is_empty() => rest.push(part),
+                Some(reason) if part.is_replay => self.leave(part, &reason),
+                Some(_) => rest.push(part),
+                None => {
+                    outcome("landed", 1);
+                    part.ack(None);
+                }
+            }
+        }
+        rest
+    }
+
+    /// Keeps the rejected records where they wait for the commit. Parts whose letters cannot be kept are delivered again;
+    /// gives the others.
+    pub(super) async fn write_letters(&self, parts: Vec<Part>) -> Vec<Part> {
         // In order, so that the rows of neighbours stay one slice.
         let mut results = stream::iter(parts)
-            .map(|part| async move {
-                let written: Result<()> = match part.rejected.is_empty() {
-                    true => Ok(()),
-                    false => {
-                        let letters = &self.shared.dead_letters;
-                        letters
-                            .write_records(&part.envelope, &self.table_name, &part.rejected)
-                            .await
-                    }
-                };
+            .map(|mut part| async move {
+                if part.rejected.is_empty() {
+                    return (part, Ok(()));
+                }
+                let id = self.shared.random.timed_uuid(self.shared.clock.now());
+                part.letters = Some(id);
+                let letters = &self.shared.dead_letters;
+                let written = letters
+                    .write_pending(&part.envelope, &self.table_name, id, &part.rejected)
+                    .await;
                 (part, written)
             })
             .buffered(DEAD_LETTERS_AT_ONCE);
@@ -151,16 +207,59 @@ impl Answers {
         kept
     }
 
-    /// Acknowledges parts that have no rows, once their letters are kept.
-    pub(super) fn dead_lettered(&self, parts: Vec<Part>) {
-        for part in parts {
-            outcome("dead_letter", 1);
-            part.ack(None);
-        }
+    /// Makes the letters count that the ledger names for a part.
+    async fn confirm(&self, part: &Part, letters: Option<Uuid>) -> Result<()> {
+        let Some(id) = letters else {
+            return Ok(());
+        };
+        let name = LetterName::new(&self.table_name, id, part.envelope.id.hash());
+        self.shared.dead_letters.confirm(&name).await
     }
 
-    /// Acknowledges what one commit landed.
-    pub(super) fn landed(&self, flight: Flight, snapshot_id: i64, log: &mut CommitLog) {
+    /// Refuses a part that is in the table, and whose letters do not count yet: its redelivery finds it, and confirms them.
+    fn unconfirmed(&self, part: Part, error: &Error) {
+        self.tell_abandoned(error, 1);
+        part.nack(error);
+    }
+
+    /// Acknowledges what one commit landed, the parts with rejected records once those count.
+    pub(super) async fn landed(&self, flight: Flight, snapshot_id: i64, log: &mut CommitLog) {
+        let deadline = flight.deadline;
+        // Commit before ack: a crash here redelivers what is already in the table, and the ledger drops it.
+        let parts = self.tell_landed(flight, snapshot_id, log);
+        let (with_letters, without): (Vec<Part>, Vec<Part>) =
+            parts.into_iter().partition(|part| part.letters.is_some());
+        without.into_iter().for_each(|part| self.ack(part, snapshot_id));
+        let mut confirmed = stream::iter(with_letters)
+            .map(|part| async move {
+                let confirmed = self.confirm(&part, part.letters).await;
+                (part, confirmed)
+            })
+            .buffered(DEAD_LETTERS_AT_ONCE);
+        let confirming = async {
+            while let Some((part, confirmed)) = confirmed.next().await {
+                match confirmed {
+                    Ok(()) => self.ack(part, snapshot_id),
+                    Err(error) => self.unconfirmed(part, &error),
+                }
+            }
+        };
+        // A store that does not answer: what is let go is delivered again.
+        let _elapsed = timeout_at(deadline, confirming).await;
+    }
+
+    fn ack(&self, part: Part, snapshot_id: i64) {
+        if part.rows.is_empty() {
+            outcome("dead_letter", 1);
+        } else {
+            let waited = seconds_between(part.envelope.published_at, self.shared.clock.now());
+            metrics::histogram!(telemetry::FRESHNESS, "table" => self.table_name.clone()).record(waited);
+            outcome("landed", 1);
+        }
+        part.ack(Some(snapshot_id));
+    }
+
+    fn tell_landed(&self, flight: Flight, snapshot_id: i64, log: &mut CommitLog) -> Vec<Part> {
         let table = self.table_name.clone();
         let rows = flight.changes.row_count();
         let now = self.shared.clock.now();
@@ -171,16 +270,9 @@ impl Answers {
             .increment(flight.changes.byte_count());
         metrics::histogram!(telemetry::COMMIT_DURATION, "table" => table.clone()).record(seconds);
         metrics::histogram!(telemetry::RECORDS_PER_BATCH, "table" => table.clone()).record(rows as f64);
-        metrics::gauge!(telemetry::LAST_COMMIT, "table" => table.clone()).set(now.timestamp() as f64);
-        let freshness = metrics::histogram!(telemetry::FRESHNESS, "table" => table);
-        let deliveries = flight.delivery_count();
-        outcome("landed", deliveries as u64);
-        log.committed(&flight.changes, snapshot_id, deliveries, seconds);
-        // Commit before ack: a crash here redelivers what is already in the table, and the ledger drops it.
-        for part in flight.into_parts() {
-            freshness.record(seconds_between(part.envelope.published_at, now));
-            part.ack(Some(snapshot_id));
-        }
+        metrics::gauge!(telemetry::LAST_COMMIT, "table" => table).set(now.timestamp() as f64);
+        log.committed(&flight.changes, snapshot_id, flight.delivery_count(), seconds);
+        flight.into_parts().collect()
     }
 
     pub(super) fn tell_abandoned(&self, error: &Error, deliveries: usize) {

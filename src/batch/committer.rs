@@ -91,7 +91,7 @@ impl Committer {
         }
         let landing = timeout_at(deadline, self.land(&mut flight)).await;
         match landing.unwrap_or_else(|_elapsed| Err(commit::too_late(&self.ident))) {
-            Ok(Some(snapshot_id)) => self.answers.landed(flight, snapshot_id, &mut self.log),
+            Ok(Some(snapshot_id)) => self.answers.landed(flight, snapshot_id, &mut self.log).await,
             // All of it was in the table already, and is answered.
             Ok(None) => {}
             Err(error) => self.abandon(flight, &error),
@@ -104,9 +104,8 @@ impl Committer {
     async fn stage(&mut self, mut batch: Batch, flight: &mut Flight) {
         let parts = self.answers.join_copies(std::mem::take(&mut batch.parts), flight);
         let (Some(table), Some(records)) = (batch.table, batch.records) else {
-            // Rejected records only, from before there was a table.
-            let parts = self.answers.write_dead_letters(parts).await;
-            return self.answers.dead_lettered(parts);
+            // Rejected deliveries only, from before there was a table.
+            return self.answers.dead_letter(parts).await;
         };
         let known = match self.adopt(&table, flight.is_empty()).await {
             Ok(()) => self.known(&parts).await,
@@ -116,10 +115,8 @@ impl Committer {
             Ok(known) => self.answers.drop_known(parts, &known, None).await,
             Err(error) => return self.refuse(parts, &error, flight),
         };
-        let parts = self.answers.write_dead_letters(parts).await;
-        let (parts, without_rows): (Vec<Part>, Vec<Part>) =
-            parts.into_iter().partition(|part| !part.rows.is_empty());
-        self.answers.dead_lettered(without_rows);
+        let parts = self.answers.drop_empty(parts);
+        let parts = self.answers.write_letters(parts).await;
         if parts.is_empty() {
             return;
         }

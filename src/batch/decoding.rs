@@ -48,9 +48,6 @@ pub(super) fn decode(
                     delivery.ack.nack(error);
                     continue;
                 }
-                if without_table && rejected.is_empty() {
-                    rejected.push(whole(&delivery.payload, no_schema()));
-                }
             }
             Ok(Err(reason)) => rejected.push(whole(&delivery.payload, reason)),
             Err(error) => {
@@ -58,17 +55,20 @@ pub(super) fn decode(
                 continue;
             }
         }
-        let rows = if without_table {
-            start..start
-        } else {
-            start..decoder.row_count()
-        };
+        let mut rows = start..decoder.row_count();
+        if without_table {
+            // No table, no ledger: the delivery is rejected as a whole, for the first reason.
+            let reason = rejected.drain(..).next().map(|first| first.reason);
+            rejected.push(whole(&delivery.payload, reason.unwrap_or_else(no_schema)));
+            rows = start..start;
+        }
         let Delivery {
             envelope,
             payload,
             ack,
             held,
             deadline,
+            is_replay,
         } = delivery;
         parts.push(Part {
             envelope,
@@ -76,9 +76,11 @@ pub(super) fn decode(
             rejected,
             payload,
             ack,
+            letters: None,
             copies: Vec::new(),
             deadline,
             held,
+            is_replay,
         });
     }
     let unknown_fields = decoder.take_unknown_fields();
@@ -198,6 +200,7 @@ mod tests {
             ack: Ack::new().0,
             held,
             deadline: tokio::time::Instant::now(),
+            is_replay: false,
         }
     }
 

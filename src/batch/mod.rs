@@ -4,7 +4,6 @@
 //! the *committer* writes and commits one batch while the next fills, and takes along what has arrived when an attempt
 //! has to be repeated. Both belong to the process, not to a request: a request that goes away only drops its answer.
 
-mod answer_kept;
 mod answers;
 mod commit_log;
 mod committer;

@@ -7,11 +7,11 @@ use bytes::Bytes;
 use iceberg::table::Table;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
+use uuid::Uuid;
 
-use super::answer_kept;
 use crate::decode::RejectedRecord;
 use crate::error::{Error, ErrorKind};
-use crate::ledger::Entry;
+use crate::ledger::{Entry, Kept, KeptAnswer};
 use crate::trigger::{Ack, Envelope, Held, Receipt};
 
 /// One delivery's part of a batch: where its rows are, what was rejected, and how to answer.
@@ -21,6 +21,8 @@ pub(super) struct Part {
     /// The delivery's rows in the batch. A delivery is never split over two commits (protocol, step 2).
     pub(super) rows: Range<usize>,
     pub(super) rejected: Vec<RejectedRecord>,
+    /// The name under which the rejected records wait for the commit, once they do.
+    pub(super) letters: Option<Uuid>,
     /// As it came, for a dead letter of the whole.
     pub(super) payload: Bytes,
     pub(super) ack: Ack,
@@ -28,37 +30,62 @@ pub(super) struct Part {
     pub(super) copies: Vec<(Ack, Held)>,
     pub(super) deadline: Instant,
     pub(super) held: Held,
+    pub(super) is_replay: bool,
 }
 
 impl Part {
     /// Acknowledges: its rows are in a committed snapshot, its rejected records in the dead-letter sink.
     pub(super) fn ack(self, snapshot_id: Option<i64>) {
-        let receipt = Receipt {
+        let receipt = self.receipt(snapshot_id);
+        self.ack_with(receipt);
+    }
+
+    fn receipt(&self, snapshot_id: Option<i64>) -> Receipt {
+        Receipt {
             row_count: self.rows.len() as u64,
             dead_letter_count: self.rejected.len() as u64,
             snapshot_id: snapshot_id.filter(|_| !self.rows.is_empty()),
             duplicate: false,
-        };
-        self.ack_with(receipt);
+        }
     }
 
     /// The delivery as the ledger will know it.
     pub(super) fn entry(&self) -> Entry {
-        let mut entry = Entry::from(&self.envelope.id);
-        if let Some(fingerprint) = self.envelope.fingerprint {
-            entry.value =
-                answer_kept::encode(fingerprint, self.rows.len() as u64, self.rejected.len() as u64);
+        let kept = Kept {
+            answer: self.envelope.fingerprint.map(|fingerprint| KeptAnswer {
+                fingerprint,
+                row_count: self.rows.len() as u64,
+                dead_letter_count: self.rejected.len() as u64,
+                snapshot_id: None,
+            }),
+            letters: self.letters,
+        };
+        Entry {
+            value: kept.encode(),
+            ..Entry::from(&self.envelope.id)
         }
-        entry
     }
 
     /// Acknowledges a delivery whose rows are in the table by an earlier copy, as that one was; refuses one that has only
     /// the key in common with it.
-    pub(super) fn ack_copy(self, value: &[u8]) {
-        match (self.envelope.fingerprint, answer_kept::decode(value)) {
-            (Some(fingerprint), Some((first, receipt))) if fingerprint == first => self.ack_with(receipt),
+    pub(super) fn ack_copy(self, kept: &Kept) {
+        match (self.envelope.fingerprint, kept.answer) {
+            (Some(fingerprint), Some(first)) if fingerprint == first.fingerprint => {
+                self.ack_with(Receipt {
+                    row_count: first.row_count,
+                    dead_letter_count: first.dead_letter_count,
+                    snapshot_id: first.snapshot_id.filter(|_| first.row_count > 0),
+                    duplicate: true,
+                });
+            }
             (Some(_), Some(_)) => self.nack(&other_payload()),
-            _ => self.ack(None),
+            _ => {
+                let receipt = self.receipt(None);
+                self.ack_with(Receipt {
+                    duplicate: true,
+                    ..receipt
+                });
+            }
         }
     }
 

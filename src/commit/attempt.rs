@@ -52,7 +52,7 @@ impl Engine {
     /// nothing was sent.
     pub async fn attempt(&self, head: &mut Head, changes: &mut ChangeSet) -> Result<i64> {
         let is_null = head.table.metadata().current_snapshot_id().is_none();
-        if is_null && changes.has_rows() && self.catalog().fences_by_snapshot() {
+        if is_null && changes.lands_something() && self.catalog().fences_by_snapshot() {
             self.replace_null_fence(head, changes).await?;
         }
         self.send(head, changes).await

@@ -176,9 +176,10 @@ impl ChangeSet {
         matches!(self.kind, Kind::Upkeep { .. })
     }
 
-    /// Whether it is one that no snapshot may precede (protocol §4, null fence).
-    pub(super) fn has_rows(&self) -> bool {
-        !self.is_upkeep() && (self.file_count() > 0 || self.overwritten().is_some())
+    /// Whether rows or deliveries come with it: what must not be committed where there is no snapshot yet (protocol §4,
+    /// null fence).
+    pub(super) fn lands_something(&self) -> bool {
+        !self.groups.is_empty() || self.overwritten().is_some()
     }
 
     pub(super) fn overwritten(&self) -> Option<&Overwrite> {

@@ -3,6 +3,8 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::kept::Kept;
+
 /// How long ids of a kind are remembered, and by which time they are looked up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Space {
@@ -37,9 +39,6 @@ impl Space {
     }
 }
 
-/// The value of a request's entry before the snapshot's id is added to it.
-const WITHOUT_SNAPSHOT_BYTES: usize = 32;
-
 /// A delivery as the ledger knows it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Entry {
@@ -56,8 +55,11 @@ pub struct Entry {
 impl Entry {
     /// Adds the snapshot that lands a request to what its repetitions are answered. Others need none.
     pub fn complete(&mut self, snapshot_id: i64) {
-        if self.space == Space::Request && self.value.len() == WITHOUT_SNAPSHOT_BYTES {
-            self.value = [self.value.as_ref(), &snapshot_id.to_be_bytes()].concat().into();
-        }
+        let mut kept = Kept::decode(&self.value);
+        let Some(answer) = kept.answer.as_mut().filter(|_| self.space == Space::Request) else {
+            return;
+        };
+        answer.snapshot_id = Some(snapshot_id);
+        self.value = kept.encode();
     }
 }

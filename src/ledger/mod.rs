@@ -13,6 +13,7 @@ mod cache;
 mod entry;
 mod forget;
 mod head;
+mod kept;
 mod merge;
 mod segment;
 mod state;
@@ -29,6 +30,7 @@ pub use self::cache::Ledger;
 pub use self::entry::{Entry, Space};
 pub use self::forget::Forgetting;
 pub use self::head::{LedgerHead, SegmentRef};
+pub use self::kept::{Kept, KeptAnswer};
 pub use self::merge::Merge;
 pub use self::state::{Addition, Known, LedgerState, NextHead};
 

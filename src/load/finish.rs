@@ -12,23 +12,22 @@ use super::Loaded;
 use super::prepare::Prepared;
 use crate::batch::Shared;
 use crate::clock::Moment;
-use crate::commit::{ChangeSet, Committed, Group};
+use crate::commit::{ChangeSet, Committed, Group, Head};
+use crate::dead_letter::LetterName;
 use crate::error::Result;
-use crate::ledger::{Entry, Known};
+use crate::ledger::{Entry, Kept, Known};
 use crate::telemetry;
 use crate::trigger::Envelope;
 
 /// How long a load tries to get its commit through; its files are written by then.
 const COMMIT_PATIENCE: Duration = Duration::from_secs(600);
 
-/// Dead letters that one object holds at the most.
-const LETTERS_PER_OBJECT: usize = 10_000;
-
 /// Commits files together, but for those that are in the table already. The dead letters of all of them are written
-/// first; repeating that doubles none.
+/// first, and count once the commit is made; the ledger says which.
 ///
 /// # Errors
-/// Those of writing dead letters and of committing: nothing is visible then, unless the commit's outcome stayed unknown.
+/// Those of writing dead letters and of committing: nothing is visible then, unless the commit's outcome stayed unknown
+/// or the letters could not be confirmed. Loading again finds that out, and confirms them.
 pub(super) async fn finish(
     shared: &Shared,
     ident: &TableIdent,
@@ -42,23 +41,27 @@ pub(super) async fn finish(
     let known = shared.engine.ledger().check(head.ledger(), &entries).await?;
     let mut changes = ChangeSet::append(shared.random.uuid(), begun).with_retention(retention);
     let mut loaded = Vec::with_capacity(prepared.len());
-    for ((file, entry), known) in prepared.into_iter().zip(entries).zip(known) {
+    let table_name = ident.to_string();
+    for ((file, mut entry), known) in prepared.into_iter().zip(entries.clone()).zip(known) {
         let mut result = result_of(&file);
         match known {
             Known::Landed(_) => result.was_there(),
+            // A file without a record leaves no trace.
+            Known::New | Known::TooOld if file.files.is_empty() && file.rejected.is_empty() => {}
             Known::New | Known::TooOld => {
-                write_letters(shared, &ident.to_string(), &file).await?;
+                entry.value = write_letters(shared, &table_name, &file).await?.encode();
                 changes.add(Group::durable(file.files, vec![entry]));
             }
         }
         loaded.push(result);
     }
-    if changes.file_count() > 0 {
+    let is_commit = !changes.groups().is_empty();
+    if is_commit {
         let deadline = started + COMMIT_PATIENCE;
         let committed = shared.engine.commit(&mut head, &mut changes, deadline).await?;
         tell_results(&mut loaded, &changes, committed);
     }
-    let table_name = ident.to_string();
+    confirm_letters(shared, &table_name, &head, &entries).await?;
     let duplicates = loaded.iter().filter(|file| file.duplicate).count() as u64;
     let labels = [("table", table_name.clone()), ("reason", "landed".to_owned())];
     metrics::counter!(telemetry::DUPLICATES, &labels).increment(duplicates);
@@ -66,8 +69,7 @@ pub(super) async fn finish(
         .increment(changes.row_count());
     metrics::counter!(telemetry::BYTES_WRITTEN, "table" => table_name.clone())
         .increment(changes.byte_count());
-    metrics::counter!(telemetry::BATCHES_COMMITTED, "table" => table_name)
-        .increment(u64::from(changes.file_count() > 0));
+    metrics::counter!(telemetry::BATCHES_COMMITTED, "table" => table_name).increment(u64::from(is_commit));
     Ok(loaded)
 }
 
@@ -87,7 +89,11 @@ fn result_of(file: &Prepared) -> Loaded {
 /// Files that another process landed meanwhile were left out of the commit.
 fn tell_results(loaded: &mut [Loaded], changes: &ChangeSet, committed: Committed) {
     let landed: HashSet<u128> = changes.deliveries().iter().map(|entry| entry.id).collect();
-    for file in loaded.iter_mut().filter(|file| !file.duplicate) {
+    let is_nothing = |file: &Loaded| file.file_count == 0 && file.dead_letter_count == 0;
+    for file in loaded
+        .iter_mut()
+        .filter(|file| !file.duplicate && !is_nothing(file))
+    {
         match committed {
             Committed::Now(snapshot_id) if landed.contains(&file.id.hash()) => {
                 file.snapshot_id = Some(snapshot_id).filter(|_| file.file_count > 0);
@@ -97,21 +103,42 @@ fn tell_results(loaded: &mut [Loaded], changes: &ChangeSet, committed: Committed
     }
 }
 
-async fn write_letters(shared: &Shared, table: &str, file: &Prepared) -> Result<()> {
+/// Writes a file's dead letters, to wait for the commit, and says what its entry is to carry.
+async fn write_letters(shared: &Shared, table: &str, file: &Prepared) -> Result<Kept> {
+    if file.rejected.is_empty() {
+        return Ok(Kept::default());
+    }
+    let now = shared.clock.now();
     let envelope = Envelope {
         id: file.id.clone(),
         source: file.name.clone(),
-        // The letters' names must be the same whenever the file is loaded.
+        // A letter is the same whenever the file is loaded.
         published_at: DateTime::UNIX_EPOCH,
-        received_at: shared.clock.now(),
+        received_at: now,
         fingerprint: None,
         attributes: BTreeMap::new(),
     };
-    for letters in file.rejected.chunks(LETTERS_PER_OBJECT) {
-        shared
-            .dead_letters
-            .write_records(&envelope, table, letters)
-            .await?;
+    let id = shared.random.timed_uuid(now);
+    let letters = &shared.dead_letters;
+    letters
+        .write_pending(&envelope, table, id, &file.rejected)
+        .await?;
+    Ok(Kept {
+        letters: Some(id),
+        ..Kept::default()
+    })
+}
+
+/// Makes the letters count that the ledger names for these files, whoever committed them.
+async fn confirm_letters(shared: &Shared, table: &str, head: &Head, entries: &[Entry]) -> Result<()> {
+    let known = shared.engine.ledger().check(head.ledger(), entries).await?;
+    for (entry, known) in entries.iter().zip(known) {
+        if let Known::Landed(value) = known
+            && let Some(id) = Kept::decode(&value).letters
+        {
+            let name = LetterName::new(table, id, entry.id);
+            shared.dead_letters.confirm(&name).await?;
+        }
     }
     Ok(())
 }

@@ -97,7 +97,7 @@ pub async fn maintain(engine: &Engine, ident: &TableIdent, dry_run: bool) -> Res
     Ok(upkeep)
 }
 
-async fn load(engine: &Engine, ident: &TableIdent) -> Result<Head> {
+pub(super) async fn load(engine: &Engine, ident: &TableIdent) -> Result<Head> {
     engine.head(engine.catalog().load_table(ident).await?).await
 }
 
@@ -108,7 +108,7 @@ fn is_forbidden(head: &Head) -> bool {
 }
 
 /// An empty snapshot: every attempt that was loaded before it is dead. It lets old snapshots go in the same commit.
-async fn move_fence(engine: &Engine, head: &mut Head) -> Result<i64> {
+pub(super) async fn move_fence(engine: &Engine, head: &mut Head) -> Result<i64> {
     let mut changes = ChangeSet::upkeep(engine.random().uuid(), Moment::now(engine.clock()));
     let committed = engine
         .commit(head, &mut changes, Instant::now() + PATIENCE)

@@ -15,7 +15,7 @@ use crate::storage::{Object, Store};
 /// `grace` of the protocol. An attempt that can still land began after the newest snapshot's list was written, less the
 /// day that a change set lives and an hour for what it takes to send it. Three days are more than twice that, and what
 /// Spark's `remove_orphan_files` leaves.
-const GRACE: TimeDelta = TimeDelta::days(3);
+pub(super) const GRACE: TimeDelta = TimeDelta::days(3);
 
 /// Where the `storage` catalog tells other engines the newest state.
 const HINT: &str = "version-hint.text";

@@ -5,6 +5,7 @@ use std::fmt;
 
 use bytes::Bytes;
 use chrono::{DateTime, SubsecRound, Utc};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -19,7 +20,7 @@ use crate::ledger::{Entry, Space};
 ///
 /// `index_time` is a pure function of the thing delivered (a message's publish time floored to the second),
 /// never of this event's arrival: the ledger looks ids up by it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct DeliveryId {
     space: Space,
     scope: String,
@@ -62,6 +63,17 @@ impl DeliveryId {
         Self {
             name: format!("{}#{load}", file.name),
             ..file
+        }
+        .spread()
+    }
+
+    /// The id of a record that is replayed: the object of dead letters that it is in, and its place there.
+    pub fn letter(object: impl Into<String>, place: &str) -> Self {
+        Self {
+            space: Space::Kept,
+            scope: object.into(),
+            name: place.to_owned(),
+            index_time: 0,
         }
         .spread()
     }
@@ -187,6 +199,8 @@ pub struct Delivery {
     pub held: Held,
     /// When work on it stops: the sender's ack deadline less a margin.
     pub deadline: Instant,
+    /// Whether it is a dead letter on its way back. If nothing of it becomes a row it is refused, and makes no new letter.
+    pub is_replay: bool,
 }
 
 /// What became of an acknowledged delivery.

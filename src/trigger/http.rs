@@ -277,6 +277,7 @@ impl Server {
             ack,
             held,
             deadline: arrived + self.ack_deadline.saturating_sub(margin),
+            is_replay: false,
         };
         (delivery, answer)
     }

@@ -1,6 +1,7 @@
 //! Batch: group commit over faulty stores, with paused time and fixed seeds.
 
 mod faults;
+mod letters;
 mod opening;
 mod pace;
 mod schedule;
@@ -37,6 +38,7 @@ pub fn tests() -> Vec<Trial> {
     [
         pace::tests(),
         faults::tests(),
+        letters::tests(),
         opening::tests(),
         schedule::tests(),
         width::tests(),
@@ -175,6 +177,7 @@ impl House {
             ack,
             held,
             deadline: Instant::now() + patience,
+            is_replay: false,
         };
         let sent = tokio::spawn(async move { (answer.outcome().await, Instant::now()) });
         Ok((delivery, Sent(sent)))
@@ -208,10 +211,10 @@ impl House {
         Ok(added.into_iter().map(|(_, rows)| rows).collect())
     }
 
-    /// The raw bytes' reasons of every dead letter, by kind.
+    /// The reasons of every dead letter that counts, by kind.
     async fn letter_kinds(&self) -> TestResult<Vec<String>> {
         let mut kinds = Vec::new();
-        for key in self.letters.keys("").await? {
+        for key in self.letters.keys("confirmed").await? {
             let bytes = self.letters.get(&key).await?.unwrap_or_default();
             for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
                 let letter: serde_json::Value = serde_json::from_slice(line)?;

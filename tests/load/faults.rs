@@ -129,7 +129,8 @@ async fn unwritable_dead_letters_commit_nothing() -> TestResult {
         format!("{}{{\"id\":\"poison\"}}\n", lines(0..10)),
     )?;
     fs::create_dir_all(lake.path().join("dead-letters"))?;
-    let letters = lake.path().join("dead-letters/t.rows");
+    fs::create_dir_all(lake.path().join("dead-letters/pending"))?;
+    let letters = lake.path().join("dead-letters/pending/t.rows");
     fs::write(&letters, "a file where a folder should be")?;
     let refused = load(&config, &[&file])?;
     assert_eq!(refused.code, Some(1), "{refused:?}");

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use iceberg::TableIdent;
 use iceberg::spec::TableMetadata;
 use landfast::commit::COMMIT_ID;
+use landfast::dead_letter::Place;
 use landfast::ledger::{Entry, Known, Ledger, POINTER, SUMMARY_HEAD};
 use serde_json::Value;
 
@@ -41,7 +42,7 @@ pub struct Oracle {
     seen: BTreeMap<TableIdent, Seen>,
 }
 
-/// A whole delivery that could not be proven new, and rejected records, by delivery and table.
+/// A whole delivery that could not be proven new, and rejected records, by delivery and table. Only letters that count.
 type Letters = BTreeMap<(String, String), (u64, BTreeSet<u64>)>;
 
 impl Oracle {
@@ -112,7 +113,7 @@ impl Oracle {
         self.acked_is_kept(ident, parcels, &rows, letters).await
     }
 
-    /// I1: what was acknowledged is in the current snapshot, or among the dead letters.
+    /// I1: what was acknowledged is in the current snapshot, or among the confirmed dead letters.
     async fn acked_is_kept(
         &self,
         ident: &TableIdent,
@@ -255,14 +256,16 @@ fn ledger_files(head: &Value, location: &str) -> Vec<String> {
 
 async fn read_letters(store: &landfast::storage::Store) -> TestResult<Letters> {
     let mut letters = Letters::new();
-    for key in store.keys("").await? {
+    for key in store.keys(Place::Confirmed.folder()).await? {
         let bytes = store.get(&key).await?.unwrap_or_default();
         for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             let letter: Value = serde_json::from_slice(line)?;
             let text = |key: &str| letter[key].as_str().unwrap_or_default().to_owned();
             let found = letters.entry((text("delivery_id"), text("table"))).or_default();
             match letter["position"].as_u64() {
-                Some(position) => drop(found.1.insert(position)),
+                Some(position) => held(found.1.insert(position), || {
+                    format!("I2: the letter of {} is there twice.", text("id"))
+                })?,
                 None => found.0 += 1,
             }
         }

@@ -181,6 +181,7 @@ impl World {
                 ack,
                 held,
                 deadline: Instant::now() + patience,
+                is_replay: false,
             };
             process
                 .writers

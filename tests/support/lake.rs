@@ -67,10 +67,15 @@ impl Lake {
         Ok((ids, rows.len()))
     }
 
-    /// Every dead letter, by its id.
+    /// Every dead letter that counts, by its id.
     pub fn dead_letters(&self) -> TestResult<Vec<Value>> {
+        self.letters_in("confirmed")
+    }
+
+    /// The letters in one of the folders of the dead letters, by their ids.
+    pub fn letters_in(&self, place: &str) -> TestResult<Vec<Value>> {
         let mut letters = Vec::new();
-        let files = files(&self.path().join("dead-letters"))?;
+        let files = files(&self.path().join("dead-letters").join(place))?;
         // A process that is killed leaves the file it was writing, `….ndjson#1`, which is not there for any store.
         for file in files
             .iter()

@@ -1,0 +1,118 @@
+//! One line: a record, or a whole delivery, that could not become a row.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::decode::{Reason, RejectedRecord};
+use crate::trigger::{DeliveryId, Envelope};
+
+/// A letter as it is written, and read back to be replayed.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct DeadLetter<'a> {
+    /// Delivery id and position; the delivery id alone when the whole delivery is meant.
+    pub id: String,
+    /// Why.
+    pub reason: LetterReason<'a>,
+    /// The table it was for, if any wanted it.
+    pub table: Option<Cow<'a, str>>,
+    /// What woke us, as its sender names it.
+    pub source: Cow<'a, str>,
+    /// As people name the delivery.
+    pub delivery_id: String,
+    /// As the ledger knows it.
+    pub identity: Cow<'a, DeliveryId>,
+    /// The record's number in the payload, from 0; absent when the whole delivery is meant.
+    pub position: Option<u64>,
+    /// When the sender published it.
+    pub published_at: DateTime<Utc>,
+    /// The sender's attributes.
+    pub attributes: Cow<'a, BTreeMap<String, String>>,
+    /// The record's bytes as they came, in standard base64.
+    raw: String,
+    landfast_version: Cow<'a, str>,
+}
+
+/// Why a record is not a row, in a letter.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct LetterReason<'a> {
+    /// The stable name of the kind.
+    pub kind: Cow<'a, str>,
+    /// A sentence without values.
+    pub message: Cow<'a, str>,
+    /// Where in the record.
+    pub path: Option<Cow<'a, str>>,
+}
+
+impl<'a> From<&'a Reason> for LetterReason<'a> {
+    fn from(reason: &'a Reason) -> Self {
+        Self {
+            kind: reason.kind.name().into(),
+            message: reason.message.as_str().into(),
+            path: reason.path.as_deref().map(Cow::from),
+        }
+    }
+}
+
+impl<'a> DeadLetter<'a> {
+    pub(super) fn of_record(delivery: &'a Envelope, table: &'a str, record: &'a RejectedRecord) -> Self {
+        let letter = Self::of_delivery(delivery, Some(table), &record.reason, &record.raw);
+        Self {
+            id: format!("{}/{}", delivery.id, record.position),
+            position: Some(record.position),
+            ..letter
+        }
+    }
+
+    pub(super) fn of_delivery(
+        delivery: &'a Envelope,
+        table: Option<&'a str>,
+        reason: &'a Reason,
+        payload: &Bytes,
+    ) -> Self {
+        let delivery_id = delivery.id.to_string();
+        Self {
+            id: delivery_id.clone(),
+            reason: LetterReason::from(reason),
+            table: table.map(Cow::from),
+            source: delivery.source.as_str().into(),
+            delivery_id,
+            identity: Cow::Borrowed(&delivery.id),
+            position: None,
+            published_at: delivery.published_at,
+            attributes: Cow::Borrowed(&delivery.attributes),
+            raw: BASE64.encode(payload),
+            landfast_version: env!("CARGO_PKG_VERSION").into(),
+        }
+    }
+
+    /// The record's bytes; none if they are damaged.
+    pub fn raw(&self) -> Option<Bytes> {
+        BASE64.decode(&self.raw).ok().map(Bytes::from)
+    }
+}
+
+/// Letters as lines.
+pub fn lines<'a>(letters: impl Iterator<Item = DeadLetter<'a>>) -> Bytes {
+    let mut lines = Vec::new();
+    for letter in letters {
+        // Strings, numbers and maps of strings always serialise.
+        if let Ok(line) = serde_json::to_vec(&letter) {
+            lines.extend_from_slice(&line);
+            lines.push(b'\n');
+        }
+    }
+    lines.into()
+}
+
+/// The lines that are letters, in their order.
+pub fn parse(bytes: &[u8]) -> impl Iterator<Item = DeadLetter<'static>> {
+    bytes
+        .split(|byte| *byte == b'\n')
+        .filter_map(|line| serde_json::from_slice(line).ok())
+}

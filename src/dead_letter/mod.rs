@@ -1,0 +1,155 @@
+//! Dead letters: what could not become a row, kept with its reason and its raw bytes (invariant 3).
+//!
+//! The rejected records of one delivery for one table are one object of NDJSON lines, and are bound to the commit of the
+//! rows beside them (protocol §6). They wait under `pending/`; the ledger's entry of the delivery names the object; once
+//! that entry is committed the object goes to `confirmed/`, and only then is the delivery acknowledged. An attempt that
+//! is refused leaves what waits under `pending/`, where it never counts. A delivery that comes again, and is found in the
+//! ledger, confirms what the entry names: how it would be decoded today does not matter.
+//!
+//! Each attempt has an object of its own. One that found and used the object of an earlier attempt could lose it to
+//! upkeep, which judges what waits by its age.
+//!
+//! A delivery that is rejected whole, before any table's ledger could know it, needs no commit: its letter goes straight
+//! to `confirmed/`, under a name that is a pure function of the delivery and its payload.
+
+mod letter;
+mod name;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+pub use self::letter::{DeadLetter, LetterReason, lines, parse};
+pub use self::name::{LetterName, Place};
+
+use crate::decode::{Reason, RejectedRecord};
+use crate::error::{Error, ErrorKind, Result};
+use crate::storage::{Creation, Store};
+use crate::telemetry;
+use crate::trigger::Envelope;
+
+/// Where dead letters go.
+#[derive(Debug, Clone)]
+pub struct DeadLetters {
+    store: Store,
+    /// Keeps the log of letters short.
+    told: Arc<telemetry::Seldom>,
+}
+
+impl DeadLetters {
+    /// Keeps dead letters in a store.
+    pub fn new(store: Store) -> Self {
+        Self {
+            store,
+            told: Arc::default(),
+        }
+    }
+
+    /// The objects themselves.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Writes the rejected records of one delivery for one table, to wait for the commit whose entry is to carry `id`.
+    /// Durable on `Ok`. They count only once [`DeadLetters::confirm`] has been called.
+    ///
+    /// # Errors
+    /// [`crate::error::ErrorKind::Unavailable`]: the delivery must not be acknowledged.
+    pub async fn write_pending(
+        &self,
+        delivery: &Envelope,
+        table: &str,
+        id: Uuid,
+        records: &[RejectedRecord],
+    ) -> Result<()> {
+        let letters = records
+            .iter()
+            .map(|record| DeadLetter::of_record(delivery, table, record));
+        let name = LetterName::new(table, id, delivery.id.hash());
+        self.store.put(&name.key(Place::Pending), lines(letters)).await
+    }
+
+    /// Moves the letters of a committed delivery to where they count. Repeating it changes nothing.
+    ///
+    /// `Ok` means that they are durable under `confirmed/`, or were there before and someone has taken them away since:
+    /// what no longer waits has been confirmed.
+    ///
+    /// # Errors
+    /// [`crate::error::ErrorKind::Unavailable`]: the delivery must not be acknowledged.
+    pub async fn confirm(&self, name: &LetterName) -> Result<()> {
+        let waiting = name.key(Place::Pending);
+        let Some(bytes) = self.store.get(&waiting).await? else {
+            return Ok(());
+        };
+        let created = self
+            .store
+            .create(&name.key(Place::Confirmed), bytes.clone())
+            .await?;
+        if created == Creation::Created {
+            for letter in parse(&bytes) {
+                self.count(name.table(), &letter.reason.kind, &letter.reason.message);
+            }
+        }
+        // What stays is confirmed once more by upkeep, which changes nothing.
+        if let Err(error) = self.store.delete(&waiting).await {
+            tracing::debug!(
+                error = error.report(),
+                "A confirmed letter's first copy was not deleted."
+            );
+        }
+        Ok(())
+    }
+
+    /// Writes a delivery that cannot become rows at all. Durable on `Ok`; repeating it writes nothing new.
+    ///
+    /// # Errors
+    /// [`crate::error::ErrorKind::Unavailable`]: the delivery must not be acknowledged.
+    pub async fn write_delivery(
+        &self,
+        delivery: &Envelope,
+        table: Option<&str>,
+        reason: &Reason,
+        payload: &Bytes,
+    ) -> Result<()> {
+        let letter = DeadLetter::of_delivery(delivery, table, reason, payload);
+        let id = content_id(delivery, payload);
+        let name = LetterName::new(table.unwrap_or(name::UNROUTED), id, delivery.id.hash());
+        let bytes = lines(std::iter::once(letter));
+        if self.store.create(&name.key(Place::Confirmed), bytes).await? == Creation::Created {
+            self.count(table.unwrap_or("none"), reason.kind.name(), &reason.message);
+        }
+        Ok(())
+    }
+
+    /// Counts a letter, and tells of the first and then once a minute: they are acknowledged, so nobody else will.
+    fn count(&self, table: &str, kind: &str, message: &str) {
+        let labels = [("table", table.to_owned()), ("reason", kind.to_owned())];
+        metrics::counter!(telemetry::DEAD_LETTERS, &labels).increment(1);
+        if let Some(count) = self.told.tell(&format!("{table} {kind}")) {
+            tracing::warn!(
+                table.ident = table,
+                reason = kind,
+                detail = message,
+                count,
+                location = self.store.root(),
+                "Records are dead-lettered."
+            );
+        }
+    }
+}
+
+/// The error of a letter that was sent back and is not a row yet: [`ErrorKind::Rejected`] that names a `reason`.
+pub fn still_rejected(reason: &Reason) -> Error {
+    Error::new(ErrorKind::Rejected, reason.message.clone()).with("reason", reason.kind.name())
+}
+
+/// An id that is the same for the same payload of the same delivery: its time is the publish time.
+fn content_id(delivery: &Envelope, payload: &Bytes) -> Uuid {
+    let digest: [u8; 32] = Sha256::digest(payload).into();
+    let mut random = [0; 10];
+    random.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
+    let millis = delivery.published_at.timestamp_millis();
+    uuid::Builder::from_unix_timestamp_millis(millis.try_into().unwrap_or_default(), &random).into_uuid()
+}

@@ -1,0 +1,286 @@
+//! Rejected records are bound to the commit: whatever fails between their steps, and however the delivery is decoded when
+//! it comes again, each is a row or a letter, once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{TimeDelta, Utc};
+use landfast::clock::Clock;
+use landfast::commit::Engine;
+use landfast::dead_letter::DeadLetters;
+use landfast::ledger::Ledger;
+use landfast::maintenance::{Settled, settle_letters};
+use landfast::random::Random;
+use landfast::trigger::DeliveryId;
+use libtest_mimic::Trial;
+
+use super::{ACK_DEADLINE, House, declared, inferred, row, unavailable};
+use crate::support::aged::AgedStore;
+use crate::support::clock::TestClock;
+use crate::support::faults::{Fault, Faults, Op};
+use crate::support::tables::orders;
+use crate::support::{TestResult, paused_trials};
+
+/// Row 1, and a record that is a row only where a string column takes any value.
+const MIXED: &str = "{\"id\":1,\"name\":\"n1\"}\n{\"id\":2,\"name\":5}";
+/// No row, or one.
+const DOUBTFUL: &str = "{\"id\":2,\"name\":5}";
+
+pub fn tests() -> Vec<Trial> {
+    paused_trials![
+        schema_that_changes_between_attempts_neither_loses_nor_doubles_a_record,
+        crash_between_any_two_steps_neither_loses_nor_doubles_a_record,
+        letters_alone_are_remembered,
+        copy_that_tells_another_second_finds_the_letters,
+        settled_letters_are_those_that_the_ledger_names,
+        settling_moves_the_fence_of_a_table_that_stands_still,
+    ]
+}
+
+/// Two processes over one lake. The first is strict about strings; the second decodes what the first rejects.
+struct Pair {
+    clock: Arc<TestClock>,
+    warehouse: AgedStore,
+    letters: AgedStore,
+    first: House,
+    second: House,
+}
+
+impl Pair {
+    fn new() -> Self {
+        let clock = TestClock::at(Utc::now());
+        let (warehouse, letters) = (AgedStore::new(clock.clone()), AgedStore::new(clock.clone()));
+        let house = |config, seed| {
+            let (faults, letter_faults) = (Faults::default(), Faults::default());
+            let stores = (
+                faults.store("memory:///w", warehouse.clone()),
+                letter_faults.store("memory:///d", letters.clone()),
+            );
+            let (seen, kept) = ((faults, stores.0), (letter_faults, stores.1));
+            House::over(config, seed, clock.clone(), seen, kept)
+        };
+        Self {
+            first: house(declared(), 1),
+            second: house(inferred(), 2),
+            clock,
+            warehouse,
+            letters,
+        }
+    }
+
+    /// Where the doubtful record is: in the table, and among the letters that count.
+    async fn fate(&self) -> TestResult<(usize, usize)> {
+        let rows = self.second.ids().await?;
+        let letters = self.second.letter_kinds().await?;
+        Ok((rows.iter().filter(|id| **id == 2).count(), letters.len()))
+    }
+
+    fn engine(&self) -> Engine {
+        let store = Faults::default().store("memory:///w", self.warehouse.clone());
+        let clock: Arc<dyn Clock> = self.clock.clone();
+        let random = Arc::new(Random::seeded(9));
+        Engine::new(self.second.catalog.clone(), Ledger::new(store), clock, random)
+    }
+
+    async fn settle(&self, dry_run: bool) -> TestResult<(u64, u64, u64)> {
+        let letters = DeadLetters::new(Faults::default().store("memory:///d", self.letters.clone()));
+        let Settled {
+            confirmed,
+            deleted,
+            waiting,
+        } = settle_letters(&self.engine(), &letters, &orders(), dry_run).await?;
+        Ok((confirmed, deleted, waiting))
+    }
+
+    /// Confirmed, and still waiting.
+    async fn objects(&self) -> TestResult<(usize, usize)> {
+        let letters = &self.second.letters;
+        Ok((
+            letters.keys("confirmed").await?.len(),
+            letters.keys("pending").await?.len(),
+        ))
+    }
+}
+
+/// A step, and whether a delivery that gets no further is in the table.
+struct Step {
+    of_letters: bool,
+    op: Op,
+    pattern: &'static str,
+    after_commit: bool,
+}
+
+const fn step(of_letters: bool, op: Op, pattern: &'static str, after_commit: bool) -> Step {
+    Step {
+        of_letters,
+        op,
+        pattern,
+        after_commit,
+    }
+}
+
+const STEPS: [Step; 8] = [
+    step(true, Op::Put, "pending", false),
+    step(false, Op::Put, "-m0.avro", false),
+    step(false, Op::Put, "/snap-", false),
+    step(false, Op::Put, "/head-", false),
+    step(false, Op::Put, "v3.metadata.json", false),
+    step(true, Op::Get, "pending", true),
+    step(true, Op::Put, "confirmed", true),
+    step(true, Op::Delete, "pending", true),
+];
+
+impl Step {
+    fn faults<'a>(&self, house: &'a House) -> &'a Faults {
+        match self.of_letters {
+            true => &house.letter_faults,
+            false => &house.faults,
+        }
+    }
+}
+
+async fn schema_that_changes_between_attempts_neither_loses_nor_doubles_a_record() -> TestResult {
+    for payload in [MIXED, DOUBTFUL] {
+        for step in &STEPS {
+            for fault in [Fault::Refuse, Fault::FailAfter] {
+                if payload == DOUBTFUL && step.pattern == "-m0.avro" {
+                    continue;
+                }
+                let pair = Pair::new();
+                pair.first.send(0)?.acked().await?;
+                // For ever, so that no attempt of the first process gets by.
+                step.faults(&pair.first)
+                    .always(step.op, step.pattern, fault.clone());
+                let (first, _) = pair.first.send_payload("doubtful", payload)?.outcome().await?;
+                let tried = format!("{payload} {:?} {} {fault:?} {first:?}", step.op, step.pattern);
+                // A metadata file that is there is the commit, whatever was answered.
+                let landed = step.after_commit
+                    || (matches!(fault, Fault::FailAfter) && step.pattern.starts_with("v3"));
+                let expected = if landed { (0, 1) } else { (1, 0) };
+                if first.is_ok() {
+                    assert_eq!(pair.fate().await?, expected, "{tried}");
+                }
+                pair.second.send_payload("doubtful", payload)?.acked().await?;
+                assert_eq!(pair.fate().await?, expected, "{tried}");
+                step.faults(&pair.first).clear();
+                for house in [&pair.first, &pair.second] {
+                    house.send_payload("doubtful", payload)?.acked().await?;
+                    assert_eq!(pair.fate().await?, expected, "{tried}");
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn crash_between_any_two_steps_neither_loses_nor_doubles_a_record() -> TestResult {
+    for payload in [MIXED, DOUBTFUL] {
+        for step in &STEPS {
+            if payload == DOUBTFUL && step.pattern == "-m0.avro" {
+                continue;
+            }
+            let pair = Pair::new();
+            pair.first.send(0)?.acked().await?;
+            let gate = step.faults(&pair.first).hold(step.op, step.pattern);
+            let _nobody_hears = pair.first.send_payload("doubtful", payload)?;
+            gate.reached().await;
+            let tried = format!("{payload} {:?} {}", step.op, step.pattern);
+            let expected = if step.after_commit { (0, 1) } else { (1, 0) };
+            pair.second.send_payload("doubtful", payload)?.acked().await?;
+            assert_eq!(pair.fate().await?, expected, "{tried}");
+            // What was under way comes to its end after all.
+            gate.release_and_settle().await;
+            tokio::time::sleep(Duration::from_secs(120)).await;
+            assert_eq!(pair.fate().await?, expected, "{tried}, released");
+            pair.second.send_payload("doubtful", payload)?.acked().await?;
+            assert_eq!(pair.fate().await?, expected, "{tried}, again");
+        }
+    }
+    Ok(())
+}
+
+async fn letters_alone_are_remembered() -> TestResult {
+    let pair = Pair::new();
+    let (receipt, _) = pair.first.send_payload("doubtful", DOUBTFUL)?.acked().await?;
+    assert_eq!(
+        (receipt.row_count, receipt.dead_letter_count, receipt.snapshot_id),
+        (0, 1, None)
+    );
+    let (again, _) = pair.second.send_payload("doubtful", DOUBTFUL)?.acked().await?;
+    assert!(again.duplicate);
+    assert_eq!(pair.fate().await?, (0, 1));
+    // A payload without a record needs neither letter nor commit.
+    let before = pair.first.commits().await?;
+    pair.first.send_payload("empty", "[]")?.acked().await?;
+    assert_eq!(pair.first.commits().await?, before);
+    Ok(())
+}
+
+/// Push tells milliseconds and pull nanoseconds, so what they are floored to may differ.
+async fn copy_that_tells_another_second_finds_the_letters() -> TestResult {
+    let pair = Pair::new();
+    pair.first.letter_faults.once(Op::Get, "pending", Fault::Refuse);
+    unavailable(&pair.first.send_payload("doubtful", MIXED)?.nacked().await?);
+    let (mut delivery, sent) = pair.second.delivery("doubtful", MIXED, ACK_DEADLINE)?;
+    let envelope = &mut delivery.envelope;
+    envelope.published_at += TimeDelta::seconds(1);
+    envelope.id = DeliveryId::message("projects/p/subscriptions/s", "doubtful", envelope.published_at);
+    pair.second
+        .writers
+        .accept(orders(), &pair.second.config, delivery);
+    sent.acked().await?;
+    assert_eq!(pair.fate().await?, (0, 1));
+    Ok(())
+}
+
+async fn settled_letters_are_those_that_the_ledger_names() -> TestResult {
+    let pair = Pair::new();
+    pair.first.send(0)?.acked().await?;
+    assert_eq!(pair.settle(false).await?, (0, 0, 0));
+    // Committed, and nobody comes back to confirm it.
+    pair.first.letter_faults.once(Op::Get, "pending", Fault::Refuse);
+    unavailable(&pair.first.send_payload("committed", MIXED)?.nacked().await?);
+    // Refused, and nobody comes back either.
+    pair.first
+        .faults
+        .always(Op::Put, "v3.metadata.json", Fault::Refuse);
+    pair.first
+        .faults
+        .always(Op::Put, "v4.metadata.json", Fault::Refuse);
+    unavailable(&pair.first.send_payload("refused", DOUBTFUL)?.nacked().await?);
+    pair.first.faults.clear();
+    assert_eq!(pair.objects().await?, (0, 2));
+    assert_eq!(pair.settle(true).await?, (1, 0, 1));
+    assert_eq!(pair.objects().await?, (0, 2), "a dry run");
+    assert_eq!(pair.settle(false).await?, (1, 0, 1));
+    assert_eq!(pair.objects().await?, (1, 1));
+    // Three days before a snapshot: whoever could commit it is gone.
+    pair.clock.advance(TimeDelta::days(4));
+    pair.first.send_payload("later", &row(7))?.acked().await?;
+    assert_eq!(pair.settle(false).await?, (0, 1, 0));
+    assert_eq!(pair.objects().await?, (1, 0));
+    // The refused one comes at last, and is decoded as it is today.
+    pair.second.send_payload("refused", DOUBTFUL)?.acked().await?;
+    assert_eq!(pair.fate().await?, (1, 1));
+    Ok(())
+}
+
+async fn settling_moves_the_fence_of_a_table_that_stands_still() -> TestResult {
+    let pair = Pair::new();
+    pair.first.send(0)?.acked().await?;
+    let gate = pair.first.faults.hold(Op::Put, "v3.metadata.json");
+    let _nobody_hears = pair.first.send_payload("paused", MIXED)?;
+    gate.reached().await;
+    pair.clock.advance(TimeDelta::days(4));
+    let before = pair.second.commits().await?.len();
+    assert_eq!(pair.settle(true).await?, (0, 1, 0));
+    assert_eq!(pair.second.commits().await?.len(), before);
+    assert_eq!(pair.settle(false).await?, (0, 1, 0));
+    assert_eq!(pair.second.commits().await?.len(), before + 1);
+    // The commit that was under way is too late.
+    gate.release_and_settle().await;
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    assert_eq!(pair.second.ids().await?, [0]);
+    assert_eq!(pair.objects().await?, (0, 0));
+    Ok(())
+}

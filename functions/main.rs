@@ -7,6 +7,7 @@ mod load;
 mod maintain;
 mod output;
 mod progress;
+mod replay;
 mod serve;
 mod show;
 mod verify;
@@ -53,6 +54,8 @@ enum Command {
         after_help = "Example:\n  landfast load --dir ./landfast-data --table landfast.orders orders.ndjson.gz"
     )]
     Load(load::LoadArgs),
+    /// Dead letters back through the pipeline, each record once.
+    Replay(replay::ReplayArgs),
     /// Lets old snapshots go, and deletes files that nothing names any more.
     Maintain(maintain::MaintainArgs),
     /// Proves that no delivery and no file is there twice and none is missing.
@@ -79,6 +82,7 @@ fn main() -> ExitCode {
         Command::Dev(args) => dev::run(&args, cli.output),
         Command::Serve(args) => serve::run(&args),
         Command::Load(args) => load::run(&args, cli.output, quiet),
+        Command::Replay(args) => replay::run(&args, cli.output, quiet),
         Command::Maintain(args) => maintain::run(&args, cli.output),
         Command::Verify(args) => verify::run(&args, cli.output),
         Command::Ledger(command) => ledger::run(&command, cli.output),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use landfast::load::{Input, Progress};
+use landfast::replay;
 use tokio::time::Instant;
 
 use crate::output::say;
@@ -50,6 +51,52 @@ impl Shown {
 }
 
 impl Drop for Shown {
+    fn drop(&mut self) {
+        self.ticker.abort();
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// Shows how far a replay is, until dropped.
+pub struct Replaying {
+    bar: Option<ProgressBar>,
+    ticker: tokio::task::JoinHandle<()>,
+}
+
+impl Replaying {
+    /// Begins.
+    pub fn start(progress: Arc<replay::Progress>, quiet: bool) -> Self {
+        let terminal = std::io::stderr().is_terminal() && !quiet;
+        let bar = terminal.then(|| ProgressBar::new(0));
+        let template = "dead letters {wide_bar} {pos}/{len} objects {msg} ETA {eta}";
+        if let (Some(bar), Ok(style)) = (&bar, ProgressStyle::with_template(template)) {
+            bar.set_style(style);
+        }
+        let watched = bar.clone();
+        let ticker = tokio::spawn(async move {
+            let mut every = tokio::time::interval(Duration::from_millis(if terminal { 100 } else { 5000 }));
+            every.tick().await;
+            loop {
+                every.tick().await;
+                let (done, total, landed) = (progress.done(), progress.total(), progress.landed());
+                if let Some(bar) = &watched {
+                    bar.set_length(total);
+                    bar.set_position(done);
+                    bar.set_message(format!("{landed} landed"));
+                } else if !quiet {
+                    say(&format!(
+                        "dead letters: {done} of {total} objects, {landed} landed"
+                    ));
+                }
+            }
+        });
+        Self { bar, ticker }
+    }
+}
+
+impl Drop for Replaying {
     fn drop(&mut self) {
         self.ticker.abort();
         if let Some(bar) = &self.bar {

@@ -135,7 +135,7 @@ impl App {
     }
 
     /// What the stages share, for work that does not come through the trigger.
-    pub fn shared(&self) -> &Shared {
+    pub fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }
 

@@ -163,7 +163,14 @@ impl Error {
 
     /// Whether it names a thing of this key, such as `file`.
     pub fn names(&self, key: &str) -> bool {
-        self.0.context.iter().any(|(named, _)| *named == key)
+        self.context(key).is_some()
+    }
+
+    /// The thing of this key that it names, such as the `file`.
+    pub fn context(&self, key: &str) -> Option<&str> {
+        let mut things = self.0.context.iter();
+        let named = things.find(|(named, _)| *named == key);
+        named.map(|(_, value)| value.as_str())
     }
 
     /// The sentence, the things it names and every cause, on one line.

@@ -16,6 +16,8 @@ pub mod batch;
 
 pub mod load;
 
+pub mod replay;
+
 pub mod write;
 
 pub mod commit;

@@ -21,6 +21,7 @@ mod output;
 mod processes;
 mod records;
 mod refusals;
+mod replay;
 mod rest;
 mod schema;
 mod shutdown;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         processes::tests(),
         records::tests(),
         refusals::tests(),
+        replay::tests(),
         schema::tests(),
         storage_faults::tests(),
         stores::tests(),

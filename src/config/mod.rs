@@ -45,6 +45,7 @@ pub use self::ledger::LedgerConfig;
 pub use self::location::{Location, Scheme};
 pub use self::partition::PartitionBy;
 pub use self::problem::{Position, Problem, Problems};
+pub use self::quantity::parse_duration;
 pub use self::rest_catalog::{OAuth2Config, RestAuth, RestCatalogConfig, Secret};
 pub(crate) use self::rest_catalog::{address, check_prefix};
 pub use self::route::{Glob, RouteConfig, TableTemplate, TemplatePart};

@@ -51,8 +51,8 @@ pub(super) fn parse_size(text: &str) -> Result<u64, String> {
 /// Reads a duration; the finest unit is the millisecond.
 ///
 /// # Errors
-/// A clause that says what is wrong with the text; [`DURATION`] says what is right.
-pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
+/// A clause that says what is wrong with the text; right is a whole number with a unit, such as `250ms`, `2h` or `8d`.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let (number, unit) = split(text);
     if unit.is_empty() && !number.is_empty() {
         return Err(format!("`{text}` has no unit"));

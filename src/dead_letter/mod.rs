@@ -102,6 +102,16 @@ impl DeadLetters {
         Ok(())
     }
 
+    /// Moves letters whose records are in the table to where nobody looks for work. Repeating it changes nothing.
+    ///
+    /// # Errors
+    /// [`crate::error::ErrorKind::Unavailable`]: they are replayed once more, and found in the table.
+    pub async fn set_aside(&self, name: &LetterName, letters: Bytes) -> Result<()> {
+        let aside = name.key(Place::Replayed);
+        let _there = self.store.create(&aside, letters).await?;
+        self.store.delete(&name.key(Place::Confirmed)).await.map(drop)
+    }
+
     /// Writes a delivery that cannot become rows at all. Durable on `Ok`; repeating it writes nothing new.
     ///
     /// # Errors
@@ -140,9 +150,12 @@ impl DeadLetters {
     }
 }
 
-/// The error of a letter that was sent back and is not a row yet: [`ErrorKind::Rejected`] that names a `reason`.
+/// What [`still_rejected`] names: the kind of the reason.
+pub const REASON: &str = "reason";
+
+/// The error of a letter that was sent back and is not a row yet: [`ErrorKind::Rejected`] that names a [`REASON`].
 pub fn still_rejected(reason: &Reason) -> Error {
-    Error::new(ErrorKind::Rejected, reason.message.clone()).with("reason", reason.kind.name())
+    Error::new(ErrorKind::Rejected, reason.message.clone()).with(REASON, reason.kind.name())
 }
 
 /// An id that is the same for the same payload of the same delivery: its time is the publish time.

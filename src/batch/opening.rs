@@ -351,22 +351,22 @@ mod tests {
             panic!("declared")
         };
         let spec = UnboundPartitionSpec::builder()
-            .add_partition_field(1, "id_bucket", Transform::Bucket(4))
+            .add_partition_field(2, "at_hour", Transform::Hour)
             .unwrap();
-        let ident = TableIdent::from_strs(["a", "bucketed"]).unwrap();
+        let ident = TableIdent::from_strs(["a", "hourly"]).unwrap();
         let creation = TableCreation::builder().schema(schema.as_ref().clone());
-        let bucketed = creation
+        let hourly = creation
             .clone()
-            .name("bucketed".to_owned())
+            .name("hourly".to_owned())
             .partition_spec(spec.build())
             .build();
-        catalog.create_table(ident.namespace(), bucketed).await.unwrap();
+        catalog.create_table(ident.namespace(), hourly).await.unwrap();
         let error = refused(&catalog, &ident, &settings(&[])).await;
         assert_eq!(error.kind(), ErrorKind::TableMismatch);
         assert!(
             error
                 .message()
-                .contains("of the partition field `id_bucket`, `bucket[4]` is not in this version")
+                .contains("of the partition field `at_hour`, `hour` is not in this version")
         );
         let ident = TableIdent::from_strs(["a", "wrong"]).unwrap();
         let property = ("write.parquet.page-row-limit".to_owned(), "many".to_owned());

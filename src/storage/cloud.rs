@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey as S3Key};
-use object_store::gcp::{GcpCredential, GoogleCloudStorageBuilder, GoogleConfigKey as GcsKey};
+use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey as GcsKey};
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
-use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig, StaticCredentialProvider};
+use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 
 use super::Store;
 use super::http::Reticent;
@@ -131,9 +131,28 @@ fn s3(
     properties: &Properties,
     env: Env<'_>,
 ) -> std::result::Result<Arc<dyn ObjectStore>, Refusal> {
+    let settings = s3_settings(bucket, properties, env)?;
+    let builder = AmazonS3Builder::new()
+        .with_bucket_name(bucket)
+        .with_retry(patience())
+        .with_client_options(client(settings.get(&S3Key::Endpoint)))
+        .with_http_connector(Reticent)
+        // We delete one object at a time, and this is how every server takes that.
+        .with_disable_bulk_delete(true);
+    let builder = settings
+        .into_iter()
+        .fold(builder, |builder, (key, value)| builder.with_config(key, value));
+    Ok(Arc::new(builder.build()?))
+}
+
+fn s3_settings(
+    bucket: &str,
+    properties: &Properties,
+    env: Env<'_>,
+) -> std::result::Result<HashMap<S3Key, String>, Refusal> {
     let mut settings = from_environment(&S3_VARIABLES, env);
     if properties.contains_key("s3.access-key-id") {
-        // Keys and tokens of two kinds make no identity.
+        // A key and the token of another make no identity.
         settings.remove(&S3Key::Token);
     }
     for (name, key) in [
@@ -144,39 +163,27 @@ fn s3(
         ("s3.region", S3Key::Region),
         ("s3.endpoint", S3Key::Endpoint),
     ] {
-        if let Some(value) = properties.get(name) {
-            settings.insert(key, value.clone());
-        }
+        settings.extend(properties.get(name).map(|value| (key, value.clone())));
     }
     if let Some(path_style) = properties.get("s3.path-style-access") {
-        let in_host = if path_style == "false" { "true" } else { "false" };
-        settings.insert(S3Key::VirtualHostedStyleRequest, in_host.to_owned());
+        let in_host = !path_style.eq_ignore_ascii_case("true");
+        settings.insert(S3Key::VirtualHostedStyleRequest, in_host.to_string());
     }
-    let mut allow_http = false;
-    if let Some(endpoint) = settings.remove(&S3Key::Endpoint) {
+    if let Some(endpoint) = settings.get(&S3Key::Endpoint) {
         let in_host = settings
             .get(&S3Key::VirtualHostedStyleRequest)
             .is_some_and(|value| value == "true");
-        let endpoint = address("s3.endpoint (AWS_ENDPOINT_URL)", &endpoint)?;
-        allow_http = endpoint.starts_with("http://");
-        let endpoint = if in_host {
-            with_bucket(&endpoint, bucket)
-        } else {
-            endpoint
+        let endpoint = address("s3.endpoint (AWS_ENDPOINT_URL)", endpoint)?;
+        let endpoint = match endpoint.split_once("://") {
+            // The client takes a host that names the bucket already.
+            Some((scheme, host)) if in_host && !host.starts_with(&format!("{bucket}.")) => {
+                format!("{scheme}://{bucket}.{host}")
+            }
+            _ => endpoint,
         };
         settings.insert(S3Key::Endpoint, endpoint);
     }
-    let builder = AmazonS3Builder::new()
-        .with_bucket_name(bucket)
-        .with_retry(patience())
-        .with_client_options(client(allow_http))
-        .with_http_connector(Reticent)
-        // We delete one object at a time, and this is how every server takes that.
-        .with_disable_bulk_delete(true);
-    let builder = settings
-        .into_iter()
-        .fold(builder, |builder, (key, value)| builder.with_config(key, value));
-    Ok(Arc::new(builder.build()?))
+    Ok(settings)
 }
 
 fn gcs(
@@ -184,47 +191,47 @@ fn gcs(
     properties: &Properties,
     env: Env<'_>,
 ) -> std::result::Result<Arc<dyn ObjectStore>, Refusal> {
+    let settings = gcs_settings(properties, env)?;
+    let builder = GoogleCloudStorageBuilder::new()
+        .with_bucket_name(bucket)
+        .with_retry(patience())
+        .with_client_options(client(settings.get(&GcsKey::BaseUrl)))
+        .with_http_connector(Reticent);
+    let builder = settings
+        .into_iter()
+        .fold(builder, |builder, (key, value)| builder.with_config(key, value));
+    Ok(Arc::new(builder.build()?))
+}
+
+fn gcs_settings(
+    properties: &Properties,
+    env: Env<'_>,
+) -> std::result::Result<HashMap<GcsKey, String>, Refusal> {
     let mut settings = from_environment(&GCS_VARIABLES, env);
-    let emulator = env(GCS_EMULATOR).filter(|value| !value.is_empty());
-    let mut anonymous =
-        emulator.is_some() || properties.get("gcs.no-auth").is_some_and(|value| value == "true");
-    if let Some(host) = emulator {
+    let nobody = (GcsKey::BearerToken, String::new());
+    if let Some(host) = env(GCS_EMULATOR).filter(|value| !value.is_empty()) {
         // Google's clients take a host with and without a scheme.
-        let host = if host.contains("://") {
+        let base = if host.contains("://") {
             host
         } else {
             format!("http://{host}")
         };
-        settings.insert(GcsKey::BaseUrl, host);
+        settings.extend([(GcsKey::BaseUrl, base), nobody.clone()]);
     }
-    if let Some(host) = properties.get("gcs.service.host") {
-        settings.insert(GcsKey::BaseUrl, host.clone());
+    if properties.get("gcs.no-auth").is_some_and(|value| value == "true") {
+        settings.extend([nobody]);
     }
-    if let Some(token) = properties.get("gcs.oauth2.token") {
-        anonymous = false;
-        settings.insert(GcsKey::BearerToken, token.clone());
+    for (name, key) in [
+        ("gcs.service.host", GcsKey::BaseUrl),
+        ("gcs.oauth2.token", GcsKey::BearerToken),
+    ] {
+        settings.extend(properties.get(name).map(|value| (key, value.clone())));
     }
-    let mut allow_http = false;
-    if let Some(base) = settings.remove(&GcsKey::BaseUrl) {
-        let base = address("gcs.service.host (GOOGLE_BASE_URL, STORAGE_EMULATOR_HOST)", &base)?;
-        allow_http = base.starts_with("http://");
+    if let Some(base) = settings.get(&GcsKey::BaseUrl) {
+        let base = address("gcs.service.host (GOOGLE_BASE_URL, STORAGE_EMULATOR_HOST)", base)?;
         settings.insert(GcsKey::BaseUrl, base);
     }
-    let builder = GoogleCloudStorageBuilder::new()
-        .with_bucket_name(bucket)
-        .with_retry(patience())
-        .with_client_options(client(allow_http))
-        .with_http_connector(Reticent);
-    let mut builder = settings
-        .into_iter()
-        .fold(builder, |builder, (key, value)| builder.with_config(key, value));
-    if anonymous {
-        let nobody = GcpCredential {
-            bearer: String::new(),
-        };
-        builder = builder.with_credentials(Arc::new(StaticCredentialProvider::new(nobody)));
-    }
-    Ok(Arc::new(builder.build()?))
+    Ok(settings)
 }
 
 fn from_environment<K: Copy + Eq + Hash>(variables: &[(&str, K)], env: Env<'_>) -> HashMap<K, String> {
@@ -247,9 +254,10 @@ fn patience() -> RetryConfig {
     }
 }
 
-fn client(allow_http: bool) -> ClientOptions {
+/// Speaks without TLS only to a server whose address says so.
+fn client(server: Option<&String>) -> ClientOptions {
     ClientOptions::new()
-        .with_allow_http(allow_http)
+        .with_allow_http(server.is_some_and(|address| address.starts_with("http://")))
         .with_timeout(ATTEMPT)
         .with_connect_timeout(CONNECT)
 }
@@ -272,12 +280,99 @@ fn address(name: &str, text: &str) -> std::result::Result<String, Refusal> {
     }
 }
 
-/// `https://BUCKET.HOST` of `https://HOST`, which may name the bucket already.
-fn with_bucket(endpoint: &str, bucket: &str) -> String {
-    match endpoint.split_once("://") {
-        Some((scheme, host)) if !host.starts_with(&format!("{bucket}.")) => {
-            format!("{scheme}://{bucket}.{host}")
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn environment<'a>(set: &'a [(&str, &str)]) -> impl Fn(&str) -> Option<String> + 'a {
+        |name| {
+            let found = set.iter().find(|(variable, _)| *variable == name);
+            found.map(|(_, value)| (*value).to_owned())
         }
-        _ => endpoint.to_owned(),
+    }
+
+    fn properties(given: &[(&str, &str)]) -> Properties {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        given.iter().map(owned).collect()
+    }
+
+    fn s3_of(given: &[(&str, &str)], set: &[(&str, &str)]) -> HashMap<S3Key, String> {
+        let settings = s3_settings("lake", &properties(given), &environment(set));
+        settings.unwrap_or_else(|_refusal| panic!("{given:?} and {set:?} are refused"))
+    }
+
+    #[test]
+    fn what_is_said_twice_of_s3_is_taken_from_the_nearer_place() {
+        let near = [
+            ("AWS_ENDPOINT", "https://a"),
+            ("AWS_ENDPOINT_URL", "https://b"),
+            ("AWS_ENDPOINT_URL_S3", "https://c/"),
+            ("AWS_DEFAULT_REGION", "r1"),
+            ("AWS_REGION", "r2"),
+            ("AWS_ACCESS_KEY_ID", ""),
+        ];
+        let settings = s3_of(&[], &near);
+        assert_eq!(settings[&S3Key::Endpoint], "https://c");
+        assert_eq!(settings[&S3Key::Region], "r2");
+        assert_eq!(settings.len(), 2, "an empty variable is not set");
+        let settings = s3_of(&[("client.region", "r3"), ("s3.endpoint", "http://d:1")], &near);
+        assert_eq!(settings[&S3Key::Endpoint], "http://d:1");
+        assert_eq!(settings[&S3Key::Region], "r3");
+    }
+
+    #[test]
+    fn vended_keys_take_nothing_from_the_environments() {
+        let ours = [
+            ("AWS_ACCESS_KEY_ID", "ours"),
+            ("AWS_SECRET_ACCESS_KEY", "ours"),
+            ("AWS_SESSION_TOKEN", "ours"),
+        ];
+        let vended = [("s3.access-key-id", "theirs"), ("s3.secret-access-key", "theirs")];
+        let settings = s3_of(&vended, &ours);
+        assert!(
+            settings.values().all(|value| value == "theirs"),
+            "{}",
+            settings.len()
+        );
+        assert_eq!(s3_of(&[], &ours).len(), 3);
+    }
+
+    #[test]
+    fn nothing_turns_conditional_writes_or_tls_off() {
+        let set = [("AWS_CONDITIONAL_PUT", "disabled"), ("AWS_ALLOW_HTTP", "true")];
+        assert_eq!(s3_of(&[], &set), HashMap::new());
+    }
+
+    #[test]
+    fn bucket_goes_into_the_host_once() {
+        for (endpoint, path_style, expected) in [
+            ("https://s3.example", "true", "https://s3.example"),
+            ("https://s3.example", "false", "https://lake.s3.example"),
+            ("https://lake.s3.example/", "false", "https://lake.s3.example"),
+        ] {
+            let given = [("s3.endpoint", endpoint), ("s3.path-style-access", path_style)];
+            assert_eq!(s3_of(&given, &[])[&S3Key::Endpoint], expected);
+        }
+    }
+
+    #[test]
+    fn an_emulator_knows_nobody_and_a_token_goes_first() {
+        let of = |given: &[(&str, &str)], set: &[(&str, &str)]| {
+            let settings = gcs_settings(&properties(given), &environment(set));
+            settings.unwrap_or_else(|_refusal| panic!("{given:?} and {set:?} are refused"))
+        };
+        let emulator = [
+            ("STORAGE_EMULATOR_HOST", "localhost:1"),
+            ("GOOGLE_BASE_URL", "https://x"),
+        ];
+        let settings = of(&[], &emulator);
+        assert_eq!(settings[&GcsKey::BaseUrl], "http://localhost:1");
+        assert_eq!(settings[&GcsKey::BearerToken], "");
+        assert_eq!(
+            of(&[("gcs.oauth2.token", "t")], &emulator)[&GcsKey::BearerToken],
+            "t"
+        );
+        assert_eq!(of(&[("gcs.no-auth", "true")], &[])[&GcsKey::BearerToken], "");
+        assert!(!of(&[], &[]).contains_key(&GcsKey::BearerToken));
     }
 }

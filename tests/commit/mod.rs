@@ -2,6 +2,7 @@
 
 mod alter;
 mod ledger;
+mod others;
 mod overwrite;
 mod overwrite_races;
 mod upkeep;
@@ -31,6 +32,7 @@ pub fn tests() -> Vec<Trial> {
         overwrite::tests(),
         overwrite_races::tests(),
         alter::tests(),
+        others::tests(),
     ];
     tests.into_iter().flatten().collect()
 }

@@ -1,4 +1,4 @@
-"""Writes and reads through Java's JDBC and REST catalogs by Spark SQL. A catalog is described as `sql_writer.py` has it."""
+"""Writes and reads through Java's JDBC, REST and Hadoop catalogs by Spark SQL. A catalog is described as `sql_writer.py` has it."""
 
 import json
 
@@ -7,6 +7,10 @@ sessions = {}
 
 def rest_settings(catalog):
     return {".type": "rest", ".uri": catalog["uri"]}
+
+
+def hadoop_settings(catalog):
+    return {".type": "hadoop", ".warehouse": catalog["warehouse"]}
 
 
 def jdbc_settings(catalog):
@@ -20,12 +24,15 @@ def jdbc_settings(catalog):
     }
 
 
+SETTINGS = {"rest": rest_settings, "hadoop": hadoop_settings}
+
+
 def sql(spark, catalog, statement):
     """Runs a statement in a session of the catalog's own: its name in the rows is its name in Spark."""
     key = json.dumps(catalog, sort_keys=True)
     if key not in sessions:
         session = sessions[key] = spark.newSession()
-        settings = rest_settings(catalog) if catalog.get("type") == "rest" else jdbc_settings(catalog)
+        settings = SETTINGS.get(catalog.get("type"), jdbc_settings)(catalog)
         settings |= {"": "org.apache.iceberg.spark.SparkCatalog", ".cache-enabled": "false"}
         for setting, value in settings.items():
             session.conf.set(f"spark.sql.catalog.{catalog['name']}{setting}", value)
@@ -50,4 +57,9 @@ def tables(spark, catalog, namespace):
     return sorted(row.tableName for row in sql(spark, catalog, f"SHOW TABLES IN @.{namespace}"))
 
 
-OPERATIONS = {"create": create, "append": append, "ids": ids, "tables": tables}
+def run(spark, catalog, statement):
+    """Any statement, in which `@` is the catalog; its rows as lists of texts."""
+    return [[None if value is None else str(value) for value in row] for row in sql(spark, catalog, statement)]
+
+
+OPERATIONS = {"create": create, "append": append, "ids": ids, "tables": tables, "run": run}

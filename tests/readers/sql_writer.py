@@ -3,14 +3,18 @@
 A catalog is `{"uri": …, "name": …, "warehouse": …}` with the URI as landfast has it; a server has `"type": "rest"`.
 """
 
+import datetime
 import logging
 
 import protocol
 import pyarrow as pa
 from pyiceberg.catalog.rest import RestCatalog
 from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.partitioning import PartitionField, PartitionSpec
 from pyiceberg.schema import Schema
-from pyiceberg.types import LongType, NestedField, StringType
+from pyiceberg.table.sorting import SortField, SortOrder
+from pyiceberg.transforms import BucketTransform, DayTransform, IdentityTransform, TruncateTransform
+from pyiceberg.types import LongType, NestedField, StringType, TimestampType
 
 SCHEMA = Schema(
     NestedField(1, "id", LongType(), required=True),
@@ -34,6 +38,36 @@ def create(catalog, table):
     opened.create_table(table, SCHEMA)
 
 
+def create_evolved(catalog, table):
+    """Makes a table of version 1 with a row, changes its spec, order and schema, and upgrades it to version 2.
+
+    Its spec: identity of `name` that became void, day, bucket, truncate. Its schema: `note` added, `at` renamed to `time`.
+    """
+    opened = open_catalog(catalog)
+    opened.create_namespace_if_not_exists(table.rsplit(".", 1)[0])
+    columns = Schema(*SCHEMA.fields, NestedField(3, "at", TimestampType(), required=False))
+    made = opened.create_table(
+        table,
+        columns,
+        partition_spec=PartitionSpec(PartitionField(2, 1000, IdentityTransform(), "name")),
+        sort_order=SortOrder(SortField(1, IdentityTransform())),
+        properties={"format-version": "1"},
+    )
+    row = {"id": 1, "name": "p1", "at": datetime.datetime(2026, 1, 1, 12)}
+    made.append(pa.Table.from_pylist([row], schema=made.schema().as_arrow()))
+    with made.update_spec() as spec:
+        spec.remove_field("name")
+        spec.add_field("at", DayTransform(), "at_day")
+    with made.transaction() as transaction:
+        transaction.upgrade_table_version(2)
+    with made.update_spec() as spec:
+        spec.add_field("id", BucketTransform(4), "id_bucket")
+        spec.add_field("name", TruncateTransform(1), "name_trunc")
+    with made.update_schema() as schema:
+        schema.add_column("note", StringType())
+        schema.rename_column("at", "time")
+
+
 def append(catalog, table, ids):
     opened = open_catalog(catalog).load_table(table)
     rows = [{"id": id_, "name": f"p{id_}"} for id_ in ids]
@@ -51,4 +85,4 @@ def tables(catalog, namespace):
 
 # That a database of version 0 stays one is what the tests want.
 logging.getLogger("pyiceberg").setLevel(logging.ERROR)
-protocol.serve({"create": create, "append": append, "ids": ids, "tables": tables})
+protocol.serve({"create": create, "create_evolved": create_evolved, "append": append, "ids": ids, "tables": tables})

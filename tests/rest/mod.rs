@@ -6,7 +6,7 @@ mod outcomes;
 mod reading;
 mod serve;
 mod terms;
-mod tls;
+pub mod tls;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -227,8 +227,12 @@ async fn table_out_of_reach_is_named_with_the_way_out() -> TestResult {
     let catalog = world.catalog().await?;
     create(&catalog, &orders()).await?;
     for (location, way_out) in [
-        ("s3://lake/shop/orders", "file:/// only"),
-        ("gs://lake/shop/orders", "file:/// only"),
+        (
+            "abfss://lake/shop/orders",
+            "it stores on s3://, gs:// and file:///",
+        ),
+        ("s3a://lake/shop/orders", "as `warehouse`"),
+        ("gs://lake/shop/orders", "as `warehouse`"),
         ("file:///elsewhere/orders", "as `warehouse`"),
     ] {
         world.proxy.once(

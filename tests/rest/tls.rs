@@ -30,7 +30,7 @@ async fn server_is_verified_by_the_systems_authorities() -> TestResult {
     create(&world.catalog().await?, &orders()).await?;
     world.proxy.ask(Identity::Google("g00gle"));
     let folder = tempfile::tempdir()?;
-    let url = behind_tls(&world, folder.path()).await?;
+    let url = behind_tls(&world.proxy.url(), folder.path()).await?;
     let certificate = folder.path().join("server.crt");
     // Google's client has a TLS of its own: both must agree on who does the cryptography.
     for (auth, distrust) in [
@@ -58,8 +58,8 @@ async fn server_is_verified_by_the_systems_authorities() -> TestResult {
     Ok(())
 }
 
-/// Puts TLS before the proxy. Gives the address; the certificate, its own authority, is `server.crt` in the folder.
-async fn behind_tls(world: &World, folder: &Path) -> TestResult<String> {
+/// Puts TLS before a server. Gives the address; the certificate, its own authority, is `server.crt` in the folder.
+pub async fn behind_tls(server: &str, folder: &Path) -> TestResult<String> {
     let (certificate, key) = (folder.join("server.crt"), folder.join("server.key"));
     let request = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1 \
                    -addext basicConstraints=critical,CA:FALSE";
@@ -78,13 +78,13 @@ async fn behind_tls(world: &World, folder: &Path) -> TestResult<String> {
     let acceptor = TlsAcceptor::from(Arc::new(config));
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("https://{}", listener.local_addr()?);
-    let proxy = world.proxy.url().replace("http://", "");
+    let server = server.replace("http://", "");
     tokio::spawn(async move {
         while let Ok((client, _)) = listener.accept().await {
-            let (acceptor, proxy) = (acceptor.clone(), proxy.clone());
+            let (acceptor, server) = (acceptor.clone(), server.clone());
             tokio::spawn(async move {
                 let mut client = acceptor.accept(client).await?;
-                let mut server = TcpStream::connect(proxy).await?;
+                let mut server = TcpStream::connect(server).await?;
                 copy_bidirectional(&mut client, &mut server).await
             });
         }

@@ -1,14 +1,20 @@
 //! Stores: one contract on each of them, and what a cloud adds.
 
 mod contract;
+mod identity;
 mod retries;
 mod serve;
 
 use libtest_mimic::Trial;
 
 pub fn tests() -> Vec<Trial> {
-    [contract::tests(), retries::tests(), serve::tests()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        contract::tests(),
+        identity::tests(),
+        retries::tests(),
+        serve::tests(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use landfast::catalog::{Catalog, SqlCatalog};
+use landfast::random::Random;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -18,6 +20,7 @@ use crate::support::lake::files;
 use crate::support::push::{NO_ANSWER, Push};
 use crate::support::readers::Reader;
 use crate::support::server::{Server, landfast};
+use crate::support::tables::orders;
 use crate::support::{TestResult, trials};
 
 pub fn tests() -> Vec<Trial> {
@@ -27,6 +30,7 @@ pub fn tests() -> Vec<Trial> {
         s3_that_is_away_refuses_until_it_is_back,
         gcs_that_is_away_refuses_until_it_is_back,
         orphans_of_a_bucket_are_swept,
+        sql_catalog_keeps_its_tables_in_either_bucket,
     ]
 }
 
@@ -34,17 +38,23 @@ const ROWS: &str = "tables: { shop.orders: { from: [{ subscription: orders }], b
                     schema: [{ name: id, type: long, required: true }, { name: name, type: string }] } }\n";
 
 /// A configuration whose warehouse and dead letters are in a bucket.
-struct Site {
+pub struct Site {
     bucket: Bucket,
     folder: TempDir,
 }
 
 impl Site {
-    fn new(bucket: Bucket, server: &str) -> TestResult<Self> {
+    /// Writes it, with these further keys of `server`.
+    pub fn new(bucket: Bucket, server: &str) -> TestResult<Self> {
+        Self::with_catalog(bucket, |_folder| "type: storage".to_owned(), server)
+    }
+
+    fn with_catalog(bucket: Bucket, catalog: impl Fn(&Path) -> String, server: &str) -> TestResult<Self> {
         let folder = tempfile::tempdir()?;
+        let catalog = catalog(folder.path());
         let site = Self { bucket, folder };
         let text = format!(
-            "warehouse: {}\ncatalog: {{ type: storage }}\ndead_letters: {}\nserver: {{ listen: \"127.0.0.1:0\", \
+            "warehouse: {}\ncatalog: {{ {catalog} }}\ndead_letters: {}\nserver: {{ listen: \"127.0.0.1:0\", \
              push_auth: off, {server} }}\n{ROWS}",
             site.bucket.location("warehouse"),
             site.bucket.location("dead-letters"),
@@ -53,11 +63,22 @@ impl Site {
         Ok(site)
     }
 
+    /// Its bucket.
+    pub fn bucket(&self) -> &Bucket {
+        &self.bucket
+    }
+
+    /// The folder of the configuration.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     fn config(&self) -> PathBuf {
         self.folder.path().join("landfast.yaml")
     }
 
-    fn command(&self, words: &[&str]) -> Command {
+    /// The binary with these words and the configuration.
+    pub fn command(&self, words: &[&str]) -> Command {
         let mut command = landfast(words);
         command
             .arg("--config")
@@ -249,5 +270,28 @@ async fn orphans_of_a_bucket_are_swept() -> TestResult {
     assert!(store.stat(foreign).await?.is_some());
     assert_eq!(site.ids().await?, ((0..5).collect(), 5));
     site.done(&["verify"])?;
+    Ok(())
+}
+
+async fn sql_catalog_keeps_its_tables_in_either_bucket() -> TestResult {
+    for cloud in [Cloud::S3, Cloud::Gcs] {
+        let bucket = Bucket::of(cloud).await?;
+        let uri = |folder: &Path| format!("sqlite://{}/catalog.db", folder.display());
+        let catalog = |folder: &Path| format!("type: sql, uri: \"{}\"", uri(folder));
+        let site = Site::with_catalog(bucket.clone(), catalog, "")?;
+        let mut landfast = site.serve().await?;
+        let pushes: Vec<Push> = (0..20).map(message).collect();
+        assert_eq!(landfast.pusher().push_all(&pushes, 5).await, vec![204; 20]);
+        landfast.terminate()?;
+        assert!(landfast.exited().await?.success());
+        let (store, random) = (bucket.store("warehouse")?, Arc::new(Random::from_os()));
+        let uri = uri(site.folder()).parse()?;
+        let catalog = SqlCatalog::open(&uri, "landfast", store, random).await?;
+        let table = catalog.load_table(&orders()).await?;
+        let metadata = table.metadata_location().ok_or("a table has metadata")?;
+        assert_eq!(Reader::pyiceberg()?.count(bucket.told(metadata))?, 18);
+        assert_eq!(site.letters().await?.len(), 2);
+        site.done(&["verify"])?;
+    }
     Ok(())
 }

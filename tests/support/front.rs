@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
+use hyper::header::HeaderMap;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
@@ -38,6 +39,7 @@ struct Inner {
     http: reqwest::Client,
     rules: Mutex<Vec<Rule>>,
     seen: Mutex<Vec<(Method, String)>>,
+    last_headers: Mutex<HeaderMap>,
 }
 
 /// A front on a port of its own, until it is dropped.
@@ -62,6 +64,7 @@ impl Front {
             http: reqwest::Client::builder().no_proxy().no_gzip().build()?,
             rules: Mutex::default(),
             seen: Mutex::default(),
+            last_headers: Mutex::default(),
         });
         let serving = tokio::spawn(serve(listener, inner.clone())).abort_handle();
         Ok(Self {
@@ -91,6 +94,11 @@ impl Front {
         let seen = held(&self.inner.seen);
         let of = |seen: &&(Method, String)| seen.0 == *method && seen.1.contains(part);
         seen.iter().filter(of).count()
+    }
+
+    /// The headers of the last request.
+    pub fn last_headers(&self) -> HeaderMap {
+        held(&self.inner.last_headers).clone()
     }
 }
 
@@ -134,6 +142,7 @@ impl Inner {
         let plain = percent_decode_str(&path).decode_utf8_lossy().into_owned();
         let mishap = self.draw(&head.method, &plain);
         held(&self.seen).push((head.method.clone(), plain));
+        *held(&self.last_headers) = head.headers.clone();
         if let Some(Mishap::Answer(status, body)) = mishap {
             return response(status, Bytes::from_static(body.as_bytes()));
         }

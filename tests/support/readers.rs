@@ -262,6 +262,17 @@ impl SqlEngine {
         self.ask(json!({ "call": "create", "catalog": catalog, "table": table }))
     }
 
+    /// Makes a table of version 1 with rows, changes its spec and schema, and upgrades it: see `sql_writer.py`.
+    /// PyIceberg only.
+    pub fn create_evolved(self, catalog: &Value, table: &str) -> TestResult {
+        self.ask(json!({ "call": "create_evolved", "catalog": catalog, "table": table }))
+    }
+
+    /// Runs a statement in which `@` is the catalog; gives its rows as texts. Spark only.
+    pub fn run(self, catalog: &Value, statement: &str) -> TestResult<Vec<Vec<Option<String>>>> {
+        self.ask(json!({ "call": "run", "catalog": catalog, "statement": statement }))
+    }
+
     /// The ids of all rows, in order.
     pub fn ids(self, catalog: &Value, table: &str) -> TestResult<Vec<i64>> {
         self.ask(json!({ "call": "ids", "catalog": catalog, "table": table }))

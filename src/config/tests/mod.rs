@@ -52,6 +52,14 @@ fn refuses(rest: &str, expected: &str) {
 }
 
 #[test]
+fn bucket_example_is_read() {
+    let config = parse(include_str!("../../../examples/bucket.yaml"));
+    assert_eq!(config.warehouse.scheme(), Scheme::Gcs);
+    assert_eq!(config.warehouse.to_string(), "gs://acme-lake/warehouse");
+    assert_eq!(config.dead_letters.to_string(), "gs://acme-lake/dead-letters");
+}
+
+#[test]
 fn example_is_read_with_variables_and_defaults() {
     let config = parse(EXAMPLE);
     assert_eq!(config.warehouse.to_string(), "file:///var/lib/landfast/warehouse");

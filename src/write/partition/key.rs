@@ -9,24 +9,27 @@ use arrow_array::{Array, BooleanArray, RecordBatch};
 use arrow_buffer::{NullBuffer, ScalarBuffer};
 use arrow_schema::{DataType, TimeUnit};
 use iceberg::spec::{PrimitiveLiteral, PrimitiveType, Transform};
+use iceberg::transform::create_transform_function;
 
 const MICROS_PER_DAY: i64 = 86_400_000_000;
 const NANOS_PER_DAY: i64 = 86_400_000_000_000;
 
 /// One partition field over the rows of a batch, transformed.
-pub(super) struct KeyColumn<'a> {
-    values: Values<'a>,
+pub(super) struct KeyColumn {
+    values: Values,
     nulls: Option<NullBuffer>,
 }
 
-enum Values<'a> {
-    Boolean(&'a BooleanArray),
+enum Values {
+    Boolean(BooleanArray),
+    /// Of every row.
+    Null,
     Int(ScalarBuffer<i32>),
     Long(ScalarBuffer<i64>),
     Decimal(ScalarBuffer<i128>),
-    Text(&'a dyn Texts),
-    Bytes(&'a dyn Blobs),
-    Uuid(&'a dyn Blobs),
+    Text(Box<dyn Texts>),
+    Bytes(Box<dyn Blobs>),
+    Uuid(Box<dyn Blobs>),
 }
 
 /// Arrays of text, whatever their offsets.
@@ -57,10 +60,10 @@ impl Blobs for arrow_array::FixedSizeBinaryArray {
     }
 }
 
-impl<'a> KeyColumn<'a> {
+impl KeyColumn {
     /// The column at a path of child numbers; `None` when it is not there or not of the type.
     pub(super) fn of(
-        rows: &'a RecordBatch,
+        rows: &RecordBatch,
         path: &[usize],
         transform: Transform,
         kind: &PrimitiveType,
@@ -75,13 +78,18 @@ impl<'a> KeyColumn<'a> {
         }
         let values = match transform {
             Transform::Day => Values::Int(days(array.as_ref())?),
+            Transform::Void => Values::Null,
+            Transform::Bucket(_) | Transform::Truncate(_) => {
+                let function = create_transform_function(&transform).ok()?;
+                identity(function.transform(array.clone()).ok()?.as_ref(), kind)?
+            }
             _ => identity(array.as_ref(), kind)?,
         };
         Some(Self { values, nulls })
     }
 
     fn is_null(&self, row: usize) -> bool {
-        self.nulls.as_ref().is_some_and(|nulls| nulls.is_null(row))
+        matches!(self.values, Values::Null) || self.nulls.as_ref().is_some_and(|nulls| nulls.is_null(row))
     }
 
     /// Appends bytes that are equal for equal values, and never the beginning of another value's.
@@ -96,6 +104,7 @@ impl<'a> KeyColumn<'a> {
             key.extend_from_slice(bytes);
         };
         match &self.values {
+            Values::Null => {}
             Values::Text(texts) => variable(texts.text(row).as_bytes()),
             Values::Bytes(blobs) | Values::Uuid(blobs) => variable(blobs.blob(row)),
             Values::Boolean(values) => key.push(u8::from(values.value(row))),
@@ -113,6 +122,7 @@ impl<'a> KeyColumn<'a> {
             return None;
         }
         Some(match &self.values {
+            Values::Null => return None,
             Values::Boolean(values) => PrimitiveLiteral::Boolean(values.value(row)),
             Values::Int(values) => PrimitiveLiteral::Int(*values.get(row)?),
             Values::Long(values) => PrimitiveLiteral::Long(*values.get(row)?),
@@ -144,9 +154,9 @@ fn days(array: &dyn Array) -> Option<ScalarBuffer<i32>> {
     })
 }
 
-fn identity<'a>(array: &'a dyn Array, kind: &PrimitiveType) -> Option<Values<'a>> {
+fn identity(array: &dyn Array, kind: &PrimitiveType) -> Option<Values> {
     Some(match array.data_type() {
-        DataType::Boolean => Values::Boolean(array.as_boolean_opt()?),
+        DataType::Boolean => Values::Boolean(array.as_boolean_opt()?.clone()),
         DataType::Int32 => Values::Int(array.as_primitive_opt::<Int32Type>()?.values().clone()),
         DataType::Date32 => Values::Int(array.as_primitive_opt::<Date32Type>()?.values().clone()),
         DataType::Int64 => Values::Long(array.as_primitive_opt::<Int64Type>()?.values().clone()),
@@ -171,14 +181,14 @@ fn identity<'a>(array: &'a dyn Array, kind: &PrimitiveType) -> Option<Values<'a>
         DataType::Decimal128(_, _) => {
             Values::Decimal(array.as_primitive_opt::<Decimal128Type>()?.values().clone())
         }
-        DataType::Utf8 => Values::Text(array.as_string_opt::<i32>()?),
-        DataType::LargeUtf8 => Values::Text(array.as_string_opt::<i64>()?),
-        DataType::Binary => Values::Bytes(array.as_binary_opt::<i32>()?),
-        DataType::LargeBinary => Values::Bytes(array.as_binary_opt::<i64>()?),
+        DataType::Utf8 => Values::Text(Box::new(array.as_string_opt::<i32>()?.clone())),
+        DataType::LargeUtf8 => Values::Text(Box::new(array.as_string_opt::<i64>()?.clone())),
+        DataType::Binary => Values::Bytes(Box::new(array.as_binary_opt::<i32>()?.clone())),
+        DataType::LargeBinary => Values::Bytes(Box::new(array.as_binary_opt::<i64>()?.clone())),
         DataType::FixedSizeBinary(16) if *kind == PrimitiveType::Uuid => {
-            Values::Uuid(array.as_fixed_size_binary_opt()?)
+            Values::Uuid(Box::new(array.as_fixed_size_binary_opt()?.clone()))
         }
-        DataType::FixedSizeBinary(_) => Values::Bytes(array.as_fixed_size_binary_opt()?),
+        DataType::FixedSizeBinary(_) => Values::Bytes(Box::new(array.as_fixed_size_binary_opt()?.clone())),
         _ => return None,
     })
 }

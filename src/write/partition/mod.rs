@@ -1,6 +1,7 @@
 //! Partitioning: which partition each row is of, by the transforms of the table's partition spec.
 //!
-//! Values are the specification's (*Partition Transforms*). This version computes identity and day.
+//! Values are the specification's (*Partition Transforms*). This version computes identity and day; bucket, truncate and
+//! void for tables that others made.
 
 mod folder;
 mod key;
@@ -47,6 +48,24 @@ pub fn refusal(transform: Transform, source: &Type) -> Option<String> {
             | PrimitiveType::TimestamptzNs => None,
             _ => Some(format!(
                 "`day` takes a date, timestamp or timestamptz, not a {kind}"
+            )),
+        },
+        Transform::Void => None,
+        Transform::Bucket(_) => match kind {
+            PrimitiveType::Int
+            | PrimitiveType::Long
+            | PrimitiveType::Date
+            | PrimitiveType::Timestamp
+            | PrimitiveType::Timestamptz
+            | PrimitiveType::String => None,
+            _ => Some(format!(
+                "`{transform}` of a {kind} is not in this version of landfast"
+            )),
+        },
+        Transform::Truncate(_) => match kind {
+            PrimitiveType::Int | PrimitiveType::Long | PrimitiveType::String => None,
+            _ => Some(format!(
+                "`{transform}` of a {kind} is not in this version of landfast"
             )),
         },
         _ => Some(format!("`{transform}` is not in this version of landfast")),
@@ -121,6 +140,7 @@ impl Partitioner {
             let (path, kind) = path_to(schema.as_struct().fields(), field.source_id)?;
             let kind = match field.transform {
                 Transform::Day => PrimitiveType::Date,
+                Transform::Bucket(_) => PrimitiveType::Int,
                 _ => kind.as_primitive_type()?.clone(),
             };
             Some(Source {

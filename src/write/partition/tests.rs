@@ -65,6 +65,45 @@ fn rows_are_numbered_by_the_tuple_of_their_values() {
 }
 
 #[test]
+fn buckets_prefixes_and_nothing_are_the_specifications() {
+    let schema = Schema::builder()
+        .with_fields([
+            primitive(1, "id", PrimitiveType::Long),
+            primitive(2, "name", PrimitiveType::String),
+        ])
+        .build()
+        .unwrap();
+    let fields = [
+        (1, "id_bucket", Transform::Bucket(16)),
+        (2, "name_trunc", Transform::Truncate(2)),
+        (2, "gone", Transform::Void),
+        (1, "id_trunc", Transform::Truncate(10)),
+    ];
+    let mut partitioner = partitioner(&schema, &fields).unwrap();
+    let ids = Int64Array::from(vec![Some(34), None, Some(-1)]);
+    let names = StringArray::from(vec![Some("äöü"), Some("x"), None]);
+    let rows = RecordBatch::try_from_iter([
+        ("id", Arc::new(ids) as ArrayRef),
+        ("name", Arc::new(names) as ArrayRef),
+    ])
+    .unwrap();
+    assert_eq!(partitioner.number_rows(&rows).unwrap(), [0, 1, 2]);
+    let first = partitioner.partition(0).unwrap();
+    // The specification's hash of 34 is 2017239379.
+    let bucket = Some(Literal::int(2_017_239_379 % 16));
+    let expected = [bucket, Some(Literal::string("äö")), None, Some(Literal::long(30))];
+    assert_eq!(first.values.fields(), expected);
+    assert_eq!(
+        first.folder,
+        "id_bucket=3/name_trunc=%C3%A4%C3%B6/gone=null/id_trunc=30"
+    );
+    let second = &partitioner.partition(1).unwrap().values;
+    assert_eq!(second.fields(), [None, Some(Literal::string("x")), None, None]);
+    let third = &partitioner.partition(2).unwrap().values;
+    assert_eq!(third.fields()[3], Some(Literal::long(-10)));
+}
+
+#[test]
 fn a_field_of_a_null_struct_is_null() {
     let inner = StructType::new(vec![primitive(2, "day", PrimitiveType::Date)]);
     let schema = Schema::builder()
@@ -94,7 +133,8 @@ fn what_cannot_be_computed_is_refused() {
         assert_eq!(error.kind(), ErrorKind::TableMismatch);
         error.message().to_owned()
     };
-    assert!(refused(1, Transform::Bucket(16)).contains("`bucket[16]` is not in this version"));
+    assert!(refused(1, Transform::Hour).contains("`hour` is not in this version"));
+    assert!(refused(2, Transform::Bucket(16)).contains("`bucket[16]` of a double is not in this version"));
     assert!(refused(2, Transform::Identity).contains("float or double"));
     assert!(refusal(Transform::Day, &Type::Primitive(PrimitiveType::Long)).is_some());
     let mut ids = partitioner(&schema, &[(1, "id", Transform::Identity)]).unwrap();

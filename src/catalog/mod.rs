@@ -90,6 +90,14 @@ pub trait Catalog: Debug + Send + Sync {
         false
     }
 
+    /// The store of a table's files, where it need not be the warehouse.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Rejected`] for a table that is in no store of ours.
+    fn store_of(&self, _table: &Table) -> Result<Option<Store>> {
+        Ok(None)
+    }
+
     /// Writes now what was put off for other readers. Called when the process stops; nothing depends on it.
     async fn settle(&self) {}
 }

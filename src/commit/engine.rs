@@ -15,6 +15,7 @@ use crate::clock::{Clock, Moment};
 use crate::error::{Action, Error, ErrorKind, Result};
 use crate::ledger::{Known, Ledger, LedgerState};
 use crate::random::Random;
+use crate::storage::Store;
 
 /// Commits change sets to the tables of one catalog.
 #[derive(Debug, Clone)]
@@ -58,6 +59,15 @@ impl Engine {
     /// The ledgers of the tables.
     pub fn ledger(&self) -> &Ledger {
         &self.ledger
+    }
+
+    /// The store of a table's files, which need not be the one of the ledgers.
+    ///
+    /// # Errors
+    /// Those of [`Catalog::store_of`].
+    pub fn files(&self, table: &Table) -> Result<Store> {
+        let store = self.catalog.store_of(table)?;
+        Ok(store.unwrap_or_else(|| self.ledger.store().clone()))
     }
 
     pub(crate) fn clock(&self) -> &dyn Clock {

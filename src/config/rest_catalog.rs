@@ -68,7 +68,8 @@ pub(super) const HEADERS: Key = Key::optional(
     "headers",
     Shape::Map(&HEADER_KEYS),
     "none",
-    "headers of every request to the catalog, such as `{X-Team: ingest}`. Their values are never printed",
+    "headers of every request to the catalog, such as `{X-Team: ingest}`. `X-Iceberg-Access-Delegation: vended-credentials` \
+     asks the server for credentials of each table's store. Their values are never printed",
 );
 
 pub(super) const TYPE: Key = Key::required(

@@ -51,16 +51,15 @@ impl Upkeep {
 /// done, gets no commit. With `dry_run` nothing is written at all.
 ///
 /// # Errors
-/// [`ErrorKind::NotFound`] when there is no such table. [`ErrorKind::Rejected`] for a damaged ledger, a table outside the
-/// warehouse, and a folder that another table shares: nothing was deleted. [`ErrorKind::Unavailable`]: run it again.
+/// [`ErrorKind::NotFound`] when there is no such table. [`ErrorKind::Rejected`] for a damaged ledger, a table in no
+/// store of ours, and a folder that another table shares: nothing was deleted. [`ErrorKind::Unavailable`]: run it again.
 pub async fn maintain(engine: &Engine, ident: &TableIdent, dry_run: bool) -> Result<Upkeep> {
     let mut head = load(engine, ident).await?;
-    let store = engine.ledger().store();
     let now = engine.clock().now();
     let expired = head.expired(now);
     let forbidden = is_forbidden(&head);
     let planned = match forbidden {
-        true => Plan::none(now),
+        true => Plan::none(engine, &head, now)?,
         false => Plan::of(engine, &head, &expired, now).await?,
     };
     let mut upkeep = Upkeep {
@@ -74,13 +73,13 @@ pub async fn maintain(engine: &Engine, ident: &TableIdent, dry_run: bool) -> Res
         failed: 0,
     };
     if dry_run {
-        planned.tell(store);
+        planned.tell();
         return Ok(upkeep);
     }
     if expired.is_empty() && planned.is_empty() {
         return Ok(upkeep);
     }
-    let moment = sweep::moment(&head, store).await?;
+    let moment = sweep::moment(&head, &engine.files(head.table())?).await?;
     let plan = match moment {
         // What is there to go was dead before the newest snapshot: the fence has moved by itself.
         Some(moment) if expired.is_empty() && planned.holds_at(moment) => planned,
@@ -91,7 +90,7 @@ pub async fn maintain(engine: &Engine, ident: &TableIdent, dry_run: bool) -> Res
             after_fence(engine, &head, now).await?
         }
     };
-    let Swept { deleted, failed } = plan.carry_out(store).await;
+    let Swept { deleted, failed } = plan.carry_out().await;
     upkeep.deleted = deleted;
     upkeep.failed = failed;
     Ok(upkeep)
@@ -123,10 +122,9 @@ pub(super) async fn move_fence(engine: &Engine, head: &mut Head) -> Result<i64> 
 }
 
 async fn after_fence(engine: &Engine, head: &Head, now: DateTime<Utc>) -> Result<Plan> {
-    let store = engine.ledger().store();
-    match sweep::moment(head, store).await? {
+    match sweep::moment(head, &engine.files(head.table())?).await? {
         Some(moment) if !is_forbidden(head) => Plan::of(engine, head, &[], moment).await,
         // Rolled back to nothing, or forbidden, since.
-        _ => Ok(Plan::none(now)),
+        _ => Plan::none(engine, head, now),
     }
 }

@@ -23,51 +23,67 @@ const HINT: &str = "version-hint.text";
 /// Files that are deleted at the same time.
 const DELETES_AT_ONCE: usize = 16;
 
-/// The table's files: where they are listed.
+/// The table's files: where they are listed. The table and its ledger may lie in two stores.
 #[derive(Debug)]
 pub(super) struct Folders {
+    files: Store,
     table: String,
+    ledgers: Store,
     ledger: String,
 }
 
 impl Folders {
     /// # Errors
-    /// [`ErrorKind::Rejected`](crate::error::ErrorKind::Rejected) for a table outside the warehouse.
-    pub(super) fn of(table: &Table, store: &Store) -> Result<Self> {
-        let metadata = table.metadata();
+    /// [`ErrorKind::Rejected`](crate::error::ErrorKind::Rejected) for a table outside its store.
+    pub(super) fn of(engine: &Engine, table: &Table) -> Result<Self> {
+        let (metadata, files) = (table.metadata(), engine.files(table)?);
+        let folder_of_table = files.key(metadata.location().trim_end_matches('/'))?.to_owned();
         Ok(Self {
-            table: store.key(metadata.location().trim_end_matches('/'))?.to_owned(),
+            files,
+            table: folder_of_table,
+            ledgers: engine.ledger().store().clone(),
             ledger: folder(metadata.uuid()),
         })
     }
 
-    /// What an object is: by its path below the folder that it was listed in.
-    pub(super) fn kind(&self, key: &str) -> Kind {
-        let below = |folder: &str| key.strip_prefix(folder)?.strip_prefix('/');
-        match (below(&self.ledger), below(&self.table)) {
-            (Some(name), _) => Kind::in_ledger(name),
-            (None, Some(path)) => Kind::in_table(path),
-            (None, None) => Kind::Other,
+    /// The store of the table.
+    pub(super) fn files(&self) -> &Store {
+        &self.files
+    }
+
+    /// The store that an object of this kind is in. Half-written files are left on disks alone, where a table is in the
+    /// warehouse, as its ledger is.
+    pub(super) fn store_of(&self, kind: Kind) -> &Store {
+        match kind {
+            Kind::LedgerHead | Kind::LedgerSegment | Kind::Staging => &self.ledgers,
+            _ => &self.files,
         }
     }
 
-    fn listed(&self) -> [String; 3] {
-        [
-            format!("{}/data", self.table),
-            format!("{}/metadata", self.table),
-            self.ledger.clone(),
-        ]
+    /// What an object is: by its path below the folder that it was listed in.
+    fn kind(&self, folder: &str, key: &str) -> Kind {
+        let below = |folder: &str| key.strip_prefix(folder)?.strip_prefix('/');
+        let known = if folder == self.ledger {
+            below(&self.ledger).map(Kind::in_ledger)
+        } else {
+            below(&self.table).map(Kind::in_table)
+        };
+        known.unwrap_or(Kind::Other)
     }
 
     /// Calls `each` with every object in them, half-written ones too.
-    pub(super) async fn list(&self, store: &Store, mut each: impl FnMut(Kind, Object)) -> Result<()> {
-        for folder in self.listed() {
+    pub(super) async fn list(&self, mut each: impl FnMut(Kind, Object)) -> Result<()> {
+        for (store, folder) in [
+            (&self.files, format!("{}/data", self.table)),
+            (&self.files, format!("{}/metadata", self.table)),
+            (&self.ledgers, self.ledger.clone()),
+        ] {
             let mut objects = store.objects(&folder)?;
             while let Some(object) = objects.try_next().await? {
-                each(self.kind(&object.key), object);
+                each(self.kind(&folder, &object.key), object);
             }
             for object in store.staging_files(&folder).await? {
-                each(self.kind(&object.key), object);
+                each(self.kind(&folder, &object.key), object);
             }
         }
         Ok(())
@@ -77,6 +93,7 @@ impl Folders {
 /// What is to be deleted, with the moment that proves it.
 #[derive(Debug)]
 pub(super) struct Plan {
+    folders: Folders,
     moment: DateTime<Utc>,
     files: Vec<(Kind, Object)>,
     /// Oldest first.
@@ -91,7 +108,8 @@ pub(super) struct Swept {
 }
 
 /// When the newest snapshot was made, by the store's clock: before its commit, and so before any attempt that stands on it
-/// was loaded. Attempts that stand on less are dead.
+/// was loaded. Attempts that stand on less are dead. Where the ledger is in another store, that one's clock may differ: by
+/// less than the two days that [`GRACE`] has to spare.
 pub(super) async fn moment(head: &Head, store: &Store) -> Result<Option<DateTime<Utc>>> {
     match head.table().metadata().current_snapshot() {
         None => Ok(None),
@@ -114,10 +132,9 @@ impl Plan {
         without: &[i64],
         moment: DateTime<Utc>,
     ) -> Result<Self> {
-        let store = engine.ledger().store();
         let table = head.table();
         let names = reachable(table, engine.ledger(), head.ledger(), without).await?;
-        let folders = Folders::of(table, store)?;
+        let folders = Folders::of(engine, table)?;
         let numbered = versions::are_numbered(table);
         let cutoff = moment - GRACE;
         let (mut files, mut states, mut unnamed) = (Vec::new(), Vec::new(), Vec::new());
@@ -140,9 +157,10 @@ impl Plan {
                 files.push((kind, object));
             }
         };
-        folders.list(store, sort).await?;
-        versions::refuse_shared_folder(table, store, &unnamed).await?;
+        folders.list(sort).await?;
+        versions::refuse_shared_folder(table, folders.files(), &unnamed).await?;
         Ok(Self {
+            folders,
             moment,
             files,
             states: versions::superseded(states, &names, moment),
@@ -150,12 +168,16 @@ impl Plan {
     }
 
     /// Nothing.
-    pub(super) fn none(moment: DateTime<Utc>) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// Those of [`Folders::of`].
+    pub(super) fn none(engine: &Engine, head: &Head, moment: DateTime<Utc>) -> Result<Self> {
+        Ok(Self {
+            folders: Folders::of(engine, head.table())?,
             moment,
             files: Vec::new(),
             states: Vec::new(),
-        }
+        })
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -187,31 +209,31 @@ impl Plan {
     }
 
     /// Tells each file that would go.
-    pub(super) fn tell(&self, store: &Store) {
-        for (kind, object) in &self.files {
-            tracing::debug!(location = store.url(&object.key), kind = kind.name(), "Would go.");
-        }
-        for object in &self.states {
-            tracing::debug!(
-                location = store.url(&object.key),
-                kind = Kind::Metadata.name(),
-                "Would go."
-            );
+    pub(super) fn tell(&self) {
+        let states = self.states.iter().map(|state| (Kind::Metadata, state));
+        for (kind, object) in self
+            .files
+            .iter()
+            .map(|(kind, object)| (*kind, object))
+            .chain(states)
+        {
+            let location = self.folders.store_of(kind).url(&object.key);
+            tracing::debug!(location, kind = kind.name(), "Would go.");
         }
     }
 
     /// Deletes. What cannot be deleted is told and counted; the next sweep finds it again.
-    pub(super) async fn carry_out(&self, store: &Store) -> Swept {
+    pub(super) async fn carry_out(&self) -> Swept {
         let mut swept = Swept::default();
         let mut deletions = stream::iter(&self.files)
-            .map(|(kind, object)| async move { (*kind, object, self.delete(store, *kind, object).await) })
+            .map(|(kind, object)| async move { (*kind, object, self.delete(*kind, object).await) })
             .buffer_unordered(DELETES_AT_ONCE);
         while let Some((kind, object, deleted)) = deletions.next().await {
             swept.count(kind, object, deleted);
         }
         // Oldest first, and none after one that would not go: names are freed in the order in which they were taken.
         for some in self.states.chunks(DELETES_AT_ONCE) {
-            let deletions = some.iter().map(|state| self.delete(store, Kind::Metadata, state));
+            let deletions = some.iter().map(|state| self.delete(Kind::Metadata, state));
             let deleted = futures::future::join_all(deletions).await;
             for (state, deleted) in some.iter().zip(deleted) {
                 swept.count(Kind::Metadata, state, deleted);
@@ -224,7 +246,8 @@ impl Plan {
     }
 
     /// Says whether it was there; `None` when it could not be deleted.
-    async fn delete(&self, store: &Store, kind: Kind, object: &Object) -> Option<bool> {
+    async fn delete(&self, kind: Kind, object: &Object) -> Option<bool> {
+        let store = self.folders.store_of(kind);
         let deleted = match kind {
             Kind::Staging => store.delete_staging_file(&object.key).await,
             _ => store.delete(&object.key).await,
@@ -267,11 +290,11 @@ impl Swept {
 
 /// Files that nothing names, of any age and any kind, ours or not. Older states of a table whose states are numbered are its
 /// history, and the hint to the newest one is nobody's orphan.
-pub(super) async fn orphans(folders: &Folders, store: &Store, names: &Names) -> Result<Totals> {
+pub(super) async fn orphans(folders: &Folders, names: &Names) -> Result<Totals> {
     let mut totals = Totals::new();
     let is_history = |name: &str| name == HINT || version_of(name).is_some();
     folders
-        .list(store, |kind, object| {
+        .list(|kind, object| {
             if !names.contain(&object.key) && !is_history(object.name()) {
                 totals.entry(kind).or_default().add(object.byte_count);
             }

@@ -16,6 +16,7 @@ use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 
 use super::Store;
 use super::http::Reticent;
+use super::vended::{GcsVended, S3Vended, Vended, Vendor, identify};
 use crate::config::Env;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -81,14 +82,24 @@ const GCS_VARIABLES: [(&str, GcsKey); 4] = [
 /// An emulator of Cloud Storage, as Google's clients know it: nobody has to be anyone there.
 const GCS_EMULATOR: &str = "STORAGE_EMULATOR_HOST";
 
-/// Opens `SCHEME://BUCKET/PREFIX` of a cloud; none for another scheme. Nothing is sent yet.
+/// Opens `SCHEME://BUCKET/PREFIX` of a cloud; none for another scheme. With a vendor it alone says who we are, and it is
+/// none where the properties do not. Nothing is sent yet.
 ///
 /// # Errors
 /// [`ErrorKind::Config`] naming the location, for settings that cannot be used.
-pub(super) fn open(location: &str, properties: &Properties, env: Env<'_>) -> Result<Option<Store>> {
+pub(super) fn open(
+    location: &str,
+    properties: &Properties,
+    vendor: Option<Arc<dyn Vendor>>,
+    env: Env<'_>,
+) -> Result<Option<Store>> {
     let Some((scheme, rest)) = location.split_once("://") else {
         return Ok(None);
     };
+    if vendor.is_some() && !identify(scheme, properties) {
+        return Ok(None);
+    }
+    let vended = vendor.map(Vended);
     let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
     let refused = |error: Refusal| {
         let source = match error {
@@ -101,8 +112,8 @@ pub(super) fn open(location: &str, properties: &Properties, env: Env<'_>) -> Res
             .with_source(source)
     };
     let objects = match scheme {
-        "s3" => s3(bucket, properties, env).map_err(refused)?,
-        "gs" => gcs(bucket, properties, env).map_err(refused)?,
+        "s3" => s3(bucket, properties, vended, env).map_err(refused)?,
+        "gs" => gcs(bucket, properties, vended, env).map_err(refused)?,
         _ => return Ok(None),
     };
     let prefix = Path::parse(prefix).map_err(|error| refused(Refusal::Client(error.into())))?;
@@ -129,9 +140,13 @@ impl From<object_store::Error> for Refusal {
 fn s3(
     bucket: &str,
     properties: &Properties,
+    vended: Option<Vended>,
     env: Env<'_>,
 ) -> std::result::Result<Arc<dyn ObjectStore>, Refusal> {
-    let settings = s3_settings(bucket, properties, env)?;
+    let mut settings = s3_settings(bucket, properties, env)?;
+    if vended.is_some() {
+        settings.remove(&S3Key::SkipSignature);
+    }
     let builder = AmazonS3Builder::new()
         .with_bucket_name(bucket)
         .with_retry(patience())
@@ -139,9 +154,12 @@ fn s3(
         .with_http_connector(Reticent)
         // We delete one object at a time, and this is how every server takes that.
         .with_disable_bulk_delete(true);
-    let builder = settings
+    let mut builder = settings
         .into_iter()
         .fold(builder, |builder, (key, value)| builder.with_config(key, value));
+    if let Some(vended) = vended {
+        builder = builder.with_credentials(Arc::new(S3Vended(vended)));
+    }
     Ok(Arc::new(builder.build()?))
 }
 
@@ -189,17 +207,25 @@ fn s3_settings(
 fn gcs(
     bucket: &str,
     properties: &Properties,
+    vended: Option<Vended>,
     env: Env<'_>,
 ) -> std::result::Result<Arc<dyn ObjectStore>, Refusal> {
-    let settings = gcs_settings(properties, env)?;
+    let mut settings = gcs_settings(properties, env)?;
+    if vended.is_some() {
+        // Files that would be read, and keys that are none of this store's.
+        settings.retain(|key, _| *key == GcsKey::BaseUrl);
+    }
     let builder = GoogleCloudStorageBuilder::new()
         .with_bucket_name(bucket)
         .with_retry(patience())
         .with_client_options(client(settings.get(&GcsKey::BaseUrl)))
         .with_http_connector(Reticent);
-    let builder = settings
+    let mut builder = settings
         .into_iter()
         .fold(builder, |builder, (key, value)| builder.with_config(key, value));
+    if let Some(vended) = vended {
+        builder = builder.with_credentials(Arc::new(GcsVended(vended)));
+    }
     Ok(Arc::new(builder.build()?))
 }
 

@@ -9,6 +9,7 @@ mod file_io;
 mod http;
 mod listing;
 mod upload;
+mod vended;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use crate::error::{Error, ErrorKind, Result};
 pub use self::cloud::Properties;
 pub use self::listing::{Object, staged_name};
 pub use self::upload::{PART_BYTES, Upload};
+pub use self::vended::Vendor;
 
 /// Whether a create-only write made the object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +75,7 @@ impl Store {
     /// # Errors
     /// As [`Store::open`].
     pub fn open_with(location: &str, properties: &Properties) -> Result<Self> {
-        if let Some(store) = cloud::open(location.trim_end_matches('/'), properties, &process_env)? {
+        if let Some(store) = cloud::open(location.trim_end_matches('/'), properties, None, &process_env)? {
             return Ok(store);
         }
         let url = url::Url::parse(location).map_err(|error| {
@@ -93,6 +95,24 @@ impl Store {
             )
             .with("location", location)),
         }
+    }
+
+    /// Opens a location in a cloud with credentials that a vendor gives at each request: these properties say who we are
+    /// now, and how the store is reached. `None` where they do not say who, or the location is in no cloud.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] for settings that cannot be used.
+    pub fn open_vended(
+        location: &str,
+        properties: &Properties,
+        vendor: Arc<dyn Vendor>,
+    ) -> Result<Option<Self>> {
+        cloud::open(
+            location.trim_end_matches('/'),
+            properties,
+            Some(vendor),
+            &process_env,
+        )
     }
 
     fn open_folder(url: &url::Url) -> Result<Self> {

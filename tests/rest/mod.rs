@@ -7,6 +7,7 @@ mod reading;
 mod serve;
 mod terms;
 pub mod tls;
+mod vended;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -37,6 +38,7 @@ pub fn tests() -> Vec<Trial> {
         engines::tests(),
         serve::tests(),
         tls::tests(),
+        vended::tests(),
     ]
     .into_iter()
     .flatten()

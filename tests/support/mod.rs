@@ -2,6 +2,7 @@
 //!
 //! A module lists its tests with [`trials!`]; each is an `async fn() -> TestResult` and may use `?` on any error.
 
+pub mod accounts;
 pub mod aged;
 pub mod bucket;
 pub mod clock;

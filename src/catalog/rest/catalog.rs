@@ -12,10 +12,12 @@ use reqwest::Method;
 
 use super::super::{Catalog, Outcome, TableCommit, already_exists, not_found, open_table};
 use super::client::{Client, Patience, Request, parse};
-use super::credentials::{self, StorageCredential, Vault};
+use super::credentials::{self, StorageCredential};
 use super::failure::Failure;
+use super::stores::Stores;
 use super::terms::Terms;
-use super::wire::{ConfigResponse, CredentialsResponse};
+use super::vending::Vending;
+use super::wire::ConfigResponse;
 use crate::clock::Clock;
 use crate::config::{RestAuth, RestCatalogConfig};
 use crate::error::{Error, ErrorKind, Result};
@@ -52,16 +54,17 @@ const MAX_PAGES: usize = 10_000;
 /// ```
 #[derive(Debug)]
 pub struct RestCatalog {
-    pub(super) client: Client,
-    pub(super) terms: Terms,
-    warehouse: Store,
-    vault: Vault,
+    pub(super) client: Arc<Client>,
+    pub(super) terms: Arc<Terms>,
+    vending: Arc<Vending>,
+    stores: Stores,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) random: Arc<Random>,
 }
 
 impl RestCatalog {
-    /// Asks the server for its configuration.
+    /// Asks the server for its configuration. Tables lie under `warehouse`, or in a bucket that the credentials which the
+    /// server vends with them open, or the service's own.
     ///
     /// # Errors
     /// [`ErrorKind::Unavailable`] when the server does not answer, [`ErrorKind::Rejected`] when it does not let us, or
@@ -83,11 +86,13 @@ impl RestCatalog {
             "The catalog's configuration is not what a catalog sends; see `catalog.uri`.",
         )
         .map_err(|error| error.with("uri", &config.uri))?;
+        let (client, terms) = (Arc::new(client), Arc::new(Terms::agree(config, response)?));
+        let vending = Arc::new(Vending::new(client.clone(), terms.clone(), clock.clone()));
         Ok(Self {
-            terms: Terms::agree(config, response)?,
             client,
-            warehouse,
-            vault: Vault::default(),
+            terms,
+            stores: Stores::new(warehouse, vending.clone()),
+            vending,
             clock,
             random,
         })
@@ -97,38 +102,9 @@ impl RestCatalog {
     /// newer ones where these are nearly over. Empty when it vends none. [`super::credential_for`] chooses among them.
     ///
     /// # Errors
-    /// Those of [`Catalog::load_table`], when there are none that still last.
+    /// Those of [`Catalog::load_table`], and that the server vends none any more, when there are none that still last.
     pub async fn storage_credentials(&self, table: &TableIdent) -> Result<Vec<StorageCredential>> {
-        let held = self.vault.held(table);
-        let now = self.clock.now();
-        if let Some(held) = held.as_ref().filter(|held| held.is_fresh(now)) {
-            return Ok(held.credentials.clone());
-        }
-        let renewed = if held.is_some() && self.terms.has_credentials_endpoint {
-            self.renew_credentials(table).await
-        } else {
-            self.load_table(table).await.map(drop)
-        };
-        match (renewed, held) {
-            (Ok(()), _) => {
-                let held = self.vault.held(table);
-                Ok(held.map(|held| held.credentials).unwrap_or_default())
-            }
-            (Err(_), Some(held)) if held.is_valid(self.clock.now()) => Ok(held.credentials),
-            (Err(error), _) => Err(error),
-        }
-    }
-
-    async fn renew_credentials(&self, table: &TableIdent) -> Result<()> {
-        let message = "The table's storage credentials cannot be had.";
-        let url = format!("{}/credentials", self.terms.table(table)?);
-        let answer = self.client.get(url).await;
-        let answer = answer.map_err(|failure| failure.into_error(message).with("table", table))?;
-        let response: CredentialsResponse =
-            parse(&answer, message).map_err(|error| error.with("table", table))?;
-        let vended = credentials::vended(response.storage_credentials, HashMap::new());
-        self.vault.keep(table, vended, self.clock.now());
-        Ok(())
+        self.vending.credentials(table).await
     }
 
     /// Takes in a table as the server tells of it.
@@ -143,10 +119,9 @@ impl RestCatalog {
             )
             .with("table", ident)
         })?;
-        let table = self.table(ident, result.metadata, location)?;
         let vended = credentials::vended(result.storage_credentials.unwrap_or_default(), result.config);
-        self.vault.keep(ident, vended, self.clock.now());
-        Ok(table)
+        self.vending.keep(ident, vended);
+        self.table(ident, result.metadata, location)
     }
 
     pub(super) fn table(
@@ -155,25 +130,13 @@ impl RestCatalog {
         metadata: TableMetadata,
         location: String,
     ) -> Result<Table> {
-        if self.warehouse.key(metadata.location()).is_err() {
-            let scheme = metadata
-                .location()
-                .split_once(':')
-                .map_or("file", |(scheme, _)| scheme);
-            let reached = ["file", "memory", "s3", "s3a", "s3n", "gs"];
-            let message = if reached.contains(&scheme) || metadata.location().starts_with('/') {
-                "The catalog keeps the table outside `warehouse`: write the folder that it keeps its tables under as \
-                 `warehouse`, or make the table there."
-            } else {
-                "The catalog keeps the table in a store that this version does not reach: it stores on s3://, gs:// and \
-                 file:///."
-            };
-            return Err(Error::new(ErrorKind::Rejected, message)
-                .with("table", ident)
-                .with("location", metadata.location())
-                .with("warehouse", self.warehouse.root()));
-        }
-        open_table(&self.warehouse, ident, metadata, location)
+        let store = self.stores.of(ident, metadata.location())?;
+        open_table(&store, ident, metadata, location)
+    }
+
+    fn forget(&self, ident: &TableIdent) {
+        self.vending.forget(ident);
+        self.stores.forget(ident);
     }
 
     async fn namespace_exists(&self, namespace: &NamespaceIdent) -> Result<bool> {
@@ -284,7 +247,7 @@ impl Catalog for RestCatalog {
         match self.client.get(self.terms.table(ident)?).await {
             Ok(answer) => self.loaded(ident, &answer),
             Err(failure) if failure.is_not_found() => {
-                self.vault.forget(ident);
+                self.forget(ident);
                 Err(not_found(ident).with_source(failure.into_error("The server has none.")))
             }
             Err(failure) => Err(failure
@@ -297,7 +260,7 @@ impl Catalog for RestCatalog {
     async fn drop_table(&self, ident: &TableIdent) -> Result<()> {
         let url = format!("{}?purgeRequested=false", self.terms.table(ident)?);
         let dropped = self.client.send(&Request::new(Method::DELETE, url)).await;
-        self.vault.forget(ident);
+        self.forget(ident);
         match dropped {
             Ok(_) => Ok(()),
             Err(failure) if failure.is_not_found() => Err(not_found(ident)),
@@ -313,6 +276,11 @@ impl Catalog for RestCatalog {
 
     fn fences_by_snapshot(&self) -> bool {
         true
+    }
+
+    fn store_of(&self, table: &Table) -> Result<Option<Store>> {
+        let location = table.metadata().location();
+        self.stores.of(table.identifier(), location).map(Some)
     }
 }
 

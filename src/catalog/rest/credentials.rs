@@ -1,13 +1,9 @@
-//! Storage credentials that the server vends with a table: kept beside it, and had anew before they end.
-//!
-//! Nothing reads through them yet: tables lie under `warehouse`. They are the seam for stores that want them.
+//! Storage credentials that the server vends with a table: what they are, when they end, and which is for what.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use iceberg::TableIdent;
 
 /// Credentials are renewed this long before their end, or at three quarters of their life if that is later.
 const AHEAD: TimeDelta = TimeDelta::minutes(5);
@@ -21,8 +17,18 @@ const EXPIRY_KEYS: [&str; 3] = [
 /// The same, with the account's name behind it.
 const AZURE_EXPIRY_KEY: &str = "adls.sas-token-expires-at-ms.";
 
-/// What a table's `config` may hold for its store, where the server has no `storage-credentials`.
+/// What a table's `config` may hold for its store.
 const STORE_KEYS: [&str; 4] = ["s3.", "gcs.", "adls.", "client."];
+
+/// What of it says who one is. Credentials are taken whole: nothing of these is added to them.
+const IDENTITY_KEYS: [&str; 6] = [
+    "s3.access-key-id",
+    "s3.secret-access-key",
+    "s3.session-token",
+    "gcs.oauth2.token",
+    "adls.sas-token",
+    "expiration-time",
+];
 
 /// Access to the objects under a prefix, in the settings that Iceberg's stores share. Its values never show.
 #[derive(Clone, PartialEq, Eq)]
@@ -53,21 +59,27 @@ pub fn credential_for<'a>(
         .max_by_key(|credential| credential.prefix.len())
 }
 
-/// What a table was loaded with. Where there are `storage-credentials`, its `config` has nothing to say of them.
+/// What a table was loaded with: its `storage-credentials`, each with what the `config` says of reaching the store; else what
+/// the `config` itself says, if it says who one is. A `config` that only tells where the store is vends nothing.
 pub(super) fn vended(
     storage_credentials: Vec<iceberg_catalog_rest::StorageCredential>,
     config: HashMap<String, String>,
 ) -> Vec<StorageCredential> {
+    let of_store = |key: &String| STORE_KEYS.iter().any(|start| key.starts_with(start));
+    let config: BTreeMap<_, _> = config
+        .into_iter()
+        .filter(|(key, _)| of_store(key) || EXPIRY_KEYS.contains(&key.as_str()))
+        .collect();
     if !storage_credentials.is_empty() {
+        let of_way = config.into_iter().filter(|(key, _)| !is_of_identity(key));
+        let way: BTreeMap<_, _> = of_way.collect();
         let ours = |credential: iceberg_catalog_rest::StorageCredential| StorageCredential {
             prefix: credential.prefix,
-            config: credential.config.into_iter().collect(),
+            config: way.clone().into_iter().chain(credential.config).collect(),
         };
         return storage_credentials.into_iter().map(ours).collect();
     }
-    let of_store = |key: &String| STORE_KEYS.iter().any(|start| key.starts_with(start));
-    let config: BTreeMap<_, _> = config.into_iter().filter(|(key, _)| of_store(key)).collect();
-    if config.is_empty() {
+    if !config.keys().any(|key| is_of_identity(key)) {
         return Vec::new();
     }
     vec![StorageCredential {
@@ -76,10 +88,11 @@ pub(super) fn vended(
     }]
 }
 
-/// The credentials of the tables that were loaded.
-#[derive(Debug, Default)]
-pub(super) struct Vault(Mutex<HashMap<TableIdent, Held>>);
+fn is_of_identity(key: &str) -> bool {
+    IDENTITY_KEYS.iter().any(|start| key.starts_with(start))
+}
 
+/// The credentials of a table, and their end.
 #[derive(Debug, Clone)]
 pub(super) struct Held {
     pub(super) credentials: Vec<StorageCredential>,
@@ -89,7 +102,7 @@ pub(super) struct Held {
 }
 
 impl Held {
-    fn new(credentials: Vec<StorageCredential>, now: DateTime<Utc>) -> Self {
+    pub(super) fn new(credentials: Vec<StorageCredential>, now: DateTime<Utc>) -> Self {
         let expire_at = credentials.iter().filter_map(expiry).min();
         let renew_at = expire_at.map(|end| end - AHEAD.min((end - now) / 4));
         Self {
@@ -105,28 +118,6 @@ impl Held {
 
     pub(super) fn is_valid(&self, now: DateTime<Utc>) -> bool {
         self.expire_at.is_none_or(|end| now < end)
-    }
-}
-
-impl Vault {
-    pub(super) fn keep(&self, table: &TableIdent, credentials: Vec<StorageCredential>, now: DateTime<Utc>) {
-        if credentials.is_empty() {
-            self.forget(table);
-        } else {
-            self.tables().insert(table.clone(), Held::new(credentials, now));
-        }
-    }
-
-    pub(super) fn held(&self, table: &TableIdent) -> Option<Held> {
-        self.tables().get(table).cloned()
-    }
-
-    pub(super) fn forget(&self, table: &TableIdent) {
-        self.tables().remove(table);
-    }
-
-    fn tables(&self) -> MutexGuard<'_, HashMap<TableIdent, Held>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -178,10 +169,20 @@ mod tests {
             [credential("", &[("s3.access-key-id", "k")])]
         );
         let own = iceberg_catalog_rest::StorageCredential {
-            prefix: "gs://b".to_owned(),
-            config: HashMap::new(),
+            prefix: "s3://b".to_owned(),
+            config: HashMap::from([("s3.secret-access-key".to_owned(), "s".to_owned())]),
         };
-        assert_eq!(vended(vec![own], config), [credential("gs://b", &[])]);
+        let mut with_region = config.clone();
+        with_region.insert("client.region".to_owned(), "here".to_owned());
+        assert_eq!(
+            vended(vec![own], with_region),
+            [credential(
+                "s3://b",
+                &[("client.region", "here"), ("s3.secret-access-key", "s")]
+            )]
+        );
+        let place = HashMap::from([("s3.endpoint".to_owned(), "http://h".to_owned())]);
+        assert!(vended(Vec::new(), place).is_empty());
         assert!(vended(Vec::new(), HashMap::new()).is_empty());
     }
 

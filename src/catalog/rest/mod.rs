@@ -13,7 +13,9 @@ mod credentials;
 mod failure;
 mod google;
 mod oauth2;
+mod stores;
 mod terms;
+mod vending;
 mod visible;
 mod wire;
 

@@ -22,11 +22,12 @@ pub(super) struct ConfigResponse {
     pub(super) idempotency_key_lifetime: Option<String>,
 }
 
-/// What the credentials endpoint of a table answers. The crate has no type for it.
-#[derive(Debug, Deserialize)]
+/// What of a loaded table, or of what its credentials endpoint answers, is about credentials. The crate has no type for it.
+#[derive(Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) struct CredentialsResponse {
-    pub(super) storage_credentials: Vec<iceberg_catalog_rest::StorageCredential>,
+    pub(super) storage_credentials: Option<Vec<iceberg_catalog_rest::StorageCredential>>,
+    pub(super) config: Option<HashMap<String, String>>,
 }
 
 /// What a token endpoint answers. The crate's type is private.

@@ -111,7 +111,7 @@ impl Seen<'_> {
 
     fn outside(&mut self, location: &str) {
         self.verdict.unseen(format!(
-            "{location} lies outside the warehouse and was not asked for."
+            "{location} lies outside the table's store and was not asked for."
         ));
     }
 

@@ -54,7 +54,7 @@ impl Verdict {
 /// is a finding, not an error.
 pub async fn verify(engine: &Engine, ident: &TableIdent) -> Result<Verdict> {
     let table = engine.catalog().load_table(ident).await?;
-    let store = engine.ledger().store();
+    let folders = Folders::of(engine, &table)?;
     let mut verdict = Verdict {
         table: ident.to_string(),
         findings: Vec::new(),
@@ -67,11 +67,10 @@ pub async fn verify(engine: &Engine, ident: &TableIdent) -> Result<Verdict> {
     };
     let mut names = Names::default();
     reach::metadata(&table, &mut names);
-    files::check(&table, store, &mut names, &mut verdict).await?;
+    files::check(&table, folders.files(), &mut names, &mut verdict).await?;
     deliveries::check(&table, engine.ledger(), &mut names, &mut verdict).await?;
     say_unseen(&table, &mut verdict);
-    let folders = Folders::of(&table, store)?;
-    verdict.orphans = orphans(&folders, store, &names).await?;
+    verdict.orphans = orphans(&folders, &names).await?;
     Ok(verdict)
 }
 

@@ -1,0 +1,278 @@
+//! Tables in buckets: read and written by the credentials that the server vends with them, and by nothing else.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use chrono::{TimeDelta, Utc};
+use futures::future::{join_all, try_join_all};
+use iceberg::TableCreation;
+use landfast::catalog::{Catalog, Patience, RestCatalog};
+use landfast::random::Random;
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::serve::configuration;
+use super::{World, Writer};
+use crate::support::accounts::Account;
+use crate::support::bucket::Bucket;
+use crate::support::clock::TestClock;
+use crate::support::proxy::{Call, Trouble};
+use crate::support::push::Push;
+use crate::support::readers::Reader;
+use crate::support::server::{Server, landfast};
+use crate::support::tables::{files_of, order_schema, orders};
+use crate::support::{TestResult, trials};
+
+const ASKED: &str = "headers: { X-Iceberg-Access-Delegation: vended-credentials }";
+
+pub fn tests() -> Vec<Trial> {
+    trials![
+        rows_land_where_only_vended_credentials_reach,
+        bucket_beside_the_warehouse_is_reached_by_our_own_credentials,
+        vended_credentials_are_renewed_by_one_request_before_their_end,
+        server_that_stops_vending_is_told,
+        credential_of_the_longest_prefix_is_used,
+    ]
+}
+
+/// Makes `shop.orders` at a location that only the server reaches for certain.
+async fn create_at(catalog: &RestCatalog, location: &str) -> TestResult {
+    let namespace = orders().namespace().clone();
+    catalog.create_namespace(&namespace).await?;
+    let creation = TableCreation::builder()
+        .name(orders().name().to_owned())
+        .schema(order_schema())
+        .location(location.to_owned())
+        .build();
+    catalog.create_table(&namespace, creation).await?;
+    Ok(())
+}
+
+/// From now on the server vends these with every load of a table.
+fn vend(world: &World, credentials: Value) {
+    world.proxy.clear();
+    let give = move |answer: &mut Value| answer["storage-credentials"] = credentials.clone();
+    world.proxy.always(Call::Load, Trouble::alter(give));
+}
+
+/// The real binary with the environment of an account.
+struct Site<'w> {
+    environment: Vec<(&'static str, String)>,
+    config: String,
+    world: &'w World,
+    _folder: TempDir,
+}
+
+impl<'w> Site<'w> {
+    fn new(world: &'w World, environment: Vec<(&'static str, String)>) -> TestResult<Self> {
+        let folder = tempfile::tempdir()?;
+        Ok(Self {
+            environment,
+            config: configuration(world, &folder, ASKED)?,
+            world,
+            _folder: folder,
+        })
+    }
+
+    fn command(&self, words: &[&str]) -> std::process::Command {
+        let mut command = landfast(words);
+        command.args(["--config", &self.config]);
+        command.envs(self.environment.iter().cloned());
+        command
+    }
+
+    async fn serve(&self) -> TestResult<Server> {
+        Server::start(self.command(&["serve"])).await
+    }
+
+    fn done(&self, words: &[&str]) -> TestResult<String> {
+        let output = tokio::task::block_in_place(|| self.command(words).output())?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let (out, err) = (text(&output.stdout), text(&output.stderr));
+        assert_eq!(output.status.code(), Some(0), "{words:?}: {out}{err}");
+        Ok(out)
+    }
+
+    /// Pushes rows to a server that is killed, then all of them again to another, and has the table proven and kept up.
+    async fn lands_once(&self) -> TestResult<String> {
+        let pushes: Vec<Push> = (0..20)
+            .map(|id| Push::json("orders", id, &json!({ "id": id, "name": format!("n{id}") })))
+            .collect();
+        let mut first = self.serve().await?;
+        let (some, _) = pushes.split_at(10);
+        assert_eq!(first.pusher().push_all(some, 4).await, vec![204; 10]);
+        first.kill()?;
+        let mut second = self.serve().await?;
+        assert_eq!(second.pusher().push_all(&pushes, 4).await, vec![204; 20]);
+        second.terminate()?;
+        assert!(second.exited().await?.success());
+        let proof = self.done(&["verify"])?;
+        assert!(proof.contains("shop.orders: whole"), "{proof}");
+        self.done(&["maintain"])?;
+        Ok(format!("{}{}{proof}", first.log(), second.log()))
+    }
+
+    /// The ids by PyIceberg, which asks nobody but the bucket.
+    async fn ids(&self, told: impl Fn(&str) -> String) -> TestResult<Vec<i64>> {
+        let truth = self.world.truth().await?;
+        let location = truth["metadata-location"].as_str().ok_or("no location")?;
+        let rows = Reader::pyiceberg()?.rows(told(location))?;
+        let mut ids: Vec<i64> = rows.iter().filter_map(|row| row["id"].as_i64()).collect();
+        ids.sort_unstable();
+        Ok(ids)
+    }
+}
+
+async fn rows_land_where_only_vended_credentials_reach() -> TestResult {
+    let (own, other) = (Account::new()?, Account::new()?);
+    let mut world = World::new().await?;
+    world.warehouse = own.location("warehouse");
+    create_at(&world.catalog().await?, &other.location("orders")).await?;
+    let environment = own.environment().map(|(name, value)| (name, value.to_owned()));
+    let site = Site::new(&world, environment.to_vec())?;
+    let push = Push::json("orders", 0, &json!({ "id": 0 }));
+    let server = site.serve().await?;
+    assert_eq!(server.pusher().push(&push).await, 503);
+    server.logged(&["AccessDenied"]).await?;
+    drop(server);
+
+    vend(&world, json!([other.credential(&other.location(""))]));
+    let log = site.lands_once().await?;
+    assert_eq!(site.ids(|at| other.told(at)).await?, (0..20).collect::<Vec<_>>());
+    let loads = world.proxy.seen(Call::Load);
+    let asked = &loads[loads.len() - 1].headers["x-iceberg-access-delegation"];
+    assert_eq!(asked, "vended-credentials");
+    for account in [&own, &other] {
+        assert!(!log.contains(account.secret()), "a secret is in the log");
+    }
+    Ok(())
+}
+
+async fn bucket_beside_the_warehouse_is_reached_by_our_own_credentials() -> TestResult {
+    let bucket = Bucket::s3()?;
+    let world = World::new().await?;
+    create_at(&world.catalog().await?, &bucket.location("elsewhere/orders")).await?;
+    let site = Site::new(&world, bucket.environment())?;
+    site.lands_once().await?;
+    let told = |at: &str| bucket.told(at).display().to_string();
+    assert_eq!(site.ids(told).await?, (0..20).collect::<Vec<_>>());
+    Ok(())
+}
+
+/// A world with `shop.orders` in an account's bucket, vended for an hour of a clock that stands still.
+async fn vended_for_an_hour() -> TestResult<(World, Account, Arc<TestClock>, RestCatalog)> {
+    let account = Account::new()?;
+    let world = World::new().await?;
+    let clock = TestClock::at(Utc::now());
+    let catalog = world
+        .open_at(&world.config(), Patience::default(), clock.clone())
+        .await?;
+    create_at(&catalog, &account.location("orders")).await?;
+    vend_until(&world, &account, &clock, 60);
+    Ok((world, account, clock, catalog))
+}
+
+fn vend_until(world: &World, account: &Account, clock: &TestClock, minutes: i64) {
+    use landfast::clock::Clock;
+    let end = clock.now() + TimeDelta::minutes(minutes);
+    let mut credential = account.credential(&account.location("orders"));
+    credential["config"]["s3.session-token-expires-at-ms"] = end.timestamp_millis().to_string().into();
+    vend(world, json!([credential]));
+}
+
+async fn vended_credentials_are_renewed_by_one_request_before_their_end() -> TestResult {
+    let (world, mut account, clock, catalog) = vended_for_an_hour().await?;
+    let random = Arc::new(Random::from_os());
+    // Opened once; its store asks for whatever is good at the time.
+    let table = catalog.load_table(&orders()).await?;
+    files_of(&table, &[1], &random).await?;
+    let loads = world.proxy.seen(Call::Load).len();
+    clock.advance(TimeDelta::minutes(54));
+    files_of(&table, &[2], &random).await?;
+    assert_eq!(world.proxy.seen(Call::Load).len(), loads, "they are fresh");
+
+    account.change_secret()?;
+    vend_until(&world, &account, &clock, 60);
+    clock.advance(TimeDelta::minutes(2));
+    let mut written = files_of(&table, &[3], &random).await?;
+    assert_eq!(world.proxy.seen(Call::Load).len(), loads + 1);
+    let ids: Vec<[i64; 1]> = (4..12).map(|id| [id]).collect();
+    let others = try_join_all(ids.iter().map(|id| files_of(&table, id, &random)));
+    written.extend(others.await?.concat());
+    assert_eq!(written.len(), 9);
+    assert_eq!(world.proxy.seen(Call::Load).len(), loads + 1);
+
+    // Over at once, and asked for by many: one request, too.
+    account.change_secret()?;
+    clock.advance(TimeDelta::minutes(61));
+    vend_until(&world, &account, &clock, 60);
+    try_join_all(ids.iter().map(|id| files_of(&table, id, &random))).await?;
+    assert_eq!(world.proxy.seen(Call::Load).len(), loads + 2);
+    assert!(!format!("{catalog:?}{table:?}").contains("s3cret"));
+    Ok(())
+}
+
+async fn server_that_stops_vending_is_told() -> TestResult {
+    let (world, account, clock, catalog) = vended_for_an_hour().await?;
+    let catalog = Arc::new(catalog);
+    let mut writer = Writer::of_existing(catalog.clone()).await?;
+    writer.append(1).await?;
+    world.proxy.clear();
+    // What it gave lasts to its end.
+    clock.advance(TimeDelta::minutes(58));
+    let mut writer = Writer::of_existing(catalog.clone()).await?;
+    writer.append(2).await?;
+    clock.advance(TimeDelta::minutes(3));
+    let random = Arc::new(Random::from_os());
+    let loads = world.proxy.seen(Call::Load).len();
+    let (old, new) = (writer.head.table().clone(), catalog.load_table(&orders()).await?);
+    let tries = [&old, &new, &old, &new].map(|table| files_of(table, &[3], &random));
+    for refused in join_all(tries).await {
+        let crate::support::Stop::Failed(report) = refused.expect_err("they are over") else {
+            return Err("it is no failure".into());
+        };
+        for told in ["vends no storage credentials", "shop.orders"] {
+            assert!(report.contains(told), "{report}");
+        }
+        assert!(!report.contains(account.secret()), "{report}");
+    }
+    // The load itself, and one for all that asked at the same time; or a few, if they did not meet.
+    let asked = world.proxy.seen(Call::Load).len() - loads;
+    assert!((2..=5).contains(&asked), "{asked}");
+    vend_until(&world, &account, &clock, 60);
+    let mut writer = Writer::of_existing(catalog).await?;
+    writer.append(3).await?;
+    Ok(())
+}
+
+async fn credential_of_the_longest_prefix_is_used() -> TestResult {
+    let (account, stranger) = (Account::new()?, Account::new()?);
+    let world = World::new().await?;
+    let catalog = Arc::new(world.catalog().await?);
+    create_at(&catalog, &account.location("shop/orders")).await?;
+    vend(
+        &world,
+        json!([
+            stranger.credential("s3://"),
+            stranger.credential(&account.location("")),
+            account.credential(&account.location("shop/")),
+            stranger.credential(&account.location("shop/orders-of-others/")),
+        ]),
+    );
+    let mut writer = Writer::of_existing(catalog.clone()).await?;
+    writer.append(7).await?;
+    let held = catalog.storage_credentials(&orders()).await?;
+    let prefixes: BTreeSet<&str> = held.iter().map(|credential| credential.prefix.as_str()).collect();
+    assert_eq!(prefixes.len(), 4);
+    // A table's `config` does where there are no `storage-credentials`.
+    world.proxy.clear();
+    let config = account.credential("")["config"].clone();
+    let give = move |answer: &mut Value| answer["config"] = config.clone();
+    world.proxy.always(Call::Load, Trouble::alter(give));
+    let mut writer = Writer::of_existing(Arc::new(world.catalog().await?)).await?;
+    writer.append(8).await?;
+    let ids = crate::support::tables::ids(writer.head.table()).await?;
+    assert_eq!(ids, [7, 8]);
+    Ok(())
+}

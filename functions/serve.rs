@@ -41,6 +41,7 @@ async fn serve(config: Arc<Config>) -> Result<()> {
         );
     }
     let app = App::new(config.clone(), Parts::from_config(&config).await?);
+    app.check_warehouse().await?;
     let files = app.landing()?;
     let listener = app::bind(config.server.listen).await?;
     tracing::info!(

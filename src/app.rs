@@ -32,6 +32,10 @@ const SHUTDOWN: Duration = Duration::from_secs(9);
 /// From the signal to the moment when a file that is being loaded is let go; what is left is for the pushes' hints.
 const FILE_GRACE: Duration = Duration::from_secs(6);
 
+/// Tables that are looked at before the start, and how long that may take.
+const LOOKED_AT: usize = 8;
+const LOOK: Duration = Duration::from_secs(5);
+
 /// What an application stands on. Tests put fault layers and fixed seeds in here.
 #[derive(Debug)]
 pub struct Parts {
@@ -53,7 +57,7 @@ impl Parts {
     /// # Errors
     /// [`ErrorKind::Unavailable`] when a location or the catalog's database or server cannot be opened.
     pub async fn from_config(config: &Config) -> Result<Self> {
-        let warehouse = Store::open(&config.warehouse.to_string())?;
+        let warehouse = Store::open(&config.warehouse.to_string())?.anchored()?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let random = Arc::new(Random::from_os());
         let ledgers = warehouse.clone();
@@ -142,6 +146,30 @@ impl App {
     /// The catalog, to read back what landed.
     pub fn catalog(&self) -> &Arc<dyn Catalog> {
         self.shared.engine.catalog()
+    }
+
+    /// Looks whether the catalog keeps the configured tables, as far as they are there, under the warehouse.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] when it keeps all of them elsewhere. Whatever is wrong with some of them stops those alone,
+    /// once there are rows for them.
+    pub async fn check_warehouse(&self) -> Result<()> {
+        let loads = self.config.tables.keys().take(LOOKED_AT);
+        let loads = loads.map(|table| tokio::time::timeout(LOOK, self.catalog().load_table(table)));
+        let mut outside = None;
+        for load in futures::future::join_all(loads).await {
+            match load {
+                Ok(Err(error)) if error.kind() == ErrorKind::NotFound => {}
+                Ok(Err(error)) if error.names("warehouse") => outside = Some(error),
+                _ => return Ok(()),
+            }
+        }
+        let message = "The catalog keeps the configured tables outside `warehouse`: write the folder that it keeps them \
+                       under as `warehouse`.";
+        match outside {
+            Some(error) => Err(Error::new(ErrorKind::Config, message).with_source(error)),
+            None => Ok(()),
+        }
     }
 
     /// Dead-letters a whole delivery, then acknowledges it.

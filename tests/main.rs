@@ -11,6 +11,7 @@ mod batch;
 mod catalog;
 mod commit;
 mod fakes;
+mod foreign;
 mod house;
 mod kill;
 mod landing;
@@ -62,6 +63,7 @@ fn main() -> ExitCode {
         catalog::tests(),
         sql::tests(),
         rest::tests(),
+        foreign::tests(),
         commit::tests(),
         maintenance::tests(),
         batch::tests(),

@@ -82,19 +82,22 @@ impl Committer {
             .await
             .is_err()
         {
-            self.answers
-                .tell_abandoned(&commit::too_late(&self.ident), deliveries);
+            self.answers.tell_abandoned(&self.silent(), deliveries);
             return;
         }
         if flight.is_empty() {
             return;
         }
         let landing = timeout_at(deadline, self.land(&mut flight)).await;
-        match landing.unwrap_or_else(|_elapsed| Err(commit::too_late(&self.ident))) {
+        let too_late = |_elapsed| match flight.failed.take() {
+            Some(reason) => Err(commit::too_late(&self.ident).with_source(reason)),
+            None => Err(self.silent()),
+        };
+        match landing.unwrap_or_else(too_late) {
             Ok(Some(snapshot_id)) => self.answers.landed(flight, snapshot_id, &mut self.log).await,
             // All of it was in the table already, and is answered.
             Ok(None) => {}
-            Err(error) => self.abandon(flight, &error),
+            Err(error) => self.abandon(flight, &self.come_again(error)),
         }
     }
 
@@ -113,7 +116,7 @@ impl Committer {
         };
         let parts = match known {
             Ok(known) => self.answers.drop_known(parts, &known, None).await,
-            Err(error) => return self.refuse(parts, &error, flight),
+            Err(error) => return self.refuse(parts, &self.come_again(error), flight),
         };
         let parts = self.answers.drop_empty(parts);
         let parts = self.answers.write_letters(parts).await;
@@ -124,6 +127,23 @@ impl Committer {
             Ok(files) => flight.add(table, records, parts, files),
             Err(error) => self.refuse(parts, &error, flight),
         }
+    }
+
+    /// The deadline passed while something did not answer, and nothing had failed before.
+    fn silent(&self) -> Error {
+        commit::too_late(&self.ident).with("cause", "the catalog or the storage did not answer in time")
+    }
+
+    /// A table that changed under its rows is opened anew for the next ones, and only then known to fit or not: whoever
+    /// sends these again may well land them.
+    fn come_again(&self, error: Error) -> Error {
+        if error.kind() != ErrorKind::TableMismatch {
+            return error;
+        }
+        let message = "The table changed while the rows were on their way; send them again.";
+        Error::new(ErrorKind::Unavailable, message)
+            .with("table", &self.ident)
+            .with_source(error)
     }
 
     /// Gives up parts that could not be made ready. What waits in the flight goes on.
@@ -188,6 +208,7 @@ impl Committer {
             }
             self.answers.tell_retry(&error);
             flight.may_have_landed |= error.kind() == ErrorKind::OutcomeUnknown;
+            flight.failed = Some(error.clone());
             // Step 8: back to the load, whatever the outcome was called.
             let reloading =
                 self.shared

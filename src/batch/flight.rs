@@ -8,6 +8,7 @@ use super::part::{Batch, Part};
 use super::writers::Shared;
 use crate::clock::Moment;
 use crate::commit::{ChangeSet, Group};
+use crate::error::Error;
 use crate::ledger::Entry;
 use crate::write::PendingFiles;
 
@@ -39,6 +40,8 @@ pub(super) struct Flight {
     pub(super) started: Instant,
     /// Whether an attempt's outcome never came back: what is found in the table then may be ours.
     pub(super) may_have_landed: bool,
+    /// Why the last attempt did not get through.
+    pub(super) failed: Option<Error>,
 }
 
 impl Flight {
@@ -51,6 +54,7 @@ impl Flight {
             deadline: batch.deadline().unwrap_or(now),
             started: now,
             may_have_landed: false,
+            failed: None,
         }
     }
 

@@ -204,7 +204,10 @@ fn check_table(ident: &TableIdent, partition_by: &[PartitionBy], table: &Table) 
         .with("table", ident));
     }
     let properties = metadata.properties().iter();
-    check_properties(properties.map(|(name, value)| (name.as_str(), value.as_str())))
+    check_properties(properties.map(|(name, value)| (name.as_str(), value.as_str()))).map_err(|error| {
+        let message = format!("{} Set them right in the table.", error.message());
+        Error::new(ErrorKind::TableMismatch, message).with("table", ident)
+    })
 }
 
 /// Checks that the table is the declared one. Further optional columns of the table are filled with null.

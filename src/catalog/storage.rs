@@ -121,12 +121,16 @@ impl StorageCatalog {
             return Ok(Some((version, Version::Dropped)));
         }
         let metadata = serde_json::from_slice(&bytes).map_err(|error| {
-            Error::new(ErrorKind::Rejected, "The newest metadata file is not a table's.")
-                .with(
-                    "location",
-                    self.shared.warehouse.url(&Self::version_key(ident, version)),
-                )
-                .with_source(error)
+            Error::new(
+                ErrorKind::Rejected,
+                "The newest metadata file is not a table's: it is damaged. Bring it back from a backup.",
+            )
+            .with(
+                "location",
+                self.shared.warehouse.url(&Self::version_key(ident, version)),
+            )
+            .with("table", ident)
+            .with_source(error)
         })?;
         Ok(Some((version, Version::Table(metadata))))
     }

@@ -37,6 +37,7 @@ pub use format::check as check_format;
 pub use group::Group;
 pub use head::Head;
 pub use part::Part;
+pub(crate) use retention::is_gc_off;
 
 /// Summary property: the change set that made the snapshot.
 pub const COMMIT_ID: &str = "landfast.commit-id";

@@ -58,6 +58,12 @@ pub(super) fn all_expired(metadata: &TableMetadata, refs: &Refs, now: DateTime<U
         .collect()
 }
 
+/// Whether `gc.enabled` forbids to let go of anything: as for Java, whatever is not `true` does.
+pub(crate) fn is_gc_off(metadata: &TableMetadata) -> bool {
+    let enabled = metadata.properties().get("gc.enabled");
+    enabled.is_some_and(|enabled| !enabled.eq_ignore_ascii_case("true"))
+}
+
 /// What the table's properties say.
 struct Rules {
     newest: usize,
@@ -70,7 +76,7 @@ impl Rules {
     fn of(metadata: &TableMetadata, now: DateTime<Utc>) -> Option<Self> {
         let property = |key: &str| metadata.properties().get(key);
         let number = |key: &str| property(key).and_then(|value| value.parse::<i64>().ok());
-        if property("gc.enabled").is_some_and(|enabled| enabled == "false") {
+        if is_gc_off(metadata) {
             return None;
         }
         let newest =

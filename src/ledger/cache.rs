@@ -1,6 +1,7 @@
 //! The ledgers of a warehouse: reads their files, and keeps what fresh deliveries are looked up in.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -119,11 +120,8 @@ impl Ledger {
         let key = state.key(&segment.name);
         let reading = async {
             let size = segment.byte_count;
-            let tail = self
-                .store
-                .get_range(&key, size.saturating_sub(TAIL_BYTES)..size)
-                .await?;
-            let tail = tail.ok_or_else(|| self.damaged_segment(&key))?;
+            let range = size.saturating_sub(TAIL_BYTES)..size;
+            let tail = self.read(segment, &key, range).await?;
             let index = SegmentIndex::parse(tail, size);
             index
                 .map(Arc::new)
@@ -131,6 +129,20 @@ impl Ledger {
         };
         let read = self.indexes.try_get_with_by_ref(&segment.name, reading).await;
         read.map_err(|error: Arc<Error>| error.as_ref().clone())
+    }
+
+    /// Reads a part of a segment. One that is gone or was cut short is damaged, not out of reach.
+    async fn read(&self, segment: &SegmentRef, key: &str, range: Range<u64>) -> Result<Bytes> {
+        let wanted = range.end.saturating_sub(range.start);
+        match self.store.get_range(key, range).await {
+            Ok(Some(bytes)) if bytes.len() as u64 == wanted => Ok(bytes),
+            Ok(_) => Err(self.damaged_segment(key)),
+            Err(error) => match self.store.get(key).await {
+                Ok(Some(whole)) if whole.len() as u64 == segment.byte_count => Err(error),
+                Ok(_) => Err(self.damaged_segment(key).with_source(error)),
+                Err(_) => Err(error),
+            },
+        }
     }
 
     async fn group(&self, state: &LedgerState, segment: &SegmentRef, group: usize) -> Result<Arc<Ids>> {
@@ -155,8 +167,7 @@ impl Ledger {
         let key = state.key(&segment.name);
         let index = self.index(state, segment).await?;
         let range = index.bytes_of(group).unwrap_or_default();
-        let bytes = self.store.get_range(&key, range).await?;
-        let bytes = bytes.ok_or_else(|| self.damaged_segment(&key))?;
+        let bytes = self.read(segment, &key, range).await?;
         let decoded = index.decode(segment.space, group, bytes);
         decoded.map_err(|error| self.damaged_segment(&key).with_source(error))
     }

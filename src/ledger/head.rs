@@ -4,11 +4,15 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::entry::{Entry, Space};
 use super::{FORMAT_VERSION, damaged};
 use crate::error::{Error, ErrorKind, Result};
+
+/// What stands before the checksum in a head's file.
+const CHECKSUM: &str = ",\"checksum\":\"";
 
 /// What a head says. As a file it is JSON of at most some 64 KiB for tables of up to 3,000 messages a second.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,14 +87,19 @@ impl LedgerHead {
             .fold(inline, |sum, segment| sum.saturating_add(segment.entry_count))
     }
 
+    /// The file: the head as JSON, with a checksum of all before it as the last field.
     pub(super) fn to_bytes(&self) -> Result<Bytes> {
-        serde_json::to_vec(self).map(Bytes::from).map_err(|error| {
+        let mut bytes = serde_json::to_vec(self).map_err(|error| {
             Error::new(
                 ErrorKind::Rejected,
                 "The ledger's head cannot be written as JSON.",
             )
             .with_source(error)
-        })
+        })?;
+        bytes.truncate(bytes.len().saturating_sub(1));
+        let checksum = checksum(&bytes);
+        bytes.extend_from_slice(format!("{CHECKSUM}{checksum}\"}}").as_bytes());
+        Ok(bytes.into())
     }
 
     /// # Errors
@@ -107,8 +116,31 @@ impl LedgerHead {
             .with("format-version", found.format_version)
             .with("newest known here", FORMAT_VERSION));
         }
+        if !is_as_written(bytes) {
+            return Err(damaged("The head", location).with("cause", "its checksum is another"));
+        }
         serde_json::from_slice(bytes).map_err(unreadable)
     }
+}
+
+/// Ids are random bytes, so nothing else would show that one of them was changed on disk. A head of before there were
+/// checksums has none, and is taken as it is.
+fn is_as_written(bytes: &[u8]) -> bool {
+    let Some(place) = bytes
+        .windows(CHECKSUM.len())
+        .rposition(|window| window == CHECKSUM.as_bytes())
+    else {
+        return true;
+    };
+    let (body, said) = bytes.split_at(place);
+    said == format!("{CHECKSUM}{}\"}}", checksum(body)).as_bytes()
+}
+
+fn checksum(bytes: &[u8]) -> String {
+    Sha256::digest(bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 /// All that is read of a head before it is known to be one that this version understands.

@@ -61,7 +61,7 @@ fn damaged(what: &str, location: &str) -> Error {
         ErrorKind::Rejected,
         format!(
             "{what} of the table's ledger is missing or damaged. Nothing is committed to the table until it is \
-             mended: `landfast ledger repair`."
+             mended: `landfast ledger repair --table` and its name."
         ),
     )
     .with("location", location)

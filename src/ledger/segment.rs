@@ -17,11 +17,12 @@ use parquet::arrow::arrow_reader::{
 };
 use parquet::basic::{Compression, Encoding};
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
+use parquet::file::metadata::{KeyValue, ParquetMetaData, ParquetMetaDataReader};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::statistics::Statistics;
 use parquet::schema::types::ColumnPath;
+use sha2::{Digest, Sha256};
 
 use super::entry::{Entry, Space};
 use crate::error::{Error, ErrorKind, Result};
@@ -31,6 +32,10 @@ const ROW_GROUP: usize = 32 << 10;
 
 /// What is read of a file's end at once; the footer of the largest segment is smaller.
 pub(super) const TAIL_BYTES: u64 = 128 << 10;
+
+/// The key in the footer under which each row group has its ends and a hash of its entries: `OLDEST NEWEST HASH`, with
+/// commas between. Ids are random bytes, so nothing else would show that one of them was changed on disk.
+const SUMS: &str = "landfast.sums";
 
 fn schema() -> SchemaRef {
     Arc::new(Schema::new(vec![
@@ -62,6 +67,7 @@ fn failed(error: impl Into<ParquetError>) -> Error {
 pub(super) struct SegmentWriter {
     writer: ArrowWriter<Vec<u8>>,
     waiting: Vec<Entry>,
+    sums: Vec<String>,
 }
 
 impl SegmentWriter {
@@ -70,6 +76,7 @@ impl SegmentWriter {
         Ok(Self {
             writer,
             waiting: Vec::new(),
+            sums: Vec::new(),
         })
     }
 
@@ -89,10 +96,14 @@ impl SegmentWriter {
     /// The rest of the file.
     pub(super) fn finish(mut self) -> Result<Bytes> {
         self.write()?;
+        let sums = KeyValue::new(SUMS.to_owned(), self.sums.join(","));
+        self.writer.append_key_value_metadata(sums);
         self.writer.into_inner().map(Bytes::from).map_err(failed)
     }
 
+    /// Writes what waits as one row group.
     fn write(&mut self) -> Result<()> {
+        self.sums.extend(sum(&self.waiting));
         let mut times = Int64Builder::with_capacity(self.waiting.len());
         let mut ids = FixedSizeBinaryBuilder::with_capacity(self.waiting.len(), 16);
         let mut values = BinaryBuilder::new();
@@ -111,6 +122,20 @@ impl SegmentWriter {
     }
 }
 
+/// What the footer says of a row group of these entries, which are sorted; none of no entries.
+fn sum(entries: &[Entry]) -> Option<String> {
+    let (first, last) = (entries.first()?, entries.last()?);
+    let mut hash = Sha256::new();
+    for entry in entries {
+        hash.update(entry.index_time.to_be_bytes());
+        hash.update(entry.id.to_be_bytes());
+        hash.update((entry.value.len() as u64).to_be_bytes());
+        hash.update(&entry.value);
+    }
+    let hash: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    Some(format!("{} {} {hash}", first.index_time, last.index_time))
+}
+
 /// Where the row groups of a segment are, and which times they hold.
 #[derive(Debug)]
 pub(super) struct SegmentIndex {
@@ -123,6 +148,8 @@ pub(super) struct SegmentIndex {
 struct Group {
     times: (i64, i64),
     bytes: std::ops::Range<u64>,
+    /// Absent in segments of before there were any.
+    sum: Option<String>,
 }
 
 impl SegmentIndex {
@@ -179,6 +206,10 @@ impl SegmentIndex {
         for rows in reader {
             append(&mut entries, space, &rows?)?;
         }
+        let said = self.groups.get(group).and_then(|group| group.sum.as_deref());
+        if said.is_some() && said != sum(&entries).as_deref() {
+            return Err(changed());
+        }
         Ok(entries)
     }
 
@@ -187,12 +218,31 @@ impl SegmentIndex {
     }
 }
 
+fn changed() -> ParquetError {
+    ParquetError::General("it is not what was written: its checksum is another".to_owned())
+}
+
+/// The sums of the row groups, if the footer has them.
+fn sums(footer: &ParquetMetaData) -> Result<Option<Vec<&str>>, ParquetError> {
+    let said = footer.file_metadata().key_value_metadata().into_iter().flatten();
+    let said = said
+        .filter(|said| said.key == SUMS)
+        .find_map(|said| said.value.as_deref());
+    let sums: Option<Vec<&str>> = said.map(|sums| sums.split(',').filter(|sum| !sum.is_empty()).collect());
+    match sums {
+        Some(sums) if sums.len() != footer.num_row_groups() => Err(changed()),
+        sums => Ok(sums),
+    }
+}
+
 fn groups(footer: &ParquetMetaData) -> Result<Vec<Group>, ParquetError> {
     let no_times = || ParquetError::General("a row group has no times".to_owned());
+    let sums = sums(footer)?;
     footer
         .row_groups()
         .iter()
-        .map(|group| {
+        .enumerate()
+        .map(|(number, group)| {
             let times = match group.columns().first().and_then(|column| column.statistics()) {
                 Some(Statistics::Int64(times)) => times.min_opt().copied().zip(times.max_opt().copied()),
                 _ => None,
@@ -200,9 +250,16 @@ fn groups(footer: &ParquetMetaData) -> Result<Vec<Group>, ParquetError> {
             let ranges = || group.columns().iter().map(|column| column.byte_range());
             let start = ranges().map(|(start, _)| start).min().unwrap_or_default();
             let end = ranges().map(|(start, length)| start.saturating_add(length)).max();
+            let times = times.ok_or_else(no_times)?;
+            let sum = sums.as_ref().and_then(|sums| sums.get(number)).copied();
+            // The times choose the row groups that are read at all.
+            if sum.is_some_and(|sum| !sum.starts_with(&format!("{} {} ", times.0, times.1))) {
+                return Err(changed());
+            }
             Ok(Group {
-                times: times.ok_or_else(no_times)?,
+                times,
                 bytes: start..end.unwrap_or_default(),
+                sum: sum.map(str::to_owned),
             })
         })
         .collect()

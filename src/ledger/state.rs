@@ -130,6 +130,11 @@ impl Ledger {
     /// [`ErrorKind::Rejected`](crate::error::ErrorKind::Rejected) when the ledger is missing, damaged or of a newer
     /// version: no row may land. [`ErrorKind::Unavailable`](crate::error::ErrorKind::Unavailable) when it cannot be read.
     pub async fn open(&self, table: &Table) -> Result<LedgerState> {
+        let opened = self.find_state(table).await;
+        opened.map_err(|error| error.with("table", table.identifier()))
+    }
+
+    async fn find_state(&self, table: &Table) -> Result<LedgerState> {
         let metadata = table.metadata();
         let uuid = metadata.uuid();
         let pointer = metadata.properties().get(POINTER).map(String::as_str);
@@ -139,8 +144,18 @@ impl Ledger {
             (Some(pointer), Some((_, newest))) if sequence_of(pointer) < Some(newest) => {
                 self.mended(table, "is older than its snapshot's", snapshot)
             }
+            // A head of the same number that another attempt wrote, and that was never committed.
+            (Some(pointer), Some((own, newest)))
+                if sequence_of(pointer) == Some(newest) && pointer != own =>
+            {
+                self.mended(table, "is not its snapshot's", snapshot)
+            }
+            (Some(pointer), None) => {
+                self.refuse_later_heads(uuid, pointer).await?;
+                Some(pointer.to_owned())
+            }
             (Some(pointer), _) => Some(pointer.to_owned()),
-            (None, Some(_)) => self.mended(table, "is gone", snapshot),
+            (None, Some(_)) => self.mended(table, "is gone, or leads to no head of the table's", snapshot),
             (None, None) => None,
         };
         let Some(location) = location else {
@@ -183,6 +198,22 @@ impl Ledger {
                 .and_then(|id| metadata.snapshot_by_id(id));
         }
         None
+    }
+
+    /// Where no snapshot of ours is left, only the files tell whether the pointer is the newest. The head after it may be
+    /// there without ever having been committed; one after that stands on one that was.
+    async fn refuse_later_heads(&self, table: Uuid, pointer: &str) -> Result<()> {
+        let folder = folder(table);
+        let next = sequence_of(pointer).map(|sequence| sequence.saturating_add(1));
+        let after = format!("head-{:012}", next.unwrap_or_default());
+        let names = self.store().names_after(&folder, &after).await?;
+        match names.iter().find(|name| sequence_of(name) > next) {
+            None => Ok(()),
+            Some(name) => {
+                let newer = self.store().url(&format!("{folder}/{name}"));
+                Err(damaged("The pointer to the newest head", pointer).with("newer", newer))
+            }
+        }
     }
 
     /// A table whose pointer and snapshots say nothing must not have had a ledger. The first head may be there without

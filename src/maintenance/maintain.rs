@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::sweep::{self, Plan, Swept};
 use super::{Totals, sum};
 use crate::clock::Moment;
-use crate::commit::{ChangeSet, Committed, Engine, Head};
+use crate::commit::{ChangeSet, Committed, Engine, Head, is_gc_off};
 use crate::error::{Error, ErrorKind, Result};
 
 /// How long a commit of ours may lose to others before the next run is left to do it.
@@ -102,8 +102,7 @@ pub(super) async fn load(engine: &Engine, ident: &TableIdent) -> Result<Head> {
 
 /// As for Java's actions: other tables may share the files.
 fn is_forbidden(head: &Head) -> bool {
-    let enabled = head.table().metadata().properties().get("gc.enabled");
-    enabled.is_some_and(|enabled| enabled == "false")
+    is_gc_off(head.table().metadata())
 }
 
 /// An empty snapshot: every attempt that was loaded before it is dead. It lets old snapshots go in the same commit.

@@ -4,6 +4,7 @@
 //! location, shared. On `file://` a file and its folder are synced to disk before success is reported, so that a
 //! write that returned survives a crash (assumption E1 of the protocol); on `s3://` and `gs://` success is durable.
 
+mod anchor;
 mod cloud;
 mod file_io;
 mod http;
@@ -25,6 +26,7 @@ use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 use crate::config::process_env;
 use crate::error::{Error, ErrorKind, Result};
 
+use self::anchor::Anchor;
 pub use self::cloud::Properties;
 pub use self::listing::{Object, staged_name};
 pub use self::upload::{PART_BYTES, Upload};
@@ -45,6 +47,8 @@ pub struct Store {
     /// The root without a trailing slash, such as `file:///data/warehouse` or `s3://bucket/warehouse`.
     root: String,
     objects: Arc<dyn ObjectStore>,
+    /// Of a local folder that must stay where it is.
+    anchor: Option<Arc<Anchor>>,
 }
 
 impl Store {
@@ -54,6 +58,7 @@ impl Store {
         Self {
             root: root.trim_end_matches('/').to_owned(),
             objects,
+            anchor: None,
         }
     }
 
@@ -142,6 +147,27 @@ impl Store {
         ))
     }
 
+    /// The same, which from now on refuses its work when its folder is gone or another takes its name, as a volume leaves
+    /// one that is not mounted any more. What is no folder stays as it is.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] when the folder cannot be looked at.
+    pub fn anchored(mut self) -> Result<Self> {
+        if let Some(folder) = self.root.strip_prefix("file://") {
+            self.anchor = Some(Arc::new(Anchor::of(folder.into())?));
+        }
+        Ok(self)
+    }
+
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] when the root is anchored, and not what it was any more.
+    async fn is_there(&self) -> Result<()> {
+        match &self.anchor {
+            Some(anchor) => anchor.holds().await,
+            None => Ok(()),
+        }
+    }
+
     /// The root location, without a trailing slash.
     pub fn root(&self) -> &str {
         &self.root
@@ -182,6 +208,7 @@ impl Store {
     /// [`ErrorKind::Unavailable`]; the object may or may not be there.
     pub async fn put(&self, key: &str, bytes: Bytes) -> Result<()> {
         let path = self.path(key)?;
+        self.is_there().await?;
         match self.objects.put(&path, bytes.into()).await {
             Ok(_) => Ok(()),
             Err(error) => Err(unavailable(
@@ -210,8 +237,10 @@ impl Store {
             mode: PutMode::Create,
             ..PutOptions::default()
         };
+        self.is_there().await?;
         match self.objects.put_opts(&path, bytes.into(), options).await {
-            Ok(_) => Ok(Creation::Created),
+            // Asked once more, since it may have gone meanwhile, and the name of a commit been free there.
+            Ok(_) => self.is_there().await.map(|()| Creation::Created),
             Err(error @ object_store::Error::AlreadyExists { .. }) if proves_nothing(&error) => {
                 match self.stat(key).await? {
                     Some(_) => Ok(Creation::Exists),
@@ -235,6 +264,7 @@ impl Store {
     /// [`ErrorKind::Unavailable`].
     pub async fn get(&self, key: &str) -> Result<Option<Bytes>> {
         let path = self.path(key)?;
+        self.is_there().await?;
         let read = async { self.objects.get(&path).await?.bytes().await };
         match read.await {
             Ok(bytes) => Ok(Some(bytes)),
@@ -249,6 +279,7 @@ impl Store {
     /// [`ErrorKind::Unavailable`], also when the object ends before the range begins.
     pub async fn get_range(&self, key: &str, range: std::ops::Range<u64>) -> Result<Option<Bytes>> {
         let path = self.path(key)?;
+        self.is_there().await?;
         match self.objects.get_range(&path, range).await {
             Ok(bytes) => Ok(Some(bytes)),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
@@ -265,6 +296,7 @@ impl Store {
     pub async fn names_after(&self, folder: &str, after: &str) -> Result<Vec<String>> {
         let prefix = self.path(folder)?;
         let offset = self.path(&format!("{folder}/{after}"))?;
+        self.is_there().await?;
         self.objects
             .list_with_offset(Some(&prefix), &offset)
             // A store lists folders within the folder too; their names are not the folder's.

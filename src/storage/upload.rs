@@ -59,6 +59,7 @@ impl Upload {
     /// # Errors
     /// [`ErrorKind::Unavailable`](crate::error::ErrorKind::Unavailable); the object may or may not be there.
     pub async fn finish(mut self) -> Result<()> {
+        self.store.is_there().await?;
         let rest = std::mem::take(&mut self.rest).freeze();
         if self.parts.is_none() {
             let put = self.store.objects.put(&self.path, rest.into()).await;

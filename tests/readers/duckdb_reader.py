@@ -112,4 +112,15 @@ def columns(location):
     return result
 
 
-protocol.serve({"count": count, "rows": rows, "count_where": count_where, "columns": columns, "sums": sums})
+def run(catalog, statement):
+    """Runs a statement on a REST catalog, which is `@`. Nothing of it is remembered for the next."""
+    import_extension("httpfs", con=db)
+    db.load_extension("httpfs")
+    db.execute(f"attach '' as lake (type iceberg, endpoint {text(catalog['uri'])}, authorization_type 'none')")
+    try:
+        return [[str(value) for value in row] for row in db.execute(statement.replace("@", "lake")).fetchall()]
+    finally:
+        db.execute("detach lake")
+
+
+protocol.serve({"count": count, "rows": rows, "count_where": count_where, "columns": columns, "sums": sums, "run": run})

@@ -20,6 +20,7 @@ def first_session():
         .config("spark.jars", ",".join(map(str, sorted(JARS.glob("*.jar")))))
         # Compiling for a long run costs more than the run.
         .config("spark.driver.extraJavaOptions", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
+        .config("spark.sql.extensions", "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions")
         .config("spark.ui.enabled", "false")
         .config("spark.ui.showConsoleProgress", "false")
         .config("spark.driver.host", "127.0.0.1")

@@ -36,7 +36,7 @@ def sql(spark, catalog, statement):
         settings |= {"": "org.apache.iceberg.spark.SparkCatalog", ".cache-enabled": "false"}
         for setting, value in settings.items():
             session.conf.set(f"spark.sql.catalog.{catalog['name']}{setting}", value)
-    return sessions[key].sql(statement.replace("@", catalog["name"], 1)).collect()
+    return sessions[key].sql(statement.replace("@", catalog["name"])).collect()
 
 
 def create(spark, catalog, table):

@@ -32,10 +32,14 @@ def open_catalog(catalog):
     return SqlCatalog(catalog["name"], uri=uri, warehouse=catalog["warehouse"])
 
 
-def create(catalog, table):
+def create(catalog, table, schema=SCHEMA):
     opened = open_catalog(catalog)
     opened.create_namespace_if_not_exists(table.rsplit(".", 1)[0])
-    opened.create_table(table, SCHEMA)
+    opened.create_table(table, schema)
+
+
+def create_other(catalog, table):
+    create(catalog, table, Schema(NestedField(1, "id", StringType(), required=True)))
 
 
 def create_evolved(catalog, table):
@@ -70,8 +74,49 @@ def create_evolved(catalog, table):
 
 def append(catalog, table, ids):
     opened = open_catalog(catalog).load_table(table)
+    opened.append(rows_of(opened, ids))
+
+
+def rows_of(opened, ids):
     rows = [{"id": id_, "name": f"p{id_}"} for id_ in ids]
-    opened.append(pa.Table.from_pylist(rows, schema=opened.schema().as_arrow()))
+    return pa.Table.from_pylist(rows, schema=opened.schema().as_arrow())
+
+
+def drop(catalog, table):
+    open_catalog(catalog).drop_table(table)
+
+
+def alter(catalog, table, properties, removed):
+    with open_catalog(catalog).load_table(table).transaction() as transaction:
+        if properties:
+            transaction.set_properties(properties)
+        if removed:
+            transaction.remove_properties(*removed)
+
+
+def change_column(catalog, table, column, required):
+    with open_catalog(catalog).load_table(table).update_schema(allow_incompatible_changes=True) as schema:
+        schema.update_column(column, required=required)
+
+
+def properties(catalog, table):
+    return open_catalog(catalog).load_table(table).properties
+
+
+def delete(catalog, table, where):
+    open_catalog(catalog).load_table(table).delete(where)
+
+
+def overwrite(catalog, table, where, ids):
+    opened = open_catalog(catalog).load_table(table)
+    opened.overwrite(rows_of(opened, ids), overwrite_filter=where)
+
+
+def state(catalog, table):
+    """The metadata file of the newest state, and its snapshot."""
+    opened = open_catalog(catalog).load_table(table)
+    snapshot = opened.current_snapshot()
+    return {"location": opened.metadata_location, "snapshot_id": snapshot.snapshot_id if snapshot else None}
 
 
 def ids(catalog, table):
@@ -85,4 +130,20 @@ def tables(catalog, namespace):
 
 # That a database of version 0 stays one is what the tests want.
 logging.getLogger("pyiceberg").setLevel(logging.ERROR)
-protocol.serve({"create": create, "create_evolved": create_evolved, "append": append, "ids": ids, "tables": tables})
+protocol.serve(
+    {
+        "create": create,
+        "create_other": create_other,
+        "create_evolved": create_evolved,
+        "drop": drop,
+        "alter": alter,
+        "change_column": change_column,
+        "properties": properties,
+        "append": append,
+        "delete": delete,
+        "overwrite": overwrite,
+        "state": state,
+        "ids": ids,
+        "tables": tables,
+    }
+)

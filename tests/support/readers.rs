@@ -249,6 +249,15 @@ pub enum SqlEngine {
     PyIceberg,
     /// Spark over Java's `JdbcCatalog`.
     Spark,
+    /// DuckDB, which writes through servers only.
+    DuckDb,
+}
+
+/// Where the newest state of a table is.
+#[derive(Debug, Deserialize)]
+pub struct State {
+    pub location: String,
+    pub snapshot_id: Option<i64>,
 }
 
 impl SqlEngine {
@@ -268,7 +277,7 @@ impl SqlEngine {
         self.ask(json!({ "call": "create_evolved", "catalog": catalog, "table": table }))
     }
 
-    /// Runs a statement in which `@` is the catalog; gives its rows as texts. Spark only.
+    /// Runs a statement of SQL in which `@` is the catalog; gives its rows as texts. Spark and DuckDB only.
     pub fn run(self, catalog: &Value, statement: &str) -> TestResult<Vec<Vec<Option<String>>>> {
         self.ask(json!({ "call": "run", "catalog": catalog, "statement": statement }))
     }
@@ -283,8 +292,62 @@ impl SqlEngine {
         self.ask(json!({ "call": "tables", "catalog": catalog, "namespace": namespace }))
     }
 
+    /// Deletes the rows of a filter. PyIceberg only.
+    pub fn delete(self, catalog: &Value, table: &str, filter: &str) -> TestResult {
+        self.ask(json!({ "call": "delete", "catalog": catalog, "table": table, "where": filter }))
+    }
+
+    /// Replaces the rows of a filter. PyIceberg only.
+    pub fn overwrite(self, catalog: &Value, table: &str, filter: &str, ids: &[i64]) -> TestResult {
+        self.ask(
+            json!({ "call": "overwrite", "catalog": catalog, "table": table, "where": filter, "ids": ids }),
+        )
+    }
+
+    /// Forgets a table. PyIceberg only.
+    pub fn drop(self, catalog: &Value, table: &str) -> TestResult {
+        self.ask(json!({ "call": "drop", "catalog": catalog, "table": table }))
+    }
+
+    /// Makes a table whose `id` is text, and that has nothing else. PyIceberg only.
+    pub fn create_other(self, catalog: &Value, table: &str) -> TestResult {
+        self.ask(json!({ "call": "create_other", "catalog": catalog, "table": table }))
+    }
+
+    /// Sets properties, and removes some. PyIceberg only.
+    pub fn alter(
+        self,
+        catalog: &Value,
+        table: &str,
+        properties: &[(&str, &str)],
+        removed: &[&str],
+    ) -> TestResult {
+        let properties: BTreeMap<&str, &str> = properties.iter().copied().collect();
+        self.ask(json!({
+            "call": "alter", "catalog": catalog, "table": table, "properties": properties, "removed": removed,
+        }))
+    }
+
+    /// Makes a column required or optional. PyIceberg only.
+    pub fn change_column(self, catalog: &Value, table: &str, column: &str, required: bool) -> TestResult {
+        self.ask(json!({
+            "call": "change_column", "catalog": catalog, "table": table, "column": column, "required": required,
+        }))
+    }
+
+    /// The table's properties. PyIceberg only.
+    pub fn properties(self, catalog: &Value, table: &str) -> TestResult<BTreeMap<String, String>> {
+        self.ask(json!({ "call": "properties", "catalog": catalog, "table": table }))
+    }
+
+    /// The newest state. PyIceberg only.
+    pub fn state(self, catalog: &Value, table: &str) -> TestResult<State> {
+        self.ask(json!({ "call": "state", "catalog": catalog, "table": table }))
+    }
+
     fn ask<T: DeserializeOwned>(self, request: Value) -> TestResult<T> {
         match self {
+            Self::DuckDb => DUCKDB.request(&request),
             Self::PyIceberg => SQL_WRITER.request(&request),
             Self::Spark => SPARK.request(&request),
         }

@@ -80,7 +80,13 @@ impl RestCatalog {
         let client = Client::new(config, patience, clock.clone(), random.clone())?;
         let message = "The catalog's server gives no configuration.";
         let answer = client.get(Terms::config_url(config)).await;
-        let answer = answer.map_err(|failure| failure.into_error(message).with("uri", &config.uri))?;
+        let answer = answer.map_err(|failure| {
+            let error = failure.into_error(message).with("uri", &config.uri);
+            match &config.warehouse {
+                Some(warehouse) => error.with("catalog.warehouse", warehouse),
+                None => error,
+            }
+        })?;
         let response: ConfigResponse = parse(
             &answer,
             "The catalog's configuration is not what a catalog sends; see `catalog.uri`.",

@@ -66,7 +66,7 @@ impl SqlCatalog {
         let database = Database::new(uri)?;
         let statements = layout::prepare(&database)
             .await
-            .map_err(|error| error.with("database", uri))?;
+            .map_err(|error| error.with("database", uri).with("hint", "see `catalog.uri`"))?;
         Ok(Self {
             database,
             statements,
@@ -104,14 +104,17 @@ impl SqlCatalog {
             .map_err(|error| error.with("table", ident))?;
         // The row may have moved on, and a cleaner deleted the file, since it was read: another look may succeed.
         let bytes = self.warehouse.get(key).await?.ok_or_else(|| {
-            Error::new(ErrorKind::Unavailable, "The table's metadata file is missing.")
-                .with("table", ident)
-                .with("location", location)
+            Error::new(
+                ErrorKind::Unavailable,
+                "The table's metadata file is missing. Bring it back from a backup.",
+            )
+            .with("table", ident)
+            .with("location", location)
         })?;
         parse_metadata(&bytes).map_err(|error| {
             Error::new(
                 ErrorKind::Rejected,
-                "The table's metadata file cannot be understood.",
+                "The table's metadata file cannot be understood: it is damaged. Bring it back from a backup.",
             )
             .with("table", ident)
             .with("location", location)

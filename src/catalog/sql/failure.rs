@@ -53,6 +53,10 @@ impl Failure {
         };
         let error = Error::new(kind, message);
         match self {
+            // The driver tries again meanwhile, and keeps to itself why that failed.
+            Self::NotSent(sqlx::Error::PoolTimedOut) => {
+                error.with("cause", "the database gave no connection in time")
+            }
             Self::NotSent(cause) | Self::Sent(cause) => error.with_source(cause),
             Self::TimedOut => error.with("cause", "the database did not answer in time"),
         }

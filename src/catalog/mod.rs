@@ -11,10 +11,9 @@ mod storage;
 use std::fmt::Debug;
 
 use async_trait::async_trait;
-use iceberg::spec::{TableMetadata, TableMetadataRef, Transform};
+use iceberg::spec::{TableMetadata, TableMetadataRef};
 use iceberg::table::Table;
 use iceberg::{NamespaceIdent, Runtime, TableCreation, TableIdent, TableRequirement, TableUpdate};
-use serde_json::Value;
 
 pub use memory::MemoryCatalog;
 pub use rest::{Patience, RestCatalog, StorageCredential, credential_for};
@@ -124,54 +123,11 @@ fn apply(base: &Table, commit: TableCommit) -> Result<TableMetadata, Outcome> {
         )
     };
     let location = base.metadata_location().map(str::to_owned);
-    let void = void_names(base.metadata());
-    let metadata = renamed(base.metadata().clone(), &void, true).map_err(invalid)?;
-    let mut builder = metadata.into_builder(location);
+    let mut builder = base.metadata().clone().into_builder(location);
     for update in commit.updates {
         builder = update.apply(builder).map_err(invalid)?;
     }
-    let metadata = builder.build().map_err(invalid)?.metadata;
-    renamed(metadata, &void, false).map_err(invalid)
-}
-
-/// The void partition fields that have a column's name, which a table of version 1 keeps of a field that was removed.
-/// Java reads and writes them; the builder of iceberg 0.10.1 takes them for a clash.
-fn void_names(metadata: &TableMetadata) -> Vec<(i32, String)> {
-    let fields = metadata.default_partition_spec().fields().iter();
-    fields
-        .filter(|field| field.transform == Transform::Void)
-        .filter(|field| metadata.current_schema().field_by_name(&field.name).is_some())
-        .map(|field| (field.field_id, field.name.clone()))
-        .collect()
-}
-
-/// The same metadata with these void fields under a name that no column has, or under their own again.
-fn renamed(metadata: TableMetadata, void: &[(i32, String)], hidden: bool) -> iceberg::Result<TableMetadata> {
-    if void.is_empty() {
-        return Ok(metadata);
-    }
-    let mut json = serde_json::to_value(metadata)?;
-    let specs = json.get_mut("partition-specs").and_then(Value::as_array_mut);
-    let fields = specs
-        .into_iter()
-        .flatten()
-        .filter_map(|spec| spec.get_mut("fields")?.as_array_mut());
-    for field in fields.flatten().filter_map(Value::as_object_mut) {
-        let id = field.get("field-id").and_then(Value::as_i64);
-        let known = void.iter().find(|(known, _)| Some(i64::from(*known)) == id);
-        let is_void = field
-            .get("transform")
-            .is_some_and(|transform| transform == "void");
-        if let Some((id, name)) = known.filter(|_| is_void) {
-            let name = if hidden {
-                format!("{name} {id} void")
-            } else {
-                name.clone()
-            };
-            field.insert("name".to_owned(), name.into());
-        }
-    }
-    Ok(serde_json::from_value(json)?)
+    Ok(builder.build().map_err(invalid)?.metadata)
 }
 
 /// Builds the crate's table over a store; its scans run on the current runtime.

@@ -5,6 +5,7 @@ mod ledger;
 mod others;
 mod overwrite;
 mod overwrite_races;
+mod rest;
 mod upkeep;
 pub mod world;
 
@@ -33,6 +34,7 @@ pub fn tests() -> Vec<Trial> {
         overwrite_races::tests(),
         alter::tests(),
         others::tests(),
+        rest::tests(),
     ];
     tests.into_iter().flatten().collect()
 }

@@ -29,6 +29,7 @@ pub fn tests() -> Vec<Trial> {
         table_of_version_1_is_refused_until_the_statement_it_names,
         table_of_version_3_is_refused_with_a_way_out,
         specs_orders_and_schemas_of_pyiceberg_are_written_as_they_are,
+        void_field_with_a_columns_name_is_refused,
         partitions_of_spark_are_replaced_by_bucket_and_prefix,
     ]
 }
@@ -249,7 +250,7 @@ async fn table_of_version_3_is_refused_with_a_way_out() -> TestResult {
 async fn specs_orders_and_schemas_of_pyiceberg_are_written_as_they_are() -> TestResult {
     both_engines()?;
     let shared = Shared::with_pyiceberg().await?;
-    SqlEngine::PyIceberg.create_evolved(&shared.described, TABLE)?;
+    SqlEngine::PyIceberg.create_evolved(&shared.described, TABLE, "name_part")?;
     let before = shared.table().await?;
     let mut head = shared.head().await?;
     let day = 86_400_000_000_i64;
@@ -308,6 +309,21 @@ async fn specs_orders_and_schemas_of_pyiceberg_are_written_as_they_are() -> Test
             .spark("SELECT id FROM @.shop.orders WHERE id = 4 AND name IS NULL")?
             .len(),
         1
+    );
+    Ok(())
+}
+
+async fn void_field_with_a_columns_name_is_refused() -> TestResult {
+    needs(Component::Python)?;
+    let shared = Shared::with_pyiceberg().await?;
+    SqlEngine::PyIceberg.create_evolved(&shared.described, TABLE, "name")?;
+    let refused = shared.engine.head(shared.table().await?).await;
+    let error = refused.expect_err("its manifests cannot be read");
+    assert_eq!(error.kind(), ErrorKind::TableMismatch);
+    assert!(
+        error.message().contains("`name` was removed"),
+        "{}",
+        error.message()
     );
     Ok(())
 }

@@ -37,6 +37,8 @@ pub struct World {
     pub proxy: Option<Proxy>,
     /// Whether Spark reads it, too.
     pub has_spark: bool,
+    /// In seconds; commits have half of it, or ten less.
+    ack_deadline: u32,
 }
 
 impl World {
@@ -46,6 +48,8 @@ impl World {
         needs(Component::Python)?;
         let mut world = Self::new(kind).await?;
         world.has_spark = true;
+        // A commit waits for what Spark does meanwhile.
+        world.ack_deadline = 60;
         if kind == Kind::Sqlite {
             // In a database that it did not make itself, Java's catalog leaves a statement open, which locks SQLite for
             // everybody else as long as Spark lives.
@@ -103,6 +107,7 @@ impl World {
             described,
             proxy: None,
             has_spark: false,
+            ack_deadline: 16,
         })
     }
 
@@ -121,8 +126,9 @@ impl World {
         };
         let text = format!(
             "warehouse: \"{warehouse}\"\ncatalog: {catalog}\ndead_letters: \"file://{}/dead-letters\"\n\
-             server: {{ listen: 127.0.0.1:0, push_auth: off, ack_deadline: 16s }}\ntables:\n{}{}",
+             server: {{ listen: 127.0.0.1:0, push_auth: off, ack_deadline: {}s }}\ntables:\n{}{}",
             self.folder.path().display(),
+            self.ack_deadline,
             table("orders"),
             table("others"),
         );

@@ -42,10 +42,10 @@ def create_other(catalog, table):
     create(catalog, table, Schema(NestedField(1, "id", StringType(), required=True)))
 
 
-def create_evolved(catalog, table):
+def create_evolved(catalog, table, by_name):
     """Makes a table of version 1 with a row, changes its spec, order and schema, and upgrades it to version 2.
 
-    Its spec: identity of `name` that became void, day, bucket, truncate. Its schema: `note` added, `at` renamed to `time`.
+    Its spec: identity of `name`, called `by_name`, that became void; day, bucket, truncate. Its schema: `note` added, `at` renamed to `time`.
     """
     opened = open_catalog(catalog)
     opened.create_namespace_if_not_exists(table.rsplit(".", 1)[0])
@@ -53,14 +53,14 @@ def create_evolved(catalog, table):
     made = opened.create_table(
         table,
         columns,
-        partition_spec=PartitionSpec(PartitionField(2, 1000, IdentityTransform(), "name")),
+        partition_spec=PartitionSpec(PartitionField(2, 1000, IdentityTransform(), by_name)),
         sort_order=SortOrder(SortField(1, IdentityTransform())),
         properties={"format-version": "1"},
     )
     row = {"id": 1, "name": "p1", "at": datetime.datetime(2026, 1, 1, 12)}
     made.append(pa.Table.from_pylist([row], schema=made.schema().as_arrow()))
     with made.update_spec() as spec:
-        spec.remove_field("name")
+        spec.remove_field(by_name)
         spec.add_field("at", DayTransform(), "at_day")
     with made.transaction() as transaction:
         transaction.upgrade_table_version(2)

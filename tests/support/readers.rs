@@ -272,9 +272,11 @@ impl SqlEngine {
     }
 
     /// Makes a table of version 1 with rows, changes its spec and schema, and upgrades it: see `sql_writer.py`.
-    /// PyIceberg only.
-    pub fn create_evolved(self, catalog: &Value, table: &str) -> TestResult {
-        self.ask(json!({ "call": "create_evolved", "catalog": catalog, "table": table }))
+    /// `by_name` is what the partition field of `name` is called. PyIceberg only.
+    pub fn create_evolved(self, catalog: &Value, table: &str, by_name: &str) -> TestResult {
+        let call =
+            json!({ "call": "create_evolved", "catalog": catalog, "table": table, "by_name": by_name });
+        self.ask(call)
     }
 
     /// Runs a statement of SQL in which `@` is the catalog; gives its rows as texts. Spark and DuckDB only.

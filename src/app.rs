@@ -11,7 +11,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::batch::{Shared, Writers};
+use crate::batch::{Shared, Writers, accept_by_record};
 use crate::catalog::{Catalog, MemoryCatalog, Patience, RestCatalog, SqlCatalog, StorageCatalog};
 use crate::clock::{Clock, SystemClock};
 use crate::commit::Engine;
@@ -179,6 +179,16 @@ impl App {
         }
     }
 
+    /// Takes a delivery apart, off the request, and hands its parts to their tables.
+    fn accept_by_record(&self, delivery: Delivery) {
+        let (config, shared, writers) = (self.config.clone(), self.shared.clone(), self.writers.clone());
+        tokio::spawn(async move {
+            if let Route::ByRecord(rules) = Router::new(&config).route(&delivery.envelope.clone()) {
+                accept_by_record(&shared, &writers, &rules, delivery).await;
+            }
+        });
+    }
+
     /// Dead-letters a whole delivery, then acknowledges it.
     fn dead_letter(&self, delivery: Delivery, reason: Reason, payload: Bytes) {
         let shared = self.shared.clone();
@@ -234,6 +244,7 @@ impl Intake for App {
     fn accept(&self, delivery: Delivery) {
         match Router::new(&self.config).route(&delivery.envelope) {
             Route::Table(ident, table) => self.writers.accept(ident, &table, delivery),
+            Route::ByRecord(_) => self.accept_by_record(delivery),
             Route::Nowhere(why) => {
                 let payload = delivery.payload.clone();
                 let reason = Reason {

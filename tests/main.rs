@@ -8,6 +8,7 @@
 
 mod agree;
 mod batch;
+mod by_record;
 mod catalog;
 mod commit;
 mod fakes;
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
         records::tests(),
         refusals::tests(),
         replay::tests(),
+        by_record::tests(),
         schema::tests(),
         storage_faults::tests(),
         stores::tests(),

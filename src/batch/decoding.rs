@@ -42,6 +42,7 @@ pub(super) fn decode(
             Ok(Ok(payload)) => {
                 let most = limits.max_column_bytes();
                 decoder.decode(&delivery.envelope, &payload, most, &mut rejected);
+                tell_positions(&mut rejected, &delivery.positions);
                 let columns = decoder.mark().column_bytes - mark.column_bytes;
                 if let Err(error) = delivery.held.grow(unforeseen(columns, payload.len())) {
                     decoder.cut_back(mark);
@@ -69,6 +70,7 @@ pub(super) fn decode(
             held,
             deadline,
             is_replay,
+            positions: _,
         } = delivery;
         parts.push(Part {
             envelope,
@@ -95,7 +97,10 @@ pub(super) fn decode(
 /// it grew by is kept.
 ///
 /// The outer error refuses the delivery for now, the inner one dead-letters it.
-fn plain_payload(delivery: &mut Delivery, limits: &Limits) -> Result<Result<Bytes, Reason>, Error> {
+pub(super) fn plain_payload(
+    delivery: &mut Delivery,
+    limits: &Limits,
+) -> Result<Result<Bytes, Reason>, Error> {
     let Delivery { payload, held, .. } = delivery;
     let Some(compression) = Compression::of(payload) else {
         return Ok(Ok(payload.clone()));
@@ -112,6 +117,16 @@ fn plain_payload(delivery: &mut Delivery, limits: &Limits) -> Result<Result<Byte
         .map_or(0, |plain| plain.len().saturating_sub(payload.len()));
     held.shrink_to(before.saturating_add(grown));
     Ok(plain)
+}
+
+/// Numbers the rejected records of a part of a payload as they are numbered in the whole.
+fn tell_positions(rejected: &mut [RejectedRecord], positions: &[u64]) {
+    for record in rejected {
+        let place = usize::try_from(record.position).ok();
+        if let Some(position) = place.and_then(|place| positions.get(place)) {
+            record.position = *position;
+        }
+    }
 }
 
 /// What columns take beyond twice the payload, which is reckoned with: a wide table makes much of few bytes.
@@ -201,6 +216,7 @@ mod tests {
             held,
             deadline: tokio::time::Instant::now(),
             is_replay: false,
+            positions: Vec::new(),
         }
     }
 

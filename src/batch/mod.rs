@@ -5,6 +5,7 @@
 //! has to be repeated. Both belong to the process, not to a request: a request that goes away only drops its answer.
 
 mod answers;
+mod by_record;
 mod commit_log;
 mod committer;
 mod decoding;
@@ -14,4 +15,5 @@ mod part;
 mod writer;
 mod writers;
 
+pub use by_record::accept_by_record;
 pub use writers::{Shared, Writers};

@@ -13,7 +13,8 @@ use super::{
     RestAuth, RestCatalogConfig, RouteConfig, SchemaConfig, ServerConfig, TableConfig,
 };
 use super::{
-    catalog, files, ledger, load, partition, property, rest_catalog, route, schema, server, source, table,
+    catalog, field, files, ledger, load, partition, property, rest_catalog, route, schema, server, source,
+    table,
 };
 
 /// What stands for a secret.
@@ -135,6 +136,10 @@ fn print_table(table: &TableConfig, keys: &mut Keys) {
                 conditions.files.as_ref(),
                 &mut keys,
             );
+            if let Some(record) = &conditions.record {
+                keys.value(&field::FIELD, &record.field);
+                keys.value(&field::EQUALS, &record.equals);
+            }
             keys.done()
         }),
     );

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use super::files::FileMatch;
 use super::key::{Key, Keys, List, Shape, Text};
 use super::reader::{Field, nearest};
-use super::table::{CONDITIONS, LATER_CONDITIONS, parse_table_ident, read_conditions};
+use super::table::{CONDITIONS, parse_table_ident, read_conditions};
 use crate::error::{Error, ErrorKind};
 
 pub(super) const TABLE: Key = Key::required(
@@ -34,6 +34,9 @@ pub(super) const ROUTES: List = List {
     accepted: "a list such as `- {subscription: cdc, table: \"cdc.{attributes.table}\", allow: [\"cdc.*\"]}`",
     item: Shape::Map(&ROUTE),
 };
+
+/// Conditions of later versions.
+const LATER_CONDITIONS: &[&str] = &["field", "equals"];
 
 const ROUTE: Keys = Keys {
     title: "route",
@@ -238,7 +241,8 @@ pub(super) fn read(field: &Field<'_>) -> Vec<RouteConfig> {
 
 fn read_route(field: &Field<'_>) -> Option<RouteConfig> {
     let mut keys = field.mapping()?;
-    let conditions = read_conditions(&mut keys);
+    let has_later = keys.has_any(LATER_CONDITIONS);
+    let conditions = read_conditions(&mut keys).filter(|_| !has_later);
     let table = keys.key(&TABLE);
     let template = table.as_ref().and_then(|field| field.parse(TableTemplate::parse));
     let allow = match keys.key(&ALLOW) {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use iceberg::TableIdent;
 
+use super::field::{EQUALS, FIELD, FieldMatch, read_field_match};
 use super::files::{BUCKET, FileMatch, OBJECTS, read_files};
 use super::key::{Key, Keys, List, Others, Shape, Text, Words};
 use super::ledger::{self, LEDGER, LedgerConfig};
@@ -187,15 +188,12 @@ pub(super) const ATTRIBUTES: Key = Key::optional(
 
 /// The conditions on a message or a file, of a table's `from` and of a route.
 pub(super) const CONDITIONS: &[Key] = &[SUBSCRIPTION_KEY, ATTRIBUTES, BUCKET, OBJECTS];
-/// Conditions of later versions.
-pub(super) const LATER_CONDITIONS: &[&str] = &["field", "equals"];
 
 const MATCH: Keys = Keys {
     title: "match",
     accepted: "a mapping such as `{subscription: orders-push, attributes: {kind: order}}` or \
                `{bucket: \"file:///srv/landing\", objects: \"orders/**\"}`",
-    keys: &[CONDITIONS],
-    later: &[LATER_CONDITIONS],
+    keys: &[CONDITIONS, &[FIELD, EQUALS]],
     never_empty: true,
     ..Keys::NONE
 };
@@ -319,6 +317,8 @@ pub struct DeliveryMatch {
     /// Keys `bucket` and `objects`, default none: conditions on a file. With them it takes files only, without them
     /// messages only.
     pub files: Option<FileMatch>,
+    /// Keys `field` and `equals`, default none: a condition on each record of a message.
+    pub record: Option<FieldMatch>,
 }
 
 /// Reads a table's name, `namespace.table`.
@@ -445,7 +445,10 @@ fn read_batch(field: &Field<'_>, batch: &mut BatchConfig, ack_deadline: Duration
 fn read_match(field: &Field<'_>) -> Option<DeliveryMatch> {
     let mut keys = field.mapping()?;
     let conditions = read_conditions(&mut keys);
+    let record = read_field_match(&mut keys);
     keys.finish();
+    let conditions = conditions.zip(record.ok());
+    let conditions = conditions.map(|(conditions, record)| DeliveryMatch { record, ..conditions });
     if conditions
         .as_ref()
         .is_some_and(|conditions| *conditions == DeliveryMatch::default())
@@ -459,21 +462,20 @@ fn read_match(field: &Field<'_>) -> Option<DeliveryMatch> {
     conditions
 }
 
-/// Reads the conditions on a delivery; nothing when one of them is wrong, or given by a key of a later version.
+/// Reads the conditions on a delivery but for those on its records; nothing when one of them is wrong.
 pub(super) fn read_conditions(keys: &mut Mapping<'_>) -> Option<DeliveryMatch> {
     let subscription = keys.key(&SUBSCRIPTION_KEY).map(|field| read_subscription(&field));
     let attributes = keys.key(&ATTRIBUTES).map(|field| read_attributes(&field));
     let files = read_files(keys);
-    let has_later = keys.has_any(LATER_CONDITIONS);
-    let conditions = DeliveryMatch {
+    Some(DeliveryMatch {
         subscription: match subscription {
             Some(read) => Some(read?),
             None => None,
         },
         attributes: attributes.unwrap_or(Some(BTreeMap::new()))?,
         files: files.ok()?,
-    };
-    (!has_later).then_some(conditions)
+        record: None,
+    })
 }
 
 fn read_attributes(field: &Field<'_>) -> Option<BTreeMap<String, String>> {

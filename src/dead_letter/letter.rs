@@ -60,8 +60,12 @@ impl<'a> From<&'a Reason> for LetterReason<'a> {
 }
 
 impl<'a> DeadLetter<'a> {
-    pub(super) fn of_record(delivery: &'a Envelope, table: &'a str, record: &'a RejectedRecord) -> Self {
-        let letter = Self::of_delivery(delivery, Some(table), &record.reason, &record.raw);
+    pub(super) fn of_record(
+        delivery: &'a Envelope,
+        table: Option<&'a str>,
+        record: &'a RejectedRecord,
+    ) -> Self {
+        let letter = Self::of_delivery(delivery, table, &record.reason, &record.raw);
         Self {
             id: format!("{}/{}", delivery.id, record.position),
             position: Some(record.position),

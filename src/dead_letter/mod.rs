@@ -66,7 +66,7 @@ impl DeadLetters {
     ) -> Result<()> {
         let letters = records
             .iter()
-            .map(|record| DeadLetter::of_record(delivery, table, record));
+            .map(|record| DeadLetter::of_record(delivery, Some(table), record));
         let name = LetterName::new(table, id, delivery.id.hash());
         self.store.put(&name.key(Place::Pending), lines(letters)).await
     }
@@ -124,11 +124,38 @@ impl DeadLetters {
         payload: &Bytes,
     ) -> Result<()> {
         let letter = DeadLetter::of_delivery(delivery, table, reason, payload);
-        let id = content_id(delivery, payload);
+        let id = content_id(delivery, std::iter::once(payload.as_ref()));
         let name = LetterName::new(table.unwrap_or(name::UNROUTED), id, delivery.id.hash());
         let bytes = lines(std::iter::once(letter));
         if self.store.create(&name.key(Place::Confirmed), bytes).await? == Creation::Created {
             self.count(table.unwrap_or("none"), reason.kind.name(), &reason.message);
+        }
+        Ok(())
+    }
+
+    /// Writes records of a delivery that no table wants. Durable on `Ok`; repeating it writes nothing new.
+    ///
+    /// # Errors
+    /// [`crate::error::ErrorKind::Unavailable`]: the delivery must not be acknowledged.
+    pub async fn write_unwanted(&self, delivery: &Envelope, records: &[RejectedRecord]) -> Result<()> {
+        let letters = records
+            .iter()
+            .map(|record| DeadLetter::of_record(delivery, None, record));
+        let positions: Vec<[u8; 8]> = records
+            .iter()
+            .map(|record| record.position.to_be_bytes())
+            .collect();
+        let content = positions.iter().zip(records);
+        let content = content.flat_map(|(position, record)| [position.as_slice(), record.raw.as_ref()]);
+        let name = LetterName::new(name::UNROUTED, content_id(delivery, content), delivery.id.hash());
+        let created = self
+            .store
+            .create(&name.key(Place::Confirmed), lines(letters))
+            .await?;
+        if created == Creation::Created {
+            for record in records {
+                self.count("none", record.reason.kind.name(), &record.reason.message);
+            }
         }
         Ok(())
     }
@@ -158,9 +185,11 @@ pub fn still_rejected(reason: &Reason) -> Error {
     Error::new(ErrorKind::Rejected, reason.message.clone()).with(REASON, reason.kind.name())
 }
 
-/// An id that is the same for the same payload of the same delivery: its time is the publish time.
-fn content_id(delivery: &Envelope, payload: &Bytes) -> Uuid {
-    let digest: [u8; 32] = Sha256::digest(payload).into();
+/// An id that is the same for the same bytes of the same delivery: its time is the publish time.
+fn content_id<'a>(delivery: &Envelope, content: impl Iterator<Item = &'a [u8]>) -> Uuid {
+    let mut hasher = Sha256::new();
+    content.for_each(|bytes| hasher.update(bytes));
+    let digest: [u8; 32] = hasher.finalize().into();
     let mut random = [0; 10];
     random.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
     let millis = delivery.published_at.timestamp_millis();

@@ -6,6 +6,7 @@
 //!
 #![doc = include_str!("../../docs/json.md")]
 
+mod by_field;
 mod column;
 mod datetime;
 mod decompress;
@@ -29,6 +30,7 @@ use std::collections::BTreeMap;
 use arrow_array::RecordBatch;
 use bytes::Bytes;
 
+pub(crate) use by_field::{Condition, Split, split};
 pub use decompress::{Compression, NotUnpacked, decompress, unpack};
 pub use envelope::EnvelopeDecoder;
 pub(crate) use framing::{Part, PartEnd, is_space};

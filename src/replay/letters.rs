@@ -11,14 +11,14 @@ use tokio::time::{Instant, sleep};
 
 use super::Selection;
 use crate::batch::opening::{TableSettings, decoder};
-use crate::batch::{Shared, Writers};
+use crate::batch::{Shared, Writers, accept_by_record};
 use crate::config::{Config, TableConfig};
 use crate::dead_letter::{DeadLetter, LetterName, REASON};
 use crate::decode::{Decoder, RejectKind};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::{Entry, Known};
-use crate::route::{Route, Router};
-use crate::trigger::{Ack, Delivery, DeliveryId, Envelope, Held, Receipt};
+use crate::route::{ByRecord, Route, Router};
+use crate::trigger::{Ack, Answer, Delivery, DeliveryId, Envelope, Held, Receipt};
 
 /// How long a letter may take to its commit.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -79,13 +79,18 @@ impl<'a> Sender<'a> {
     /// table.
     pub(super) async fn send(&self, name: &LetterName, letter: &DeadLetter<'_>) -> (String, Option<Fate>) {
         let unrouted = || name.table().to_owned();
-        let routed = match self.route(letter) {
-            Ok(Some(routed)) => routed,
-            Ok(None) if self.selection.table.is_some() => return (unrouted(), None),
-            Ok(None) => return (unrouted(), Some(Fate::Rejected(letter.reason.kind.to_string()))),
+        let (ident, settings) = match self.route(letter) {
+            Ok(Route::Table(ident, settings)) => (ident, settings),
+            Ok(_) if self.selection.table.is_some() => return (unrouted(), None),
+            Ok(Route::ByRecord(rules)) => {
+                let fate = self.by_record(name, letter, &rules).await;
+                return (unrouted(), Some(fate.unwrap_or_else(Fate::Failed)));
+            }
+            Ok(Route::Nowhere(_)) => {
+                return (unrouted(), Some(Fate::Rejected(letter.reason.kind.to_string())));
+            }
             Err(error) => return (unrouted(), Some(Fate::Failed(error))),
         };
-        let (ident, settings) = routed;
         if self.selection.table.as_ref().is_some_and(|table| *table != ident) {
             return (unrouted(), None);
         }
@@ -93,23 +98,36 @@ impl<'a> Sender<'a> {
         (ident.to_string(), Some(fate.unwrap_or_else(Fate::Failed)))
     }
 
-    /// Where a letter goes: to the table it was for, or where its delivery would go now. None for what no table wants.
-    fn route(&self, letter: &DeadLetter<'_>) -> Result<Option<(TableIdent, TableConfig)>> {
+    /// Where a letter goes: to the table it was for, or where its delivery would go now.
+    fn route(&self, letter: &DeadLetter<'_>) -> Result<Route<'a>> {
         let router = Router::new(self.config);
         if let Some(table) = letter.table.as_deref() {
             let ident = router.named(table)?;
-            let settings = router.settings(&ident).into_owned();
-            return Ok(Some((ident, settings)));
+            let settings = router.settings(&ident);
+            return Ok(Route::Table(ident, settings));
         }
         // Not even its bytes are known.
         if letter.reason.kind == RejectKind::BadBase64.name() {
-            return Ok(None);
+            return Ok(Route::Nowhere(String::new()));
         }
-        let envelope = self.envelope(letter, letter.identity.clone().into_owned());
-        Ok(match router.route(&envelope) {
-            Route::Table(ident, settings) => Some((ident, settings.into_owned())),
-            Route::Nowhere(_) => None,
-        })
+        Ok(router.route(&self.envelope(letter, letter.identity.clone().into_owned())))
+    }
+
+    /// The tables of its records, where these tell them.
+    async fn by_record(
+        &self,
+        name: &LetterName,
+        letter: &DeadLetter<'_>,
+        rules: &ByRecord<'_>,
+    ) -> Result<Fate> {
+        let raw = raw_of(letter)?;
+        if self.selection.dry_run {
+            return Ok(Fate::Landed { rows: 0, rejected: 0 });
+        }
+        let _slot = self.slots.acquire().await;
+        let (delivery, answer) = self.delivery(letter, &raw, identity(name, letter)).await?;
+        accept_by_record(self.shared, self.writers, rules, delivery).await;
+        outcome(answer).await
     }
 
     async fn fate(
@@ -119,14 +137,8 @@ impl<'a> Sender<'a> {
         ident: &TableIdent,
         settings: &TableConfig,
     ) -> Result<Fate> {
-        let raw = letter.raw().ok_or_else(|| {
-            let message = "The letter's `raw` is not base64; it stays as it is.";
-            Error::new(ErrorKind::Rejected, message)
-        })?;
-        let id = match letter.position {
-            Some(position) => DeliveryId::letter(name.path(), &position.to_string()),
-            None => letter.identity.clone().into_owned(),
-        };
+        let raw = raw_of(letter)?;
+        let id = identity(name, letter);
         let on_trust = || DeliveryId::letter(name.path(), "whole");
         let fate = self.deliver(letter, &raw, id, ident, settings).await?;
         match fate {
@@ -145,33 +157,36 @@ impl<'a> Sender<'a> {
         ident: &TableIdent,
         settings: &TableConfig,
     ) -> Result<Fate> {
-        let envelope = self.envelope(letter, id);
         if self.selection.dry_run {
+            let envelope = self.envelope(letter, id);
             return self.attempt(&envelope, raw, ident, settings).await;
         }
         let _slot = self.slots.acquire().await;
-        let held = self.hold(raw.len()).await?;
-        let (ack, answer) = Ack::new();
-        let delivery = Delivery {
-            envelope,
-            payload: raw.clone(),
-            ack,
-            held,
-            deadline: Instant::now() + PATIENCE,
-            is_replay: true,
-        };
+        let (delivery, answer) = self.delivery(letter, raw, id).await?;
         // What comes while one batch commits is the next: nothing is gained by waiting.
         let mut settings = settings.clone();
         settings.batch.commit_interval = Duration::ZERO;
         self.writers.accept(ident.clone(), &settings, delivery);
-        match answer.outcome().await {
-            Ok(Receipt { duplicate: true, .. }) => Ok(Fate::There),
-            Ok(receipt) => Ok(Fate::Landed {
-                rows: receipt.row_count,
-                rejected: receipt.dead_letter_count,
-            }),
-            Err(error) => fate_of(error),
-        }
+        outcome(answer).await
+    }
+
+    async fn delivery(
+        &self,
+        letter: &DeadLetter<'_>,
+        raw: &Bytes,
+        id: DeliveryId,
+    ) -> Result<(Delivery, Answer)> {
+        let (ack, answer) = Ack::new();
+        let delivery = Delivery {
+            envelope: self.envelope(letter, id),
+            payload: raw.clone(),
+            ack,
+            held: self.hold(raw.len()).await?,
+            deadline: Instant::now() + PATIENCE,
+            is_replay: true,
+            positions: Vec::new(),
+        };
+        Ok((delivery, answer))
     }
 
     /// Takes room for a payload, and waits for it while others hold theirs.
@@ -256,6 +271,32 @@ impl<'a> Sender<'a> {
         let decoder = decoder(&TableSettings::from(settings), table.current_schema_ref())?;
         let head = engine.head(table).await?;
         Ok(Some(Trial { head, decoder }))
+    }
+}
+
+/// A record is known by where it is kept; a whole delivery keeps its name.
+fn identity(name: &LetterName, letter: &DeadLetter<'_>) -> DeliveryId {
+    match letter.position {
+        Some(position) => DeliveryId::letter(name.path(), &position.to_string()),
+        None => letter.identity.clone().into_owned(),
+    }
+}
+
+fn raw_of(letter: &DeadLetter<'_>) -> Result<Bytes> {
+    letter.raw().ok_or_else(|| {
+        let message = "The letter's `raw` is not base64; it stays as it is.";
+        Error::new(ErrorKind::Rejected, message)
+    })
+}
+
+async fn outcome(answer: Answer) -> Result<Fate> {
+    match answer.outcome().await {
+        Ok(Receipt { duplicate: true, .. }) => Ok(Fate::There),
+        Ok(receipt) => Ok(Fate::Landed {
+            rows: receipt.row_count,
+            rejected: receipt.dead_letter_count,
+        }),
+        Err(error) => fate_of(error),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Route: which table a delivery or a file belongs to. Pure: the same of it and of the configuration give the same table.
 
+mod by_record;
 mod glob;
 mod named;
 #[cfg(test)]
@@ -10,8 +11,11 @@ use std::collections::BTreeMap;
 
 use iceberg::TableIdent;
 
+pub use self::by_record::ByRecord;
 use self::glob::{allows, takes};
-use crate::config::{Config, FileMatch, Location, RouteConfig, TableConfig, TemplatePart, table_ident};
+use crate::config::{
+    Config, DeliveryMatch, FileMatch, Location, RouteConfig, TableConfig, TemplatePart, table_ident,
+};
 use crate::trigger::Envelope;
 
 /// Where a delivery or a file goes.
@@ -19,6 +23,8 @@ use crate::trigger::Envelope;
 pub enum Route<'a> {
     /// To this table, made and fed by this configuration.
     Table(TableIdent, Cow<'a, TableConfig>),
+    /// Each of its records to the first table that wants it.
+    ByRecord(ByRecord<'a>),
     /// Nowhere: no table wants it. The sentence says what was looked for.
     Nowhere(String),
 }
@@ -44,7 +50,8 @@ impl<'a> Router<'a> {
     }
 
     /// Finds a delivery's table: the first table, in order of their names, with a matching `from`; else the first
-    /// matching route, in the order of the file, whose expanded table is allowed.
+    /// matching route, in the order of the file, whose expanded table is allowed. Where a `from` that matches has a
+    /// condition on records, that is found for each record.
     pub fn route(&self, delivery: &Envelope) -> Route<'a> {
         self.find(Arrival::Message(delivery))
     }
@@ -55,16 +62,13 @@ impl<'a> Router<'a> {
     }
 
     fn find(&self, arrival: Arrival<'_>) -> Route<'a> {
+        let mut by_record = ByRecord::new();
         for (ident, table) in &self.config.tables {
-            let mut from = table.from.iter();
-            if from.any(|from| {
-                arrival.meets(
-                    from.subscription.as_deref(),
-                    &from.attributes,
-                    from.files.as_ref(),
-                )
-            }) {
-                return Route::Table(ident.clone(), Cow::Borrowed(table));
+            for from in table.from.iter().filter(|from| arrival.meets_all(from)) {
+                match &from.record {
+                    Some(condition) => by_record.add(condition, ident, table),
+                    None => return to_table(by_record, ident.clone(), Cow::Borrowed(table)),
+                }
             }
         }
         let mut refused = None;
@@ -72,11 +76,15 @@ impl<'a> Router<'a> {
             match expand(route, arrival) {
                 Expansion::Table(ident) => {
                     let table = self.settings(&ident);
-                    return Route::Table(ident, table);
+                    return to_table(by_record, ident, table);
                 }
                 Expansion::Refused(why) => refused = refused.or(Some(why)),
                 Expansion::NoMatch => {}
             }
+        }
+        if !by_record.is_empty() {
+            let why = "no table's `from` takes a record with these fields".to_owned();
+            return Route::ByRecord(by_record.or_nowhere(refused.unwrap_or(why)));
         }
         Route::Nowhere(refused.unwrap_or_else(|| {
             let what = match arrival {
@@ -88,7 +96,24 @@ impl<'a> Router<'a> {
     }
 }
 
+/// Every record to this table, but for those that another one wants first.
+fn to_table<'a>(before: ByRecord<'a>, ident: TableIdent, table: Cow<'a, TableConfig>) -> Route<'a> {
+    match before.is_empty() {
+        true => Route::Table(ident, table),
+        false => Route::ByRecord(before.or(&ident, table)),
+    }
+}
+
 impl<'a> Arrival<'a> {
+    /// Whether it meets the conditions of a `from` but for that on its records.
+    fn meets_all(&self, from: &DeliveryMatch) -> bool {
+        self.meets(
+            from.subscription.as_deref(),
+            &from.attributes,
+            from.files.as_ref(),
+        )
+    }
+
     /// Whether it meets the conditions of a `from` or a route; those with conditions on files are of files only.
     fn meets(
         &self,

@@ -30,8 +30,46 @@ fn config(rules: &str) -> Config {
 fn routed(config: &Config, delivery: &Envelope) -> Result<String, String> {
     match Router::new(config).route(delivery) {
         Route::Table(ident, _) => Ok(ident.to_string()),
+        Route::ByRecord(rules) => Err(described(&rules)),
         Route::Nowhere(why) => Err(why),
     }
+}
+
+/// The rules in their order, such as `kind=order a.b, else a.c`.
+fn described(rules: &ByRecord<'_>) -> String {
+    let tables: Vec<String> = rules.tables().map(|(ident, _)| ident.to_string()).collect();
+    let conditions = rules
+        .conditions()
+        .map(|(condition, place)| format!("{}={} {}", condition.field, condition.equals, tables[place]));
+    let rest = match rules.rest() {
+        Ok(place) => format!("else {}", tables[place]),
+        Err(_) => "else none".to_owned(),
+    };
+    conditions.chain([rest]).collect::<Vec<_>>().join(", ")
+}
+
+#[test]
+fn records_are_asked_in_the_order_of_the_tables() {
+    let tables = "tables:\n  b.one: { from: [{ subscription: s, field: kind, equals: order }, { subscription: s, field: n, equals: 5 }] }\n\
+                  \x20 b.two: { from: [{ field: kind, equals: user, attributes: { x: y } }] }\n";
+    let told = |rules: &str, attributes: &[(&str, &str)]| {
+        routed(&config(&format!("{tables}{rules}")), &delivery("s", attributes)).unwrap_err()
+    };
+    assert_eq!(told("", &[]), "kind=order b.one, n=5 b.one, else none");
+    let rest = "  b.three: { from: [{ subscription: s }] }\n  b.zero: { from: [{ subscription: s, field: a, equals: b }] }\n";
+    // `b.three` takes all before the others are asked.
+    assert_eq!(
+        told(rest, &[("x", "y")]),
+        "kind=order b.one, n=5 b.one, else b.three"
+    );
+    assert_eq!(
+        told("routes: [{ table: \"r.{subscription}\" }]", &[("x", "y")]),
+        "kind=order b.one, n=5 b.one, kind=user b.two, else r.s"
+    );
+    let first = config(
+        "tables:\n  a.a: { from: [{ subscription: s }] }\n  a.b: { from: [{ field: k, equals: v }] }\n",
+    );
+    assert_eq!(routed(&first, &delivery("s", &[])).unwrap(), "a.a");
 }
 
 #[test]
@@ -203,6 +241,7 @@ fn files_and_messages_are_routed_apart() {
     let file =
         |folder: &str, name: &str| match Router::new(&config).route_file(&folder.parse().unwrap(), name) {
             Route::Table(ident, _) => Ok(ident.to_string()),
+            Route::ByRecord(_) => Err("a file goes to one table".to_owned()),
             Route::Nowhere(why) => Err(why),
         };
     assert_eq!(file("file:///in", "orders/1.json").unwrap(), "shop.orders");

@@ -201,6 +201,8 @@ pub struct Delivery {
     pub deadline: Instant,
     /// Whether it is a dead letter on its way back. If nothing of it becomes a row it is refused, and makes no new letter.
     pub is_replay: bool,
+    /// Where its records were in the payload that it is a part of; empty when it is all of it.
+    pub positions: Vec<u64>,
 }
 
 /// What became of an acknowledged delivery.

@@ -278,6 +278,7 @@ impl Server {
             held,
             deadline: arrived + self.ack_deadline.saturating_sub(margin),
             is_replay: false,
+            positions: Vec::new(),
         };
         (delivery, answer)
     }

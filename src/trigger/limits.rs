@@ -22,6 +22,8 @@ pub struct Limits {
 pub struct Held {
     limits: Arc<Limits>,
     bytes: usize,
+    /// One; none of what was split off.
+    slots: usize,
 }
 
 impl Limits {
@@ -46,6 +48,7 @@ impl Limits {
         let held = Held {
             limits: self.clone(),
             bytes: 0,
+            slots: 1,
         };
         if before >= self.max_requests {
             return Err(Error::new(
@@ -116,6 +119,17 @@ impl Held {
         self.bytes = self.bytes.saturating_sub(surplus);
     }
 
+    /// Splits off a share of the bytes, which is given back on its own. The request's slot stays here.
+    pub fn split(&mut self, bytes: usize) -> Self {
+        let bytes = bytes.min(self.bytes);
+        self.bytes = self.bytes.saturating_sub(bytes);
+        Self {
+            limits: self.limits.clone(),
+            bytes,
+            slots: 0,
+        }
+    }
+
     /// Bytes held by this request.
     pub fn bytes(&self) -> usize {
         self.bytes
@@ -125,7 +139,7 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         self.limits.bytes.fetch_sub(self.bytes, Ordering::AcqRel);
-        self.limits.requests.fetch_sub(1, Ordering::AcqRel);
+        self.limits.requests.fetch_sub(self.slots, Ordering::AcqRel);
     }
 }
 
@@ -142,7 +156,10 @@ mod tests {
         assert_eq!(limits.held_bytes(), 8);
         let second = limits.admit().unwrap();
         assert_eq!(limits.admit().unwrap_err().kind(), ErrorKind::Full);
+        let part = first.split(5);
         drop((first, second));
+        assert_eq!((limits.held_bytes(), limits.held_requests()), (5, 0));
+        drop(part);
         assert_eq!((limits.held_bytes(), limits.held_requests()), (0, 0));
     }
 

@@ -178,6 +178,7 @@ impl House {
             held,
             deadline: Instant::now() + patience,
             is_replay: false,
+            positions: Vec::new(),
         };
         let sent = tokio::spawn(async move { (answer.outcome().await, Instant::now()) });
         Ok((delivery, Sent(sent)))

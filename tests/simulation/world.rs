@@ -182,6 +182,7 @@ impl World {
                 held,
                 deadline: Instant::now() + patience,
                 is_replay: false,
+                positions: Vec::new(),
             };
             process
                 .writers

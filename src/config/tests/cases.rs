@@ -364,7 +364,6 @@ pub const LATER_VALUES: &[(&str, &str)] = &[
     ("on_bad_record: columns", "columns"),
     ("schema_evolution: add_columns", "add_columns"),
     ("schema_evolution: strict", "strict"),
-    ("from: [{field: b, subscription: s}]", "field"),
     ("schema: [{name: x, type: int, from: /x}]", "from"),
 ];
 

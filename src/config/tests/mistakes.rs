@@ -125,9 +125,28 @@ fn keys_of_later_versions_are_refused_as_such() {
 #[test]
 fn only_a_condition_of_a_later_version_is_one_mistake_per_key() {
     let found = problems(&format!(
-        "{HEAD}tables: {{a.b: {{from: [{{field: kind, equals: order}}]}}}}\n"
+        "{HEAD}routes: [{{field: kind, equals: order, table: a.b}}]\n"
     ));
     assert_eq!(found.len(), 2, "{found:?}");
+}
+
+#[test]
+fn conditions_on_records_are_whole_and_of_messages() {
+    for (conditions, key, word) in [
+        ("field: kind", "from[0].field", "write both"),
+        ("subscription: s, equals: order", "from[0].equals", "write both"),
+        (
+            "bucket: \"file:///in\", field: kind, equals: order",
+            "from[0].field",
+            "for messages only",
+        ),
+    ] {
+        let found = problems(&format!("{HEAD}tables: {{a.b: {{from: [{{{conditions}}}]}}}}\n"));
+        assert!(
+            found.len() == 1 && found[0].contains(key) && found[0].contains(word),
+            "{found:?}"
+        );
+    }
 }
 
 #[test]

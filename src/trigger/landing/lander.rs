@@ -180,6 +180,8 @@ impl Lander {
         let path = folder.path(&found.name);
         let (ident, table) = match Router::new(&self.config).route_file(&folder.location, &name) {
             Route::Table(ident, table) => (ident, table),
+            // A file goes to one table: its conditions are none on records.
+            Route::ByRecord(_) => return Step::Left,
             Route::Nowhere(message) => {
                 return Step::Next(Work::MoveRefused(Refusal {
                     kind: "no_route",

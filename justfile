@@ -25,6 +25,10 @@ check:
 soak minutes:
     LANDFAST_SIM_SECONDS=$(({{ minutes }} * 60)) cargo test --release --locked --test integration -- simulation::every_schedule
 
+# Kills real processes, so many in each scenario, and counts what is in the tables afterwards.
+fire kills:
+    tests/fire/run {{ kills }}
+
 # Plants known bugs in a copy of the tree, which the simulation must find.
 mutants seconds='60':
     tests/simulation/mutants/run {{ seconds }}
@@ -47,4 +51,4 @@ bench:
     benches/push.py
     benches/load.py
     benches/partitions.py
-    cargo bench --locked --bench commits --bench decode --bench write
+    cargo bench --locked --bench commits --bench committers --bench ledger --bench decode --bench write

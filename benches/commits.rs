@@ -11,21 +11,19 @@
     reason = "a measurement stops at the first surprise"
 )]
 
+mod table;
+
 use std::sync::Arc;
 use std::time::Instant;
 
-use arrow_array::{Int64Array, RecordBatch, StringArray};
-use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
-use iceberg::spec::{NestedField, PrimitiveType, Schema, Type};
-use iceberg::{NamespaceIdent, TableCreation};
+use iceberg::NamespaceIdent;
 use landfast::catalog::{Catalog, SqlCatalog, StorageCatalog};
 use landfast::clock::{Clock, Moment};
 use landfast::commit::{ChangeSet, Engine, Group, Head};
-use landfast::ledger::{Entry, Ledger, Space};
+use landfast::ledger::Ledger;
 use landfast::random::Random;
 use landfast::storage::Store;
-use landfast::write::{arrow_schema, write_data_files};
 
 const ROWS: i64 = 100;
 
@@ -66,7 +64,9 @@ async fn run(name: &str, commits: i64) {
         }
     };
     let engine = Engine::new(catalog.clone(), Ledger::new(store), clock.clone(), random.clone());
-    let mut head = engine.head(table(catalog.as_ref()).await).await.expect("a head");
+    let namespace = NamespaceIdent::new("bench".to_owned());
+    let made = table::create(catalog.as_ref(), &namespace, "commits").await;
+    let mut head = engine.head(made).await.expect("a head");
     let marks = [20, 200, commits];
     let (mut walls, mut cpus) = (Vec::new(), Vec::new());
     for commit in 1..=commits {
@@ -94,28 +94,14 @@ async fn commit_one(
     commit: i64,
 ) {
     let ids: Vec<i64> = (commit * ROWS..(commit + 1) * ROWS).collect();
-    let entries: Vec<Entry> = ids
-        .iter()
-        .map(|_| Entry {
-            space: Space::Message,
-            index_time: clock.now().timestamp(),
-            id: random.uuid().as_u128(),
-            value: Bytes::new(),
-        })
-        .collect();
-    let names: StringArray = ids.iter().map(|id| Some(format!("name {id}"))).collect();
-    let schema = arrow_schema(head.table().metadata().current_schema()).expect("a schema");
-    let rows =
-        RecordBatch::try_new(schema, vec![Arc::new(Int64Array::from(ids)), Arc::new(names)]).expect("rows");
+    let entries = table::deliveries(&ids, |_| clock.now().timestamp());
     let known = engine
         .ledger()
         .check(head.ledger(), &entries)
         .await
         .expect("answers");
     assert_eq!(known.len(), entries.len());
-    let files = write_data_files(head.table(), vec![rows], random)
-        .await
-        .expect("files");
+    let files = table::files(head, &ids, random).await;
     let mut changes = ChangeSet::append(random.uuid(), Moment::now(clock.as_ref()));
     changes.add(Group::pending(files, entries));
     engine.attempt(head, &mut changes).await.expect("a commit");
@@ -146,24 +132,6 @@ async fn tell(name: &str, commit: i64, head: &Head, walls: &mut Vec<f64>, cpus: 
 fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
-}
-
-async fn table(catalog: &dyn Catalog) -> iceberg::table::Table {
-    let namespace = NamespaceIdent::new("bench".to_owned());
-    catalog.create_namespace(&namespace).await.expect("a namespace");
-    let fields = [
-        NestedField::optional(1, "id", Type::Primitive(PrimitiveType::Long)),
-        NestedField::optional(2, "name", Type::Primitive(PrimitiveType::String)),
-    ];
-    let schema = Schema::builder()
-        .with_fields(fields.map(Arc::new))
-        .build()
-        .expect("a schema");
-    let creation = TableCreation::builder()
-        .name("commits".to_owned())
-        .schema(schema)
-        .build();
-    catalog.create_table(&namespace, creation).await.expect("a table")
 }
 
 /// CPU time of this process's threads, in seconds: the scheduler counts nanoseconds where the clock ticks are 10 ms.

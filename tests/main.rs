@@ -12,15 +12,14 @@ mod by_record;
 mod catalog;
 mod commit;
 mod fakes;
+mod fire;
 mod foreign;
 mod house;
-mod kill;
 mod landing;
 mod landing_folder;
 mod load;
 mod maintenance;
 mod output;
-mod processes;
 mod records;
 mod refusals;
 mod replay;
@@ -50,7 +49,6 @@ fn main() -> ExitCode {
         landing_folder::tests(),
         load::tests(),
         output::tests(),
-        processes::tests(),
         records::tests(),
         refusals::tests(),
         replay::tests(),
@@ -60,7 +58,7 @@ fn main() -> ExitCode {
         stores::tests(),
         shutdown::tests(),
         surface::tests(),
-        kill::tests(),
+        fire::tests(),
         fakes::tests(),
         catalog::tests(),
         sql::tests(),

@@ -174,7 +174,16 @@ impl Committer {
         if !empty {
             checked?;
         }
-        self.head = Some(self.shared.engine.head(table.clone()).await?);
+        let head = match self.shared.engine.head(table.clone()).await {
+            // The writer's load may be from before the ledger's last heads; only a fresh one can say that a ledger is lost.
+            Err(error) if error.kind() == ErrorKind::Rejected => {
+                let fresh = self.shared.engine.catalog().load_table(&self.ident).await?;
+                validate_append(table, &fresh)?;
+                self.shared.engine.head(fresh).await?
+            }
+            head => head?,
+        };
+        self.head = Some(head);
         Ok(())
     }
 

@@ -178,7 +178,10 @@ mod tests {
         }
     }
 
-    fn pieces(payload: &str, rest: Result<usize, String>) -> (Vec<(String, Vec<u64>)>, Vec<(u64, String)>) {
+    type Pieces = Vec<(String, Vec<u64>)>;
+    type Lost = Vec<(u64, String)>;
+
+    fn pieces(payload: &str, rest: Result<usize, String>) -> (Pieces, Lost) {
         let conditions = [
             condition("kind", "order", 0),
             condition("kind", "user", 1),

@@ -4,6 +4,7 @@ mod faults;
 mod letters;
 mod opening;
 mod pace;
+mod race;
 mod schedule;
 mod width;
 
@@ -37,6 +38,7 @@ use crate::support::{TestResult, wait_for};
 pub fn tests() -> Vec<Trial> {
     [
         pace::tests(),
+        race::tests(),
         faults::tests(),
         letters::tests(),
         opening::tests(),

@@ -10,6 +10,7 @@ use rand::{Rng, SeedableRng};
 use serde_json::json;
 use tokio::time::sleep;
 
+use super::seed;
 use crate::support::lake::{Lake, agreed_rows};
 use crate::support::push::{NO_ANSWER, Push};
 use crate::support::readers::Reader;
@@ -22,18 +23,6 @@ const TABLES: [&str; 2] = ["landfast.left", "landfast.right"];
 
 pub fn tests() -> Vec<Trial> {
     trials![answered_pushes_survive_twenty_kills]
-}
-
-/// The seed of `LANDFAST_TEST_SEED`, to replay a run; else a new one.
-fn seed() -> u64 {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a person replays a run through the environment"
-    )]
-    let given = std::env::var("LANDFAST_TEST_SEED").ok();
-    given
-        .and_then(|seed| seed.parse().ok())
-        .unwrap_or_else(rand::random)
 }
 
 /// Row `id`, in one of two tables; every eleventh is poison.

@@ -89,3 +89,70 @@ impl CredentialProvider for GcsVended {
         }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::storage::Store;
+
+    /// Gives what it was last told to.
+    #[derive(Debug, Default)]
+    struct Told(Mutex<Properties>);
+
+    impl Told {
+        fn tell(&self, properties: &[(&str, &str)]) -> Properties {
+            let all = properties.iter();
+            let told: Properties = all
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                .collect();
+            *self.0.lock().unwrap() = told.clone();
+            told
+        }
+    }
+
+    #[async_trait]
+    impl Vendor for Told {
+        async fn properties(&self) -> Result<Properties> {
+            Ok(self.0.lock().unwrap().clone())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_request_has_the_credential_of_its_moment() {
+        let told = Arc::new(Told::default());
+        let s3 = S3Vended(Vended(told.clone()));
+        let gcs = GcsVended(Vended(told.clone()));
+        for secret in ["one", "two"] {
+            told.tell(&[(S3_KEY, "id"), (S3_SECRET, secret), (S3_TOKEN, "t")]);
+            let credential = s3.get_credential().await.unwrap();
+            assert_eq!(credential.secret_key, secret);
+            assert_eq!(credential.token.as_deref(), Some("t"));
+            told.tell(&[(GCS_TOKEN, secret)]);
+            assert_eq!(gcs.get_credential().await.unwrap().bearer, secret);
+        }
+        let error = s3.get_credential().await.unwrap_err();
+        assert!(!format!("{error:?}{error}").contains("two"), "{error:?}");
+    }
+
+    #[test]
+    fn a_store_is_opened_where_the_properties_say_who_we_are() {
+        let told = Arc::new(Told::default());
+        let opened = |location: &str, properties: &[(&str, &str)]| {
+            let store = Store::open_vended(location, &told.tell(properties), told.clone());
+            store.unwrap().map(|store| store.root().to_owned())
+        };
+        let key = [(S3_KEY, "id"), (S3_SECRET, "s"), ("client.region", "here")];
+        assert_eq!(opened("s3://b", &key).as_deref(), Some("s3://b"));
+        assert_eq!(opened("gs://b", &[(GCS_TOKEN, "t")]).as_deref(), Some("gs://b"));
+        for (location, properties) in [
+            ("gs://b", key.as_slice()),
+            ("s3://b", &[(GCS_TOKEN, "t")]),
+            ("s3://b", &[("s3.endpoint", "http://h")]),
+            ("file:///b", &key),
+        ] {
+            assert_eq!(opened(location, properties), None, "{location}");
+        }
+    }
+}

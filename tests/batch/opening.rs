@@ -9,7 +9,7 @@ use libtest_mimic::Trial;
 
 use super::{House, INTERVAL, declared, idle, inferred, row};
 use crate::support::faults::{Fault, Op};
-use crate::support::tables::{column, order_schema, orders, schema};
+use crate::support::tables::{column, orders, schema};
 use crate::support::{TestResult, paused_trials};
 
 pub fn tests() -> Vec<Trial> {
@@ -106,17 +106,21 @@ async fn table_made_while_sampling_is_checked() -> TestResult {
     let sent = house.send(1)?;
     idle().await;
     let spec = UnboundPartitionSpec::builder()
-        .add_partition_field(1, "id_bucket", Transform::Bucket(16))?
+        .add_partition_field(3, "at_hour", Transform::Hour)?
         .build();
     let creation = TableCreation::builder()
         .name("orders".to_owned())
-        .schema(order_schema())
+        .schema(schema([
+            column(1, "id", PrimitiveType::Long, true),
+            column(2, "name", PrimitiveType::String, false),
+            column(3, "at", PrimitiveType::Timestamptz, false),
+        ]))
         .partition_spec(spec)
         .build();
     house.catalog.create_table(orders().namespace(), creation).await?;
     let error = sent.nacked().await?;
     assert_eq!(error.kind(), ErrorKind::TableMismatch);
-    assert!(error.report().contains("bucket"), "{}", error.report());
+    assert!(error.report().contains("hour"), "{}", error.report());
     house.close().await
 }
 

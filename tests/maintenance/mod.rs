@@ -4,6 +4,7 @@ mod commands;
 mod deliveries;
 mod schedule;
 mod sql;
+mod stores;
 mod sweep;
 mod verdicts;
 
@@ -24,6 +25,7 @@ pub fn tests() -> Vec<Trial> {
         verdicts::tests(),
         deliveries::tests(),
         sql::tests(),
+        stores::tests(),
         commands::tests(),
     ]
     .into_iter()

@@ -49,7 +49,7 @@ async fn keep_few_snapshots(world: &World) -> TestResult {
 }
 
 /// Leaves the files of a commit that nobody ever heard of.
-async fn abandon(world: &World, ids: &[i64]) -> TestResult {
+pub(super) async fn abandon(world: &World, ids: &[i64]) -> TestResult {
     let mut head = world.fresh_head().await?;
     let mut changes = world.changes(&head, ids).await?;
     world.faults.once(Op::CommitTable, "", Fault::Refuse);

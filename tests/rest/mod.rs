@@ -2,9 +2,11 @@
 
 mod engines;
 mod identity;
+pub mod nessie;
 mod outcomes;
 mod reading;
 mod serve;
+mod site;
 mod terms;
 pub mod tls;
 mod vended;
@@ -39,6 +41,7 @@ pub fn tests() -> Vec<Trial> {
         serve::tests(),
         tls::tests(),
         vended::tests(),
+        nessie::tests(),
     ]
     .into_iter()
     .flatten()
@@ -140,9 +143,14 @@ impl Writer {
     }
 
     async fn of_existing(catalog: Arc<RestCatalog>) -> TestResult<Self> {
+        Self::beside(catalog, Store::open(&place()?.1)?).await
+    }
+
+    /// A writer whose ledgers are in this store.
+    async fn beside(catalog: Arc<RestCatalog>, ledgers: Store) -> TestResult<Self> {
         let random = Arc::new(Random::from_os());
         let shared: Arc<dyn Catalog> = catalog.clone();
-        let ledger = Ledger::new(Store::open(&place()?.1)?);
+        let ledger = Ledger::new(ledgers);
         let engine = Engine::new(shared, ledger, Arc::new(SystemClock), random.clone());
         let head = engine.head(catalog.load_table(&orders()).await?).await?;
         Ok(Self {

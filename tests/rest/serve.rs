@@ -23,14 +23,18 @@ pub fn tests() -> Vec<Trial> {
 
 /// Writes a configuration of `shop.orders` with these further keys of the catalog. Gives its path.
 pub fn configuration(world: &World, folder: &TempDir, catalog: &str) -> TestResult<String> {
+    configuration_of(&world.proxy.url(), &world.warehouse, folder, catalog)
+}
+
+/// The same for any server.
+pub fn configuration_of(uri: &str, warehouse: &str, folder: &TempDir, catalog: &str) -> TestResult<String> {
     let config = folder.path().join("landfast.yaml");
     let text = format!(
-        "warehouse: {}\ncatalog: {{ type: rest, uri: \"{}/\", {catalog} }}\ndead_letters: file://{}/dead-letters\n\
+        "warehouse: {warehouse}\ncatalog: {{ type: rest, uri: \"{uri}/\", {catalog} }}\n\
+         dead_letters: file://{}/dead-letters\n\
          server: {{ listen: 127.0.0.1:0, push_auth: off }}\ntables:\n  shop.orders:\n    \
          from: [{{ subscription: orders }}]\n    batch: {{ commit_interval: 0s }}\n    schema:\n      \
          - {{ name: id, type: long, required: true }}\n      - {{ name: name, type: string }}\n",
-        world.warehouse,
-        world.proxy.url(),
         folder.path().display()
     );
     fs::write(&config, text)?;

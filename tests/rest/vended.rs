@@ -10,17 +10,15 @@ use landfast::catalog::{Catalog, Patience, RestCatalog};
 use landfast::random::Random;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
 use super::serve::configuration;
+use super::site::Site;
 use super::{World, Writer};
 use crate::support::accounts::Account;
 use crate::support::bucket::Bucket;
 use crate::support::clock::TestClock;
 use crate::support::proxy::{Call, Trouble};
 use crate::support::push::Push;
-use crate::support::readers::Reader;
-use crate::support::server::{Server, landfast};
 use crate::support::tables::{files_of, order_schema, orders};
 use crate::support::{TestResult, trials};
 
@@ -49,79 +47,18 @@ async fn create_at(catalog: &RestCatalog, location: &str) -> TestResult {
     Ok(())
 }
 
+/// The table's metadata, as the server has it.
+async fn metadata_of(world: &World) -> TestResult<String> {
+    let truth = world.truth().await?;
+    let location = truth["metadata-location"].as_str();
+    Ok(location.ok_or("no location")?.to_owned())
+}
+
 /// From now on the server vends these with every load of a table.
 fn vend(world: &World, credentials: Value) {
     world.proxy.clear();
     let give = move |answer: &mut Value| answer["storage-credentials"] = credentials.clone();
     world.proxy.always(Call::Load, Trouble::alter(give));
-}
-
-/// The real binary with the environment of an account.
-struct Site<'w> {
-    environment: Vec<(&'static str, String)>,
-    config: String,
-    world: &'w World,
-    _folder: TempDir,
-}
-
-impl<'w> Site<'w> {
-    fn new(world: &'w World, environment: Vec<(&'static str, String)>) -> TestResult<Self> {
-        let folder = tempfile::tempdir()?;
-        Ok(Self {
-            environment,
-            config: configuration(world, &folder, ASKED)?,
-            world,
-            _folder: folder,
-        })
-    }
-
-    fn command(&self, words: &[&str]) -> std::process::Command {
-        let mut command = landfast(words);
-        command.args(["--config", &self.config]);
-        command.envs(self.environment.iter().cloned());
-        command
-    }
-
-    async fn serve(&self) -> TestResult<Server> {
-        Server::start(self.command(&["serve"])).await
-    }
-
-    fn done(&self, words: &[&str]) -> TestResult<String> {
-        let output = tokio::task::block_in_place(|| self.command(words).output())?;
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let (out, err) = (text(&output.stdout), text(&output.stderr));
-        assert_eq!(output.status.code(), Some(0), "{words:?}: {out}{err}");
-        Ok(out)
-    }
-
-    /// Pushes rows to a server that is killed, then all of them again to another, and has the table proven and kept up.
-    async fn lands_once(&self) -> TestResult<String> {
-        let pushes: Vec<Push> = (0..20)
-            .map(|id| Push::json("orders", id, &json!({ "id": id, "name": format!("n{id}") })))
-            .collect();
-        let mut first = self.serve().await?;
-        let (some, _) = pushes.split_at(10);
-        assert_eq!(first.pusher().push_all(some, 4).await, vec![204; 10]);
-        first.kill()?;
-        let mut second = self.serve().await?;
-        assert_eq!(second.pusher().push_all(&pushes, 4).await, vec![204; 20]);
-        second.terminate()?;
-        assert!(second.exited().await?.success());
-        let proof = self.done(&["verify"])?;
-        assert!(proof.contains("shop.orders: whole"), "{proof}");
-        self.done(&["maintain"])?;
-        Ok(format!("{}{}{proof}", first.log(), second.log()))
-    }
-
-    /// The ids by PyIceberg, which asks nobody but the bucket.
-    async fn ids(&self, told: impl Fn(&str) -> String) -> TestResult<Vec<i64>> {
-        let truth = self.world.truth().await?;
-        let location = truth["metadata-location"].as_str().ok_or("no location")?;
-        let rows = Reader::pyiceberg()?.rows(told(location))?;
-        let mut ids: Vec<i64> = rows.iter().filter_map(|row| row["id"].as_i64()).collect();
-        ids.sort_unstable();
-        Ok(ids)
-    }
 }
 
 async fn rows_land_where_only_vended_credentials_reach() -> TestResult {
@@ -130,7 +67,9 @@ async fn rows_land_where_only_vended_credentials_reach() -> TestResult {
     world.warehouse = own.location("warehouse");
     create_at(&world.catalog().await?, &other.location("orders")).await?;
     let environment = own.environment().map(|(name, value)| (name, value.to_owned()));
-    let site = Site::new(&world, environment.to_vec())?;
+    let site = Site::new(environment.to_vec(), |folder| {
+        configuration(&world, folder, ASKED)
+    })?;
     let push = Push::json("orders", 0, &json!({ "id": 0 }));
     let server = site.serve().await?;
     assert_eq!(server.pusher().push(&push).await, 503);
@@ -139,7 +78,8 @@ async fn rows_land_where_only_vended_credentials_reach() -> TestResult {
 
     vend(&world, json!([other.credential(&other.location(""))]));
     let log = site.lands_once().await?;
-    assert_eq!(site.ids(|at| other.told(at)).await?, (0..20).collect::<Vec<_>>());
+    let told = other.told(&metadata_of(&world).await?);
+    assert_eq!(site.ids(&told)?, (0..20).collect::<Vec<_>>());
     let loads = world.proxy.seen(Call::Load);
     let asked = &loads[loads.len() - 1].headers["x-iceberg-access-delegation"];
     assert_eq!(asked, "vended-credentials");
@@ -153,10 +93,10 @@ async fn bucket_beside_the_warehouse_is_reached_by_our_own_credentials() -> Test
     let bucket = Bucket::s3()?;
     let world = World::new().await?;
     create_at(&world.catalog().await?, &bucket.location("elsewhere/orders")).await?;
-    let site = Site::new(&world, bucket.environment())?;
+    let site = Site::new(bucket.environment(), |folder| configuration(&world, folder, ""))?;
     site.lands_once().await?;
-    let told = |at: &str| bucket.told(at).display().to_string();
-    assert_eq!(site.ids(told).await?, (0..20).collect::<Vec<_>>());
+    let told = bucket.told(&metadata_of(&world).await?);
+    assert_eq!(site.ids(told)?, (0..20).collect::<Vec<_>>());
     Ok(())
 }
 

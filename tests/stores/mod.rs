@@ -4,6 +4,7 @@ mod contract;
 mod identity;
 mod retries;
 mod serve;
+mod traffic;
 
 use libtest_mimic::Trial;
 
@@ -13,6 +14,7 @@ pub fn tests() -> Vec<Trial> {
         identity::tests(),
         retries::tests(),
         serve::tests(),
+        traffic::tests(),
     ]
     .into_iter()
     .flatten()

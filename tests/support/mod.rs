@@ -62,6 +62,8 @@ pub enum Component {
     Rest,
     /// A server of Cloud Storage's JSON API; its address.
     Gcs,
+    /// Nessie on the S3 server; its address and its warehouse, with a space between.
+    Nessie,
     /// An S3 server with the bucket `lake`: its address, and the folder of its program, with a space between.
     S3,
     /// A Python with Spark, and beside it the jars of Iceberg and of database drivers.
@@ -75,6 +77,7 @@ pub fn needs(component: Component) -> TestResult<String> {
         Component::Postgres => ("PostgreSQL", "LANDFAST_TEST_POSTGRES"),
         Component::Rest => ("REST catalog", "LANDFAST_TEST_REST"),
         Component::Gcs => ("Cloud Storage server", "LANDFAST_TEST_GCS"),
+        Component::Nessie => ("Nessie", "LANDFAST_TEST_NESSIE"),
         Component::S3 => ("S3 server", "LANDFAST_TEST_S3"),
         Component::Spark => ("Spark", "LANDFAST_TEST_SPARK"),
     };

@@ -281,7 +281,7 @@ impl Catalog for RestCatalog {
     }
 
     fn fences_by_snapshot(&self) -> bool {
-        true
+        !self.terms.is_nessie
     }
 
     fn store_of(&self, table: &Table) -> Result<Option<Store>> {

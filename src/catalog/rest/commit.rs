@@ -24,7 +24,7 @@ impl RestCatalog {
             requirements: fenced(base, commit.requirements),
             updates: commit.updates,
         };
-        let request = self.terms.table(ident).and_then(|url| Request::post(url, &body));
+        let request = self.terms.commits(base).and_then(|url| Request::post(url, &body));
         let request = match request {
             Ok(request) => Request {
                 idempotency_key: self.idempotency_key(),
@@ -112,12 +112,25 @@ impl RestCatalog {
     async fn invalid(&self, base: &Table) -> Verdict {
         match self.load_table(base.identifier()).await {
             Ok(now) if now.metadata().uuid() != base.metadata().uuid() => Verdict::Conflict,
-            Ok(now) if now.metadata_location() != base.metadata_location() => Verdict::Conflict,
+            Ok(now) if has_moved(base, &now) => Verdict::Conflict,
             Ok(_) => Verdict::Rejected,
             Err(error) if error.kind() == ErrorKind::NotFound => Verdict::Gone,
             Err(_) => Verdict::Unknown,
         }
     }
+}
+
+/// Whether a load shows another state. Nessie names one state in two ways, in the answer to a commit and in loads.
+fn has_moved(base: &Table, now: &Table) -> bool {
+    let state = |table: &Table| {
+        let metadata = table.metadata();
+        (
+            metadata.current_snapshot_id(),
+            metadata.last_sequence_number(),
+            metadata.last_updated_ms(),
+        )
+    };
+    now.metadata_location() != base.metadata_location() && state(now) != state(base)
 }
 
 /// Adds what makes `base` the fence where the commit does not say it: the table's uuid, and where its ref is.

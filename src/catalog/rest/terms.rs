@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use iceberg::table::Table;
 use iceberg::{NamespaceIdent, TableIdent};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -21,6 +22,13 @@ const SEPARATOR: &str = "%1F";
 
 const CREDENTIALS_ENDPOINT: &str = "GET /v1/{prefix}/namespaces/{namespace}/tables/{table}/credentials";
 
+/// How Nessie says what it is, and where a table's metadata says of which of its commits it is.
+const NESSIE: &str = "nessie.is-nessie-catalog";
+const NESSIE_COMMIT: &str = "nessie.commit.id";
+
+/// Between the ref and the warehouse in Nessie's prefix, as it stands in a path.
+const BAR: &str = "%7C";
+
 /// The terms of one server.
 #[derive(Debug)]
 pub(super) struct Terms {
@@ -33,6 +41,10 @@ pub(super) struct Terms {
     pub(super) has_idempotency: bool,
     /// Whether vended credentials are had anew without the whole table.
     pub(super) has_credentials_endpoint: bool,
+    /// Whether the server is Nessie. It checks neither that there is no snapshot yet nor the sequence number: a stale commit
+    /// would take the place of another. But it takes a commit onto a state that is named, and refuses it where the table
+    /// is in another by now: a fence without the others' gaps.
+    pub(super) is_nessie: bool,
 }
 
 impl Terms {
@@ -69,7 +81,9 @@ impl Terms {
         let endpoints = response.endpoints.unwrap_or_default();
         Ok(Self {
             uri,
-            prefix: prefix.trim_matches('/').to_owned(),
+            // No path holds it as it is, though some write it.
+            prefix: prefix.trim_matches('/').replace('|', BAR),
+            is_nessie: any(NESSIE).is_some_and(|value| value == "true"),
             separator: any("namespace-separator")
                 .map_or(SEPARATOR, String::as_str)
                 .to_owned(),
@@ -82,11 +96,39 @@ impl Terms {
 
     /// The address of all namespaces.
     pub(super) fn namespaces(&self) -> String {
-        let Self { uri, prefix, .. } = self;
-        match prefix.as_str() {
+        self.namespaces_at(&self.prefix)
+    }
+
+    fn namespaces_at(&self, prefix: &str) -> String {
+        let uri = &self.uri;
+        match prefix {
             "" => format!("{uri}/v1/namespaces"),
             prefix => format!("{uri}/v1/{prefix}/namespaces"),
         }
+    }
+
+    /// The address that a commit on `base` is sent to: the table's, at Nessie as of the state that `base` is.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Rejected`] where the state is not named, or a name cannot stand in a path.
+    pub(super) fn commits(&self, base: &Table) -> Result<String> {
+        let table = self.table(base.identifier())?;
+        if !self.is_nessie {
+            return Ok(table);
+        }
+        let Some(state) = base.metadata().properties().get(NESSIE_COMMIT) else {
+            let message = "Nessie does not say of which of its commits the table is, so nothing fences ours.";
+            return Err(Error::new(ErrorKind::Rejected, message).with("property", NESSIE_COMMIT));
+        };
+        let at = self.namespaces_at(&self.prefix_at(state));
+        Ok(table.replacen(&self.namespaces(), &at, 1))
+    }
+
+    /// Nessie's prefix, `REF` or `REF|WAREHOUSE`, with a state of the ref.
+    fn prefix_at(&self, state: &str) -> String {
+        let bar = self.prefix.to_ascii_uppercase().find(BAR);
+        let (reference, warehouse) = self.prefix.split_at(bar.unwrap_or(self.prefix.len()));
+        format!("{reference}%40{}{warehouse}", encode(state))
     }
 
     /// The address of a namespace.
@@ -206,6 +248,7 @@ mod tests {
                 r#"{"overrides":{"prefix":"main%7Cw"}}"#,
                 "https://h/api/v1/main%7Cw/namespaces",
             ),
+            (Some("main|w"), "{}", "https://h/api/v1/main%7Cw/namespaces"),
         ] {
             assert_eq!(agreed(prefix, response).unwrap().namespaces(), path);
         }
@@ -215,6 +258,22 @@ mod tests {
         ] {
             assert_eq!(agreed(None, response).unwrap_err().kind(), ErrorKind::Rejected);
         }
+    }
+
+    #[test]
+    fn nessies_prefix_names_the_state_that_a_commit_is_for() {
+        for (prefix, path) in [
+            ("main%7Cw", "main%40c0ffee%7Cw"),
+            ("main%7cw", "main%40c0ffee%7cw"),
+            ("a%2Fb|w", "a%2Fb%40c0ffee%7Cw"),
+            ("main", "main%40c0ffee"),
+        ] {
+            let response = r#"{"overrides":{"nessie.is-nessie-catalog":"true"}}"#;
+            let terms = agreed(Some(prefix), response).unwrap();
+            assert!(terms.is_nessie);
+            assert_eq!(terms.prefix_at("c0ffee"), path);
+        }
+        assert!(!agreed(None, "{}").unwrap().is_nessie);
     }
 
     #[test]

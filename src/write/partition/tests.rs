@@ -125,6 +125,8 @@ fn what_cannot_be_computed_is_refused() {
         .with_fields([
             primitive(1, "id", PrimitiveType::Long),
             primitive(2, "ratio", PrimitiveType::Double),
+            primitive(3, "at", PrimitiveType::Timestamp),
+            primitive(4, "clock", PrimitiveType::Time),
         ])
         .build()
         .unwrap();
@@ -133,8 +135,8 @@ fn what_cannot_be_computed_is_refused() {
         assert_eq!(error.kind(), ErrorKind::TableMismatch);
         error.message().to_owned()
     };
-    assert!(refused(1, Transform::Hour).contains("`hour` is not in this version"));
-    assert!(refused(2, Transform::Bucket(16)).contains("`bucket[16]` of a double is not in this version"));
+    assert!(refused(3, Transform::Hour).contains("`hour` is not in this version"));
+    assert!(refused(4, Transform::Bucket(16)).contains("`bucket[16]` of a time is not in this version"));
     assert!(refused(2, Transform::Identity).contains("float or double"));
     assert!(refusal(Transform::Day, &Type::Primitive(PrimitiveType::Long)).is_some());
     let mut ids = partitioner(&schema, &[(1, "id", Transform::Identity)]).unwrap();

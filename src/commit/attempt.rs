@@ -9,10 +9,10 @@ use iceberg::table::Table;
 use super::alter::Altered;
 use super::beside::{Beside, Ready};
 use super::engine::Engine;
-use super::head::Head;
+use super::head::{Head, Refs};
 use super::manifests::{self, Encoded};
 use super::overwrite::Removed;
-use super::{ChangeSet, table_commit};
+use super::{ChangeSet, retention, table_commit};
 use crate::catalog::Outcome;
 use crate::clock::Moment;
 use crate::error::{Error, ErrorKind, Result};
@@ -64,7 +64,8 @@ impl Engine {
     /// # Errors
     /// Those of an attempt; [`ErrorKind::Conflict`] when a delivery of the change set is in that load's ledger.
     async fn replace_null_fence(&self, head: &mut Head, changes: &ChangeSet) -> Result<()> {
-        let mut nothing = ChangeSet::append(self.random().uuid(), Moment::now(self.clock()));
+        let nothing = ChangeSet::append(self.random().uuid(), Moment::now(self.clock()));
+        let mut nothing = nothing.with_retention(Duration::MAX);
         self.send(head, &mut nothing).await?;
         let table = self.catalog().load_table(head.table.identifier()).await?;
         *head = self.head(table).await?;
@@ -77,6 +78,7 @@ impl Engine {
     }
 
     async fn send(&self, head: &mut Head, changes: &mut ChangeSet) -> Result<i64> {
+        let let_go = self.to_let_go(head, changes).await?;
         let mut ready = head.beside.ready(self.clock());
         Beside::catch_up(self, head, &mut ready).await?;
         let attempt = match self.prepare(head, changes, &mut ready).await {
@@ -87,11 +89,16 @@ impl Engine {
             }
         };
         let Attempt { snapshot_id, .. } = attempt;
-        let commit = table_commit::of(head, changes, &attempt, self.clock().now());
+        let commit = table_commit::of(head, changes, &attempt, let_go, self.clock().now());
         // Step 7: everything is durable; send.
         match self.catalog().commit_table(&head.table, commit).await {
             Outcome::Committed(table) => {
                 head.table = *table;
+                if self.catalog().fences_by_snapshot()
+                    && let Ok(refs) = Refs::of(head.table.metadata())
+                {
+                    head.refs = refs;
+                }
                 let manifests = attempt.manifests.into_iter();
                 head.manifests = Some(manifests.filter(manifests::is_live).collect());
                 if let Some(next) = attempt.ledger {
@@ -105,6 +112,37 @@ impl Engine {
                 Err(error)
             }
         }
+    }
+
+    /// The snapshots that the commit lets go.
+    ///
+    /// Where only a moved snapshot fences, others may have made a branch or a tag for one of them since the load, and no
+    /// requirement says that they have not: so the refs are looked at once more. What is tagged between that look and
+    /// the commit, some milliseconds, is let go all the same.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] when the table has moved.
+    async fn to_let_go(&self, head: &mut Head, changes: &ChangeSet) -> Result<Vec<i64>> {
+        let over = match changes.is_upkeep() {
+            true => retention::all_expired,
+            false => retention::expired,
+        };
+        let now = self.clock().now();
+        let let_go = over(head.table.metadata(), &head.refs, now);
+        if let_go.is_empty() || !self.catalog().fences_by_snapshot() {
+            return Ok(let_go);
+        }
+        let Ok(fresh) = self.catalog().load_table(head.table.identifier()).await else {
+            // Another time.
+            return Ok(Vec::new());
+        };
+        let (known, fresh) = (head.table.metadata(), fresh.metadata());
+        if (known.uuid(), known.current_snapshot_id()) != (fresh.uuid(), fresh.current_snapshot_id()) {
+            let message = "Another commit moved the table first.";
+            return Err(Error::new(ErrorKind::Conflict, message).with("table", head.table.identifier()));
+        }
+        head.refs = Refs::of(fresh)?;
+        Ok(over(head.table.metadata(), &head.refs, now))
     }
 
     /// Computes the attempt's files on the head, and makes them and the data durable, all at the same time.

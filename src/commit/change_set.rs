@@ -58,6 +58,7 @@ impl ChangeSet {
     pub(super) fn overwrite(commit_id: Uuid, begun: Moment, overwrite: Overwrite) -> Self {
         Self {
             kind: Kind::Overwrite(Box::new(overwrite)),
+            retention: std::time::Duration::MAX,
             ..Self::append(commit_id, begun)
         }
     }
@@ -66,6 +67,8 @@ impl ChangeSet {
     pub fn upkeep(commit_id: Uuid, begun: Moment) -> Self {
         Self {
             kind: Kind::Upkeep { ledger: None },
+            // Whoever does upkeep knows nothing of how long the table's writers want their ledger: nothing is forgotten.
+            retention: std::time::Duration::MAX,
             ..Self::append(commit_id, begun)
         }
     }
@@ -76,9 +79,7 @@ impl ChangeSet {
         let ledger = Some((why, Box::new(ledger)));
         Self {
             kind: Kind::Upkeep { ledger },
-            // Whoever mends a ledger knows nothing of how long the table's writers want it: nothing is forgotten for age.
-            retention: std::time::Duration::MAX,
-            ..Self::append(commit_id, begun)
+            ..Self::upkeep(commit_id, begun)
         }
     }
 
@@ -266,5 +267,17 @@ impl ChangeSet {
     /// Bytes of the data files.
     pub fn byte_count(&self) -> u64 {
         self.files().map(DataFile::file_size_in_bytes).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SystemClock;
+
+    #[test]
+    fn upkeep_forgets_nothing_for_its_age() {
+        let upkeep = ChangeSet::upkeep(Uuid::nil(), Moment::now(&SystemClock));
+        assert_eq!(upkeep.retention(), std::time::Duration::MAX);
     }
 }

@@ -72,7 +72,7 @@ pub(super) struct Refs {
 }
 
 impl Refs {
-    fn of(metadata: &TableMetadata) -> Result<Self> {
+    pub(super) fn of(metadata: &TableMetadata) -> Result<Self> {
         let read = serde_json::to_vec(metadata).and_then(|json| serde_json::from_slice(&json));
         read.map_err(|error| {
             Error::new(

@@ -8,14 +8,19 @@ use iceberg::{TableRequirement, TableUpdate};
 
 use super::attempt::Attempt;
 use super::head::Head;
-use super::{ChangeSet, retention, summary};
+use super::{ChangeSet, summary};
 use crate::catalog::TableCommit;
 use crate::ledger::POINTER;
 
 /// The commit of an attempt on its head: what is altered, then the snapshot, the ledger's pointer, and the snapshots
-/// whose time is over.
-pub(super) fn of(head: &Head, changes: &ChangeSet, attempt: &Attempt, now: DateTime<Utc>) -> TableCommit {
-    let metadata = head.table.metadata();
+/// that it lets go.
+pub(super) fn of(
+    head: &Head,
+    changes: &ChangeSet,
+    attempt: &Attempt,
+    let_go: Vec<i64>,
+    now: DateTime<Utc>,
+) -> TableCommit {
     // The pointer moves only with a snapshot of ours, and every snapshot of ours names the head that it came with.
     let ledger = match &attempt.ledger {
         Some(next) => Some((next.location(), next.sequence())),
@@ -31,15 +36,8 @@ pub(super) fn of(head: &Head, changes: &ChangeSet, attempt: &Attempt, now: DateT
             updates: HashMap::from([(POINTER.to_owned(), location.to_owned())]),
         });
     }
-    let expired = if changes.is_upkeep() {
-        retention::all_expired(metadata, &head.refs, now)
-    } else {
-        retention::expired(metadata, &head.refs, now)
-    };
-    if !expired.is_empty() {
-        updates.push(TableUpdate::RemoveSnapshots {
-            snapshot_ids: expired,
-        });
+    if !let_go.is_empty() {
+        updates.push(TableUpdate::RemoveSnapshots { snapshot_ids: let_go });
     }
     let mut requirements = requirements(head);
     requirements.extend(attempt.after.requirements.iter().cloned());

@@ -63,14 +63,14 @@ pub async fn settle_letters(
     let old = |one: &Waiting, moment: DateTime<Utc>| !one.is_named && one.since < moment - GRACE;
     let mut moment = now;
     if !dry_run {
-        let proven = sweep::moment(&head, engine.ledger().store()).await?;
+        let proven = sweep::moment(&head, &engine.files(head.table())?).await?;
         let is_proven = |one: &Waiting| proven.is_some_and(|proven| old(one, proven));
         moment = proven.unwrap_or(DateTime::<Utc>::MIN_UTC + GRACE);
         if waiting.iter().any(|one| old(one, now) && !is_proven(one)) {
             move_fence(engine, &mut head).await?;
             head = load(engine, ident).await?;
             waiting = look_up(engine, &head, &listed).await?;
-            moment = sweep::moment(&head, engine.ledger().store())
+            moment = sweep::moment(&head, &engine.files(head.table())?)
                 .await?
                 .unwrap_or(moment);
         }

@@ -5,6 +5,7 @@ mod identity;
 pub mod nessie;
 mod outcomes;
 mod reading;
+mod refs;
 mod serve;
 mod site;
 mod terms;
@@ -36,6 +37,7 @@ pub fn tests() -> Vec<Trial> {
         outcomes::tests(),
         identity::tests(),
         reading::tests(),
+        refs::tests(),
         terms::tests(),
         engines::tests(),
         serve::tests(),

@@ -181,7 +181,7 @@ impl S3Server {
 
     /// The folder of its bucket, as it lies on the disk.
     pub fn bucket_folder(&self) -> PathBuf {
-        self.folder.join("root/lake")
+        self.folder.join("buckets/lake")
     }
 
     /// SIGKILL.

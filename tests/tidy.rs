@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use libtest_mimic::Trial;
 
@@ -21,7 +22,33 @@ pub fn tests() -> Vec<Trial> {
         architecture_names_tests_that_exist,
         metrics_are_documented,
         no_machine_paths,
+        planted_bugs_fit_the_code,
     ]
+}
+
+/// A patch that fits no more would be found by nothing: the simulation would run on the product as it is.
+async fn planted_bugs_fit_the_code() -> TestResult {
+    let patches: Vec<PathBuf> = fs::read_dir(Path::new(ROOT).join("tests/simulation/mutants"))?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<TestResult<_>>()?;
+    let patches = patches
+        .into_iter()
+        .filter(|path| path.extension().is_some_and(|extension| extension == "patch"));
+    let mut unfit = Vec::new();
+    let mut count = 0;
+    for patch in patches {
+        count += 1;
+        let checked = Command::new("git")
+            .args(["apply", "--check"])
+            .arg(&patch)
+            .current_dir(ROOT)
+            .output()?;
+        if !checked.status.success() {
+            unfit.push(String::from_utf8_lossy(&checked.stderr).into_owned());
+        }
+    }
+    assert!(count > 0, "there are none");
+    none(unfit)
 }
 
 async fn rust_files_are_short() -> TestResult {

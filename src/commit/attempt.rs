@@ -93,6 +93,10 @@ impl Engine {
         // Step 7: everything is durable; send.
         match self.catalog().commit_table(&head.table, commit).await {
             Outcome::Committed(table) => {
+                // Before anything of the head moves: an error here leads to a load that finds the commit.
+                if let Some(next) = attempt.ledger {
+                    head.ledger = self.ledger().adopt(next).await.map_err(landed_unmarked)?;
+                }
                 head.table = *table;
                 if self.catalog().fences_by_snapshot()
                     && let Ok(refs) = Refs::of(head.table.metadata())
@@ -101,9 +105,6 @@ impl Engine {
                 }
                 let manifests = attempt.manifests.into_iter();
                 head.manifests = Some(manifests.filter(manifests::is_live).collect());
-                if let Some(next) = attempt.ledger {
-                    head.ledger = self.ledger().adopt(next).await?;
-                }
                 Beside::start(self, head);
                 Ok(snapshot_id)
             }
@@ -289,4 +290,11 @@ impl Engine {
         }
         Ok(Some(next))
     }
+}
+
+/// It is in the table, but not yet known for good to be: as if no answer had come.
+fn landed_unmarked(error: Error) -> Error {
+    let message =
+        "The commit landed, and what must be known before it is answered for could not be written or read.";
+    Error::new(ErrorKind::OutcomeUnknown, message).with_source(error)
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use moka::future::Cache;
+use uuid::Uuid;
 
 use super::damaged;
 use super::entry::{Entry, Space};
@@ -22,6 +23,8 @@ const GROUPS_BYTES: u64 = 64 << 20;
 const INDEXES_BYTES: u64 = 16 << 20;
 /// Row groups that are read at the same time.
 const READS_AT_ONCE: usize = 8;
+/// Tables whose mark is remembered.
+const MARKED: u64 = 10_000;
 
 /// The ledgers of all tables of a warehouse, and what this process remembers of them. Clones share it.
 #[derive(Debug, Clone)]
@@ -29,6 +32,8 @@ pub struct Ledger {
     store: Store,
     indexes: Cache<String, Arc<SegmentIndex>>,
     groups: Cache<(String, usize), Arc<Ids>>,
+    /// Tables whose first head this process has marked.
+    marked: Cache<Uuid, ()>,
 }
 
 /// The ids of a row group, sorted, and the values of those that have one.
@@ -74,12 +79,17 @@ impl Ledger {
                 .max_capacity(GROUPS_BYTES)
                 .weigher(move |_, ids: &Arc<Ids>| weight(ids.memory()))
                 .build(),
+            marked: Cache::new(MARKED),
         }
     }
 
     /// Where the ledgers are kept.
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    pub(super) fn marked(&self) -> &Cache<Uuid, ()> {
+        &self.marked
     }
 
     /// Looks the entries up that are not inline, and answers with the values of those that are in a segment.

@@ -14,6 +14,7 @@ mod entry;
 mod forget;
 mod head;
 mod kept;
+mod mark;
 mod merge;
 mod segment;
 mod state;
@@ -31,6 +32,7 @@ pub use self::entry::{Entry, Space};
 pub use self::forget::Forgetting;
 pub use self::head::{LedgerHead, SegmentRef};
 pub use self::kept::{Kept, KeptAnswer};
+pub use self::mark::is_mark;
 pub use self::merge::Merge;
 pub use self::state::{Addition, Known, LedgerState, NextHead};
 

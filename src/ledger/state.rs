@@ -124,7 +124,7 @@ impl Ledger {
     ///
     /// The pointer is believed as far as the snapshots agree: a head of another table is foreign (its properties were
     /// copied), and a pointer that is gone or older than the nearest snapshot of ours is put right from that snapshot
-    /// (protocol §7).
+    /// (protocol §7); without such a snapshot from the mark of the first head, if there is no later one.
     ///
     /// # Errors
     /// [`ErrorKind::Rejected`](crate::error::ErrorKind::Rejected) when the ledger is missing, damaged or of a newer
@@ -156,10 +156,9 @@ impl Ledger {
             }
             (Some(pointer), _) => Some(pointer.to_owned()),
             (None, Some(_)) => self.mended(table, "is gone, or leads to no head of the table's", snapshot),
-            (None, None) => None,
+            (None, None) => self.marked_head(table).await?,
         };
         let Some(location) = location else {
-            self.refuse_lost_ledger(uuid).await?;
             return Ok(LedgerState::none(uuid));
         };
         let head = self.head(&location).await?;
@@ -216,27 +215,26 @@ impl Ledger {
         }
     }
 
-    /// A table whose pointer and snapshots say nothing must not have had a ledger. The first head may be there without
-    /// ever having been committed; a second one stands on a first that was.
-    async fn refuse_lost_ledger(&self, table: Uuid) -> Result<()> {
-        let folder = folder(table);
-        let names = self.store().names_after(&folder, "head-").await?;
-        match names.iter().find(|name| sequence_of(name) > Some(1)) {
-            None => Ok(()),
-            Some(name) => {
-                let location = self.store().url(&format!("{folder}/{name}"));
-                Err(damaged("The pointer to a head", &location))
-            }
-        }
-    }
-
     /// Looks deliveries up (protocol, step 5; step 6 for those that are too old). The answers are in the entries' order.
     ///
-    /// Fresh ids are found in memory; an old one reads a footer and a row group or two.
+    /// Fresh ids are found in memory; an old one reads a footer and a row group or two. What has landed by the table's first
+    /// commit is not said before that commit is marked.
     ///
     /// # Errors
     /// As [`Ledger::open`].
     pub async fn check(&self, state: &LedgerState, entries: &[Entry]) -> Result<Vec<Known>> {
+        let known = self.look_up(state, entries).await?;
+        if known.iter().any(|known| matches!(known, Known::Landed(_))) {
+            self.mark(state).await?;
+        }
+        Ok(known)
+    }
+
+    /// As [`Ledger::check`], for whoever only looks: no delivery is to be answered for because of it. Writes nothing.
+    ///
+    /// # Errors
+    /// As [`Ledger::open`].
+    pub async fn look_up(&self, state: &LedgerState, entries: &[Entry]) -> Result<Vec<Known>> {
         let rest: Vec<&Entry> = entries
             .iter()
             .filter(|entry| !state.inline.contains_key(&entry.id))
@@ -302,11 +300,13 @@ impl Ledger {
         futures::future::try_join_all(puts).await.map(drop)
     }
 
-    /// Takes the next head as the table's state, once its commit is.
+    /// Takes the next head as the table's state, once its commit is, and marks it if it is the first.
     ///
     /// # Errors
-    /// [`ErrorKind::Rejected`](crate::error::ErrorKind::Rejected) when what was written cannot be read.
+    /// [`ErrorKind::Rejected`](crate::error::ErrorKind::Rejected) when what was written cannot be read,
+    /// [`ErrorKind::Unavailable`](crate::error::ErrorKind::Unavailable) when it cannot be marked. It is committed all the same.
     pub async fn adopt(&self, next: NextHead) -> Result<LedgerState> {
+        self.mark(&next.state).await?;
         for (segment, file) in next.segments {
             self.keep(&segment.name, segment.space, file).await?;
         }

@@ -148,7 +148,7 @@ async fn list(letters: &DeadLetters, ident: &TableIdent) -> Result<Vec<Listed>> 
 /// Asks the head's ledger which of them it names.
 async fn look_up(engine: &Engine, head: &Head, listed: &[Listed]) -> Result<Vec<Waiting>> {
     let entries: Vec<Entry> = listed.iter().map(|(_, _, entry)| entry.clone()).collect();
-    let known = engine.ledger().check(head.ledger(), &entries).await?;
+    let known = engine.ledger().look_up(head.ledger(), &entries).await?;
     let named: HashSet<_> = known
         .iter()
         .filter_map(|known| match known {

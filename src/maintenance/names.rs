@@ -6,6 +6,7 @@ use std::hash::{BuildHasher, RandomState};
 use serde::Serialize;
 use uuid::Uuid;
 
+use crate::ledger::is_mark;
 use crate::storage::staged_name;
 
 /// What a file is, by its name.
@@ -83,11 +84,11 @@ impl Kind {
         }
     }
 
-    /// The kind of a file by its path below the table's ledger folder.
+    /// The kind of a file by its path below the table's ledger folder. The mark of the first head is of no kind: it stays.
     pub(super) fn in_ledger(name: &str) -> Self {
         if let Some(staged) = staged_name(name) {
             return match Self::in_ledger(staged) {
-                Self::Other => Self::Other,
+                Self::Other if !is_mark(staged) => Self::Other,
                 _ => Self::Staging,
             };
         }
@@ -191,7 +192,12 @@ mod tests {
             Kind::in_ledger(&format!("segment-{ID}.parquet")),
             Kind::LedgerSegment
         );
-        assert_eq!(Kind::in_ledger(&format!("segment-{ID}.parquet#1")), Kind::Staging);
+        for name in [
+            format!("segment-{ID}.parquet#1"),
+            format!("landed-head-000000000001-{ID}.json#2"),
+        ] {
+            assert_eq!(Kind::in_ledger(&name), Kind::Staging, "{name}");
+        }
     }
 
     #[test]
@@ -224,6 +230,10 @@ mod tests {
         for name in ["head-1.json", "head-x-y.json", "segment-1.parquet", "notes.txt"] {
             assert_eq!(Kind::in_ledger(name), Kind::Other, "{name}");
         }
+        assert_eq!(
+            Kind::in_ledger(&format!("landed-head-000000000001-{ID}.json")),
+            Kind::Other
+        );
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::reach::reachable;
 use super::{Totals, versions};
 use crate::commit::{Engine, Head};
 use crate::error::Result;
-use crate::ledger::folder;
+use crate::ledger::{folder, is_mark};
 use crate::storage::{Object, Store};
 
 /// `grace` of the protocol. An attempt that can still land began after the newest snapshot's list was written, less the
@@ -289,10 +289,10 @@ impl Swept {
 }
 
 /// Files that nothing names, of any age and any kind, ours or not. Older states of a table whose states are numbered are its
-/// history, and the hint to the newest one is nobody's orphan.
+/// history; the hint to the newest one and the mark of the ledger's first head are nobody's orphans.
 pub(super) async fn orphans(folders: &Folders, names: &Names) -> Result<Totals> {
     let mut totals = Totals::new();
-    let is_history = |name: &str| name == HINT || version_of(name).is_some();
+    let is_history = |name: &str| name == HINT || version_of(name).is_some() || is_mark(name);
     folders
         .list(|kind, object| {
             if !names.contain(&object.key) && !is_history(object.name()) {

@@ -1,10 +1,7 @@
 //! The ledger under a table: found again whatever became of pointer, snapshots and files, and never taken for empty.
 
-use std::collections::HashMap;
-
 use bytes::Bytes;
 use iceberg::TableUpdate;
-use iceberg::spec::{Operation, Snapshot, SnapshotReference, SnapshotRetention, Summary};
 use landfast::commit::{ChangeSet, Committed};
 use landfast::error::ErrorKind;
 use landfast::ledger::{POINTER, SUMMARY_HEAD, SUMMARY_SEQUENCE};
@@ -12,9 +9,8 @@ use libtest_mimic::Trial;
 use tokio::time::Duration;
 
 use super::world::{World, patience};
-use crate::support::faults::{Fault, Op};
 use crate::support::tables::{create, orders, summary};
-use crate::support::{Stop, TestResult, paused_trials};
+use crate::support::{TestResult, paused_trials};
 
 pub fn tests() -> Vec<Trial> {
     paused_trials![
@@ -25,8 +21,6 @@ pub fn tests() -> Vec<Trial> {
         pointer_that_is_gone_or_old_is_put_right,
         pointer_copied_from_another_table_is_foreign,
         lost_ledger_stops_the_table,
-        lost_first_head_is_no_ledger,
-        only_commit_is_remembered_after_expiry_and_a_lost_pointer,
         dropped_and_recreated_table_has_a_ledger_of_its_own,
         many_deliveries_are_found_by_a_process_that_starts,
     ]
@@ -200,73 +194,6 @@ async fn lost_ledger_stops_the_table() -> TestResult {
         "{}",
         error.report()
     );
-    Ok(())
-}
-
-async fn lost_first_head_is_no_ledger() -> TestResult {
-    let (world, mut head) = World::new().await?;
-    let mut changes = world.changes(&head, &[1]).await?;
-    world.faults.once(Op::CommitTable, "", Fault::Refuse);
-    world
-        .fails(&mut head, &mut changes, ErrorKind::OutcomeUnknown)
-        .await;
-    assert_eq!(world.store.keys("_landfast").await?.len(), 1);
-    let mut head = world.fresh_head().await?;
-    assert_eq!(head.ledger().location(), None);
-    world.engine.attempt(&mut head, &mut changes).await?;
-    assert_eq!(world.ids().await?, [1]);
-    Ok(())
-}
-
-async fn only_commit_is_remembered_after_expiry_and_a_lost_pointer() -> TestResult {
-    let (world, mut head) = World::new().await?;
-    let mut changes = world.changes(&head, &[1]).await?;
-    let ours = world.engine.attempt(&mut head, &mut changes).await?;
-    let metadata = head.table().metadata();
-    let parent = metadata.current_snapshot().ok_or("no snapshot")?;
-    let summary = Summary {
-        operation: Operation::Append,
-        additional_properties: HashMap::new(),
-    };
-    // Another engine appends nothing, lets our snapshot go and resets the properties.
-    let snapshot = Snapshot::builder()
-        .with_snapshot_id(7)
-        .with_parent_snapshot_id(Some(ours))
-        .with_sequence_number(metadata.next_sequence_number())
-        .with_timestamp_ms(metadata.last_updated_ms())
-        .with_manifest_list(parent.manifest_list().to_owned())
-        .with_summary(summary)
-        .with_schema_id(metadata.current_schema_id())
-        .build();
-    let reference = SnapshotReference::new(7, SnapshotRetention::branch(None, None, None));
-    world
-        .update_elsewhere(vec![
-            TableUpdate::AddSnapshot { snapshot },
-            TableUpdate::SetSnapshotRef {
-                ref_name: "main".to_owned(),
-                reference,
-            },
-            TableUpdate::RemoveSnapshots {
-                snapshot_ids: vec![ours],
-            },
-            TableUpdate::RemoveProperties {
-                removals: vec![POINTER.to_owned()],
-            },
-        ])
-        .await?;
-    let table = world.catalog.load_table(&orders()).await?;
-    match world.engine.head(table).await {
-        Err(error) => assert!(
-            error.report().contains("landfast ledger repair"),
-            "{}",
-            error.report()
-        ),
-        Ok(_) if world.have_landed(&[1]).await? => {}
-        Ok(_) => {
-            let reason = "known gap: a first head is not known to be committed, so row 1 would land twice";
-            return Err(Stop::Ignored(reason.to_owned()));
-        }
-    }
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! The commit engine: attempts, reloads, and what is in the table after every kind of answer.
 
 mod alter;
+mod first;
 mod ledger;
 mod others;
 mod overwrite;
@@ -29,6 +30,7 @@ pub fn tests() -> Vec<Trial> {
     let tests = [
         attempts(),
         ledger::tests(),
+        first::tests(),
         upkeep::tests(),
         overwrite::tests(),
         overwrite_races::tests(),

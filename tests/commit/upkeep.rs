@@ -29,12 +29,13 @@ async fn commit_takes_two_round_trips_of_puts() -> TestResult {
     world
         .faults
         .always(Op::Put, "", Fault::Delay(Duration::from_millis(80)));
-    for id in [1, 2, 3] {
+    // Once in a table's life, before the first commit is answered for, its head is marked.
+    for (id, least) in [(1, 240), (2, 160), (3, 160)] {
         let begun = Instant::now();
         let mut changes = world.pending_changes(&head, &[id]).await?;
         world.engine.attempt(&mut head, &mut changes).await?;
         let took = begun.elapsed().as_millis();
-        assert!((160..240).contains(&took), "{took} ms");
+        assert!((least..least + 80).contains(&took), "{took} ms");
     }
     Ok(())
 }

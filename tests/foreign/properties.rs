@@ -27,6 +27,10 @@ pub fn tests() -> Vec<Trial> {
                 move || pointer_that_nothing_proves_stops_the_table(kind),
             ),
             test(
+                &format!("{}::only_commit_is_known_by_its_mark::{kind:?}", module_path!()),
+                move || only_commit_is_known_by_its_mark(kind),
+            ),
+            test(
                 &format!("{}::properties_of_writing::{kind:?}", module_path!()),
                 move || properties_of_writing(kind),
             ),
@@ -104,6 +108,42 @@ async fn pointer_is_put_right(kind: Kind) -> TestResult {
     Ok(())
 }
 
+/// Another engine appends, and lets every snapshot of ours go.
+fn let_ours_go(world: &World, shop: &mut Shop<'_>) -> TestResult {
+    PyIceberg.append(&world.described, TABLE, &[1001])?;
+    shop.ids.insert(1001);
+    let expire = format!(
+        "CALL @.system.expire_snapshots(table => '{TABLE}', older_than => TIMESTAMP '2999-01-01 00:00:00', retain_last => 1)"
+    );
+    Spark.run(&world.described, &expire).map(drop)
+}
+
+/// Nothing in the table tells of its one commit of ours any more.
+async fn only_commit_is_known_by_its_mark(kind: Kind) -> TestResult {
+    let world = World::of_spark(kind).await?;
+    let mut shop = Shop::open(&world).await?;
+    shop.land(1).await?;
+    assert!(pointer(&world, TABLE)?.contains("/head-000000000001-"));
+    let_ours_go(&world, &mut shop)?;
+    let unset = || PyIceberg.alter(&world.described, TABLE, &[], &[POINTER]);
+    shop.restarted(unset).await?;
+    shop.send_again().await?;
+    let said = "Nothing in the table as it was loaded names its ledger";
+    shop.server.logged(&[said, TABLE]).await?;
+    assert_eq!(world.ids(TABLE)?, shop.expected());
+    let (code, out, _) = world.command("verify", &[])?;
+    assert!(
+        code == Some(3) && out.contains("the mark of the only commit"),
+        "{out}"
+    );
+    shop.land(1).await?;
+    shop.send_again().await?;
+    assert_eq!(world.ids(TABLE)?, shop.expected());
+    let (code, out, err) = world.command("verify", &[])?;
+    assert_eq!(code, Some(0), "{out}{err}");
+    Ok(())
+}
+
 /// Every snapshot of ours was let go by another engine, and then the pointer is moved.
 async fn pointer_that_nothing_proves_stops_the_table(kind: Kind) -> TestResult {
     let world = World::of_spark(kind).await?;
@@ -112,12 +152,7 @@ async fn pointer_that_nothing_proves_stops_the_table(kind: Kind) -> TestResult {
     let old = pointer(&world, TABLE)?;
     shop.land(3).await?;
     let newest = pointer(&world, TABLE)?;
-    PyIceberg.append(&world.described, TABLE, &[1001])?;
-    shop.ids.insert(1001);
-    let expire = format!(
-        "CALL @.system.expire_snapshots(table => '{TABLE}', older_than => TIMESTAMP '2999-01-01 00:00:00', retain_last => 1)"
-    );
-    Spark.run(&world.described, &expire)?;
+    let_ours_go(&world, &mut shop)?;
     for moved in [Some(&old), None] {
         let damage = || match moved {
             Some(old) => set(&world, &[(POINTER, old)]),

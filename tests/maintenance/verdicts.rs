@@ -104,7 +104,7 @@ async fn lost_segment_and_head_are_named() -> TestResult {
     let segment = find_key(&world, "_landfast", "segment-").await?;
     world.store.delete(&segment).await?;
     finds(&world, "segment of the ledger", &segment).await?;
-    let head = find_key(&world, "_landfast", "head-").await?;
+    let head = find_key(&world, "_landfast", "/head-").await?;
     world.store.delete(&head).await?;
     finds(&world, "head of snapshot", &head).await?;
     finds(&world, "cannot be used", &head).await
@@ -126,7 +126,7 @@ async fn file_that_was_added_twice_is_named() -> TestResult {
 
 async fn pointer_of_somebody_else_is_named() -> TestResult {
     let world = world().await?;
-    let first = find_key(&world, "_landfast", "head-000000000001").await?;
+    let first = find_key(&world, "_landfast", "/head-000000000001").await?;
     let set = |value: String| TableUpdate::SetProperties {
         updates: [(POINTER.to_owned(), value)].into(),
     };

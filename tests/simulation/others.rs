@@ -42,8 +42,9 @@ impl World {
                 }
                 Ok(())
             }
-            // A table with one commit of ours cannot tell a lost ledger from none: a known gap.
-            Deed::Unset | Deed::Copied if self.foreign.own_commits(&ident).await? < 2 => Ok(()),
+            Deed::Unset | Deed::Copied if self.foreign.own_commits(&ident).await? < 2 => {
+                self.lose_first(number, deed).await
+            }
             Deed::Property => self.foreign.set(&ident, "comment", Some(now.to_string())).await,
             Deed::Unset => self.foreign.unset(&ident).await,
             Deed::Copied => self.copy_pointer(number).await,
@@ -53,6 +54,31 @@ impl World {
                 sleep(Duration::from_secs(1)).await;
                 self.clean(&ident).await
             }
+        }
+    }
+
+    /// Takes all that names the only commit of ours: its snapshot, and the pointer to its head. What it landed is known once
+    /// anybody was told of it; a commit that nobody was told of yet, and a table without one, are left alone.
+    async fn lose_first(&mut self, number: usize, deed: Deed) -> TestResult {
+        let was_acked = |(_, table): &(usize, usize)| *table == number;
+        let is_told = self.plan.preloads[number] > 0 || self.fates().acked.iter().any(was_acked);
+        let ident = ident(number);
+        if !is_told || self.foreign.own_commits(&ident).await? == 0 {
+            return Ok(());
+        }
+        let now = SimClock::new(self.started, 0).now().timestamp_millis();
+        for appends in [true, false] {
+            let Some(table) = self.lake.table(&ident).await? else {
+                return Ok(());
+            };
+            match appends {
+                true => self.foreign.append(&table, now).await?,
+                false => self.foreign.expire(&table).await?,
+            }
+        }
+        match deed {
+            Deed::Copied => self.copy_pointer(number).await,
+            _ => self.foreign.unset(&ident).await,
         }
     }
 

@@ -33,10 +33,15 @@ pub(super) async fn check(
         }
         Err(error) => return Err(error),
     };
-    state
-        .location()
-        .into_iter()
-        .for_each(|location| names.insert(location));
+    if let Some(location) = state.location() {
+        names.insert(location);
+        let pointer = table.metadata().properties().get(POINTER);
+        if own.is_empty() && pointer.is_none_or(|pointer| pointer != location) {
+            verdict.wrong(format!(
+                "The pointer to the ledger's head is gone: it was {location}, as the mark of the only commit says."
+            ));
+        }
+    }
     for segment in &state.head().segments {
         names.insert(&segment.name);
     }

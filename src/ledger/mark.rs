@@ -39,8 +39,12 @@ impl Ledger {
             return Ok(());
         };
         let key = state.key(&format!("{PREFIX}{head}"));
-        let putting = self.store().put(&key, Bytes::from_static(CONTENT));
-        let marked = self.marked().try_get_with(state.head().table_uuid, putting);
+        // Created or there already: it says the same.
+        let creating = async {
+            let created = self.store().create(&key, Bytes::from_static(CONTENT));
+            created.await.map(drop)
+        };
+        let marked = self.marked().try_get_with(state.head().table_uuid, creating);
         marked.await.map_err(|error: Arc<Error>| error.as_ref().clone())
     }
 

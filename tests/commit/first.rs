@@ -158,7 +158,7 @@ async fn first_commit_that_nobody_was_told_of_is_marked_before_it_is_answered_fo
     assert!(!world.have_landed(&[2]).await?);
     world.faults.once(Op::Put, "/landed-head-", Fault::Refuse);
     let error = world.have_landed(&[1]).await.expect_err("no mark");
-    assert!(format!("{error:?}").contains("cannot be written"), "{error:?}");
+    assert!(format!("{error:?}").contains("cannot be created"), "{error:?}");
     assert!(marks(&world).await?.is_empty());
     assert!(world.have_landed(&[1]).await?);
     assert_eq!(marks(&world).await?.len(), 1);

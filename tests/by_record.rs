@@ -12,7 +12,7 @@ use tokio::time::sleep;
 use crate::support::lake::{Lake, files};
 use crate::support::push::Push;
 use crate::support::server::{Server, run};
-use crate::support::{TestResult, note, trials, wait_for};
+use crate::support::{TestResult, note, trials};
 
 const TABLES: &str = "tables:\n  \
     shop.orders: { from: [{ subscription: all, field: kind, equals: order }], batch: { commit_interval: 0s }, \
@@ -24,7 +24,11 @@ pub fn tests() -> Vec<Trial> {
     trials![
         each_record_lands_where_it_is_wanted_once,
         refused_part_comes_again_and_the_others_are_dropped,
+        nothing_lands_while_a_table_of_a_part_cannot_be_asked,
         killed_servers_land_every_part_once,
+        parts_of_two_divisions_never_land_together,
+        delivery_that_one_table_has_whole_is_found_there_by_other_rules,
+        part_is_not_taken_for_the_whole_where_rules_end,
     ]
 }
 
@@ -90,10 +94,6 @@ async fn each_record_lands_where_it_is_wanted_once() -> TestResult {
 
 async fn refused_part_comes_again_and_the_others_are_dropped() -> TestResult {
     let lake = Lake::new()?;
-    let config = lake.config("", TABLES)?;
-    let mut server = Server::serve(&config).await?;
-    fs::create_dir_all(lake.table("shop"))?;
-    fs::write(lake.table("shop.users"), "a file where a folder should be")?;
     let payload = format!(
         "{}{}{}",
         record("order", 1),
@@ -101,21 +101,38 @@ async fn refused_part_comes_again_and_the_others_are_dropped() -> TestResult {
         record("other", 3)
     );
     let push = Push::new("all", 1, payload);
+    land_one_part(&lake, TABLES, &push).await?;
+    assert_eq!(lake.ids("shop.orders", "id")?, ([1, 100].into(), 2));
+    let server = Server::serve(&lake.config("", TABLES)?).await?;
     for _ in 0..2 {
-        assert_eq!(server.pusher().push(&push).await, 503);
-        assert_eq!(lake.ids("shop.orders", "id")?, ([1].into(), 1));
+        assert_eq!(server.pusher().push(&push).await, 204);
+    }
+    assert_eq!(lake.ids("shop.orders", "id")?, ([1, 100].into(), 2));
+    assert_eq!(lake.ids("shop.users", "id")?, ([2, 200].into(), 2));
+    assert_eq!(lake.dead_letters()?.len(), 1);
+    Ok(())
+}
+
+async fn nothing_lands_while_a_table_of_a_part_cannot_be_asked() -> TestResult {
+    let lake = Lake::new()?;
+    let config = lake.config("", TABLES)?;
+    let mut server = Server::serve(&config).await?;
+    fs::create_dir_all(lake.table("shop"))?;
+    fs::write(lake.table("shop.users"), "a file where a folder should be")?;
+    let both = Push::new("all", 1, format!("{}{}", record("order", 1), record("user", 2)));
+    let order = Push::new("all", 2, record("order", 3));
+    for _ in 0..2 {
+        assert_eq!(server.pusher().push(&both).await, 503);
+        // What has nothing to do with that table goes on.
+        assert_eq!(server.pusher().push(&order).await, 204);
+        assert_eq!(lake.ids("shop.orders", "id")?, ([3].into(), 1));
     }
     server.kill()?;
     fs::remove_file(lake.table("shop.users"))?;
     let server = Server::serve(&config).await?;
-    let landed = wait_for("the delivery to land", Duration::from_secs(10), async || {
-        (server.pusher().push(&push).await == 204).then_some(())
-    });
-    landed.await?;
-    assert_eq!(server.pusher().push(&push).await, 204);
-    assert_eq!(lake.ids("shop.orders", "id")?, ([1].into(), 1));
+    assert_eq!(server.pusher().push(&both).await, 204);
+    assert_eq!(lake.ids("shop.orders", "id")?, ([1, 3].into(), 2));
     assert_eq!(lake.ids("shop.users", "id")?, ([2].into(), 1));
-    assert_eq!(lake.dead_letters()?.len(), 1);
     Ok(())
 }
 
@@ -175,5 +192,147 @@ async fn killed_servers_land_every_part_once() -> TestResult {
         "{} letters of attempts that never landed",
         waiting.len()
     ));
+    Ok(())
+}
+
+/// The tables, the first of which takes these kinds, and the second those.
+fn tables(orders: &[&str], users: &[&str]) -> String {
+    let table = |name: &str, kinds: &[&str]| {
+        let from = kinds
+            .iter()
+            .map(|kind| format!("{{ subscription: all, field: kind, equals: {kind} }}"));
+        let from: Vec<String> = from.collect();
+        format!(
+            "  shop.{name}: {{ from: [{}], batch: {{ commit_interval: 0s }}, \
+             schema: [{{ name: id, type: long, required: true }}] }}\n",
+            from.join(", ")
+        )
+    };
+    format!("tables:\n{}{}", table("orders", orders), table("users", users))
+}
+
+/// Lands one part of a delivery, that of `shop.orders`, by the first rules, and ends the server.
+async fn land_one_part(lake: &Lake, rules: &str, push: &Push) -> TestResult {
+    let config = lake.config("", rules)?;
+    let mut server = Server::serve(&config).await?;
+    let both = format!("{}{}", record("order", 100), record("user", 200));
+    assert_eq!(server.pusher().push(&Push::new("all", 100, both)).await, 204);
+    let (data, aside) = (lake.table("shop.users/data"), lake.path().join("aside"));
+    fs::rename(&data, &aside)?;
+    fs::write(&data, "a file where a folder should be")?;
+    assert_eq!(server.pusher().push(push).await, 503);
+    server.kill()?;
+    fs::remove_file(&data)?;
+    Ok(fs::rename(&aside, &data)?)
+}
+
+fn kinds_of(letters: &[Value]) -> Vec<&str> {
+    letters
+        .iter()
+        .filter_map(|letter| letter["reason"]["kind"].as_str())
+        .collect()
+}
+
+async fn parts_of_two_divisions_never_land_together() -> TestResult {
+    let gift_is_order = tables(&["order", "gift"], &["user"]);
+    let gift_is_user = tables(&["order"], &["user", "gift"]);
+    for (before, after, orders) in [
+        (&gift_is_order, &gift_is_user, [1, 3, 100].as_slice()),
+        (&gift_is_user, &gift_is_order, &[1, 100]),
+    ] {
+        let lake = Lake::new()?;
+        let payload = format!("{}{}{}", record("order", 1), record("user", 2), record("gift", 3));
+        let push = Push::new("all", 1, payload);
+        land_one_part(&lake, before, &push).await?;
+        let orders: BTreeSet<i64> = orders.iter().copied().collect();
+        let count = orders.len();
+        assert_eq!(lake.ids("shop.orders", "id")?, (orders.clone(), count));
+
+        let config = lake.config("", after)?;
+        let arguments = ["replay", "--config", &config.display().to_string()];
+        let mut server = Server::serve(&config).await?;
+        for _ in 0..2 {
+            assert_eq!(server.pusher().push(&push).await, 204);
+            let letters = lake.dead_letters()?;
+            assert_eq!(kinds_of(&letters), ["redivided"]);
+            assert_eq!(
+                (&letters[0]["table"], &letters[0]["position"]),
+                (&Value::Null, &Value::Null)
+            );
+            let message = letters[0]["reason"]["message"].as_str().unwrap_or_default();
+            assert!(message.starts_with("shop.orders has a part"), "{message}");
+        }
+        server.terminate()?;
+        assert!(server.exited().await?.success());
+        let (code, out, err) = run(arguments)?;
+        assert_eq!(code, Some(3), "{out}{err}");
+        assert!(out.contains("redivided 1"), "{out}");
+        assert_eq!(lake.ids("shop.orders", "id")?, (orders.clone(), count));
+        assert_eq!(lake.ids("shop.users", "id")?, ([200].into(), 1));
+
+        lake.config("", before)?;
+        let (code, out, err) = run(arguments)?;
+        assert_eq!(code, Some(0), "{out}{err}");
+        let server = Server::serve(&config).await?;
+        assert_eq!(server.pusher().push(&push).await, 204);
+        drop(server);
+        let users: BTreeSet<i64> = [1, 2, 3, 100, 200]
+            .into_iter()
+            .filter(|id| !orders.contains(id))
+            .collect();
+        let user_count = users.len();
+        assert_eq!(lake.ids("shop.orders", "id")?, (orders, count));
+        assert_eq!(lake.ids("shop.users", "id")?, (users, user_count));
+        assert_eq!(
+            (lake.dead_letters()?.len(), lake.letters_in("replayed")?.len()),
+            (0, 1)
+        );
+    }
+    Ok(())
+}
+
+async fn delivery_that_one_table_has_whole_is_found_there_by_other_rules() -> TestResult {
+    let lake = Lake::new()?;
+    let pushes = [
+        Push::new("all", 1, record("gift", 1)),
+        Push::new("all", 2, format!("{}{}", record("order", 2), record("gift", 3))),
+        Push::new("all", 3, record("user", 4)),
+    ];
+    for rules in [
+        tables(&["order", "gift"], &["user"]),
+        tables(&["order"], &["user", "gift"]),
+    ] {
+        let config = lake.config("", &rules)?;
+        let mut server = Server::serve(&config).await?;
+        assert_eq!(server.pusher().push_all(&pushes, 3).await, [204; 3]);
+        server.terminate()?;
+        assert!(server.exited().await?.success());
+        assert_eq!(lake.ids("shop.orders", "id")?, ([1, 2, 3].into(), 3));
+        assert_eq!(lake.ids("shop.users", "id")?, ([4].into(), 1));
+        assert_eq!(lake.dead_letters()?.len(), 0);
+    }
+    Ok(())
+}
+
+async fn part_is_not_taken_for_the_whole_where_rules_end() -> TestResult {
+    let lake = Lake::new()?;
+    let rules = tables(&["order"], &["user"]);
+    let push = Push::new("all", 1, format!("{}{}", record("order", 1), record("user", 2)));
+    land_one_part(&lake, &rules, &push).await?;
+    let all = "tables:\n  shop.orders: { from: [{ subscription: all }], batch: { commit_interval: 0s } }\n";
+    let config = lake.config("", all)?;
+    let mut server = Server::serve(&config).await?;
+    for _ in 0..2 {
+        assert_eq!(server.pusher().push(&push).await, 204);
+        assert_eq!(kinds_of(&lake.dead_letters()?), ["redivided"]);
+        assert_eq!(lake.ids("shop.orders", "id")?, ([1, 100].into(), 2));
+    }
+    server.terminate()?;
+    assert!(server.exited().await?.success());
+    lake.config("", &rules)?;
+    let (code, out, err) = run(["replay", "--config", &config.display().to_string()])?;
+    assert_eq!(code, Some(0), "{out}{err}");
+    assert_eq!(lake.ids("shop.orders", "id")?, ([1, 100].into(), 2));
+    assert_eq!(lake.ids("shop.users", "id")?, ([2, 200].into(), 2));
     Ok(())
 }

@@ -11,8 +11,9 @@ use tokio::time::timeout_at;
 use uuid::Uuid;
 
 use super::commit_log::CommitLog;
+use super::division::redivided;
 use super::flight::{EarlierAttempt, Flight};
-use super::part::Part;
+use super::part::{Part, divided_otherwise};
 use super::writers::Shared;
 use crate::dead_letter::{LetterName, still_rejected};
 use crate::decode::{Reason, RejectKind};
@@ -91,6 +92,9 @@ impl Answers {
     }
 
     async fn was_there(&self, part: Part, kept: &Kept, earlier: Option<EarlierAttempt>) {
+        if kept.division != part.envelope.division {
+            return self.divided_otherwise(part).await;
+        }
         if let Err(error) = self.confirm(&part, kept.letters).await {
             return self.unconfirmed(part, &error);
         }
@@ -107,6 +111,21 @@ impl Answers {
         }
     }
 
+    /// Never takes one part of a delivery for another. Of a whole one nothing lands, so it is a letter at once; a part has
+    /// neighbours that may land, so it comes again, and is found before they are handed over.
+    async fn divided_otherwise(&self, part: Part) {
+        let reason = redivided(std::slice::from_ref(&self.table_name));
+        if part.is_replay {
+            return self.leave(part, &reason);
+        }
+        if part.envelope.division.is_none() {
+            return self.dead_letter_whole(part, None, &reason).await;
+        }
+        let error = divided_otherwise().with("table", &self.ident);
+        self.tell_abandoned(&error, 1);
+        part.nack(&error);
+    }
+
     async fn too_old(&self, part: Part) {
         let reason = Reason {
             kind: RejectKind::TooOldToProve,
@@ -117,7 +136,10 @@ impl Answers {
         };
         match part.is_replay {
             true => self.leave(part, &reason),
-            false => self.dead_letter_whole(part, &reason).await,
+            false => {
+                self.dead_letter_whole(part, Some(&self.table_name), &reason)
+                    .await
+            }
         }
     }
 
@@ -126,15 +148,17 @@ impl Answers {
         for mut part in parts {
             match part.rejected.pop() {
                 Some(whole) if part.is_replay => self.leave(part, &whole.reason),
-                Some(whole) => self.dead_letter_whole(part, &whole.reason).await,
+                Some(whole) => {
+                    self.dead_letter_whole(part, Some(&self.table_name), &whole.reason)
+                        .await;
+                }
                 None => part.ack(None),
             }
         }
     }
 
-    async fn dead_letter_whole(&self, part: Part, reason: &Reason) {
+    async fn dead_letter_whole(&self, part: Part, table: Option<&str>, reason: &Reason) {
         let letters = &self.shared.dead_letters;
-        let table = Some(self.table_name.as_str());
         match letters
             .write_delivery(&part.envelope, table, reason, &part.payload)
             .await

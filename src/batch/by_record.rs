@@ -2,13 +2,15 @@
 //!
 //! A part is a delivery of its table, under the same id: checked, committed and found again alone, since each table has a
 //! ledger of its own. The delivery is acknowledged when every part is (protocol, step 9). If one is refused the delivery
-//! comes again, and the parts that are there are dropped.
+//! comes again, and the parts that are there are dropped. That holds for one division of it alone: while a table has a part
+//! of another, nothing more of it lands (`division.rs`).
 
 use bytes::Bytes;
 use futures::future::join_all;
 
 use super::answers::outcome;
 use super::decoding::plain_payload;
+use super::division::{Had, digest};
 use super::writers::{Shared, Writers};
 use crate::dead_letter::still_rejected;
 use crate::decode::{Condition, Reason, RejectedRecord, Split, split};
@@ -81,11 +83,46 @@ fn split_up(
     (split, payloads)
 }
 
+/// Lands the parts, unless tables have the delivery by another division.
 async fn land(
     shared: &Shared,
     writers: &Writers,
     rules: &ByRecord<'_>,
-    mut delivery: Delivery,
+    delivery: Delivery,
+    split: Split,
+    payloads: Vec<Bytes>,
+) {
+    let division = digest(&split, rules);
+    let known_as = (&delivery.envelope.id, division);
+    let had = writers.ledgers().had(rules, &split, known_as, delivery.deadline);
+    match had.await {
+        Ok(Had::Fitting) => {}
+        // It is found there, and answered as a copy.
+        Ok(Had::Whole(holder)) => {
+            if let Some((ident, settings)) = rules.tables().find(|(ident, _)| **ident == holder) {
+                writers.accept(ident.clone(), settings, delivery);
+            }
+            return;
+        }
+        Ok(Had::Otherwise(reason)) => return keep_whole(shared, delivery, &reason).await,
+        Err(error) => {
+            outcome("nacked", 1);
+            tracing::error!(
+                message.id = %delivery.envelope.id,
+                error = error.report(),
+                "Nobody can tell what tables have of a delivery; it comes again."
+            );
+            return delivery.ack.nack(error);
+        }
+    }
+    hand_over(shared, writers, rules, (delivery, division), split, payloads).await;
+}
+
+async fn hand_over(
+    shared: &Shared,
+    writers: &Writers,
+    rules: &ByRecord<'_>,
+    (mut delivery, division): (Delivery, Option<u64>),
     split: Split,
     payloads: Vec<Bytes>,
 ) {
@@ -98,7 +135,10 @@ async fn land(
         let (ack, answer) = Ack::new();
         answers.push(answer);
         let part = Delivery {
-            envelope: delivery.envelope.clone(),
+            envelope: Envelope {
+                division,
+                ..delivery.envelope.clone()
+            },
             held: delivery.held.split(payload.len()),
             payload,
             ack,
@@ -114,6 +154,35 @@ async fn land(
     }
     outcomes.extend(join_all(answers.into_iter().map(Answer::outcome)).await);
     answer(delivery.ack, outcomes);
+}
+
+/// Keeps a delivery as one letter, which is replayed by the rules of then. One that came back stays the letter that it is.
+async fn keep_whole(shared: &Shared, delivery: Delivery, reason: &Reason) {
+    let Delivery {
+        envelope,
+        payload,
+        ack,
+        is_replay,
+        ..
+    } = delivery;
+    if is_replay {
+        outcome("nacked", 1);
+        return ack.nack(still_rejected(reason));
+    }
+    let letters = &shared.dead_letters;
+    match letters.write_delivery(&envelope, None, reason, &payload).await {
+        Ok(()) => {
+            outcome("dead_letter", 1);
+            ack.ack(Receipt {
+                dead_letter_count: 1,
+                ..Receipt::default()
+            });
+        }
+        Err(error) => {
+            outcome("nacked", 1);
+            ack.nack(error);
+        }
+    }
 }
 
 /// Keeps records that no table wants. No ledger could know them, so no commit does.

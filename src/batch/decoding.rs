@@ -209,6 +209,7 @@ mod tests {
                 published_at: DateTime::UNIX_EPOCH,
                 received_at: DateTime::UNIX_EPOCH,
                 fingerprint: None,
+                division: None,
                 attributes: BTreeMap::new(),
             },
             payload: payload.into(),

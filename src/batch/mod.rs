@@ -9,6 +9,7 @@ mod by_record;
 mod commit_log;
 mod committer;
 mod decoding;
+mod division;
 mod flight;
 pub(crate) mod opening;
 mod part;

@@ -59,6 +59,7 @@ impl Part {
                 snapshot_id: None,
             }),
             letters: self.letters,
+            division: self.envelope.division,
         };
         Entry {
             value: kept.encode(),
@@ -113,6 +114,9 @@ impl Part {
         if copy.envelope.fingerprint != self.envelope.fingerprint {
             return copy.nack(&other_payload());
         }
+        if copy.envelope.division != self.envelope.division {
+            return copy.nack(&divided_otherwise());
+        }
         self.copies.push((copy.ack, copy.held));
         self.copies.extend(copy.copies);
     }
@@ -122,6 +126,14 @@ fn other_payload() -> Error {
     Error::new(
         ErrorKind::AlreadyExists,
         "The Idempotency-Key was used with another body; give every request a key of its own.",
+    )
+}
+
+/// The error of a part whose table has another part of the delivery. When it comes again it is a letter.
+pub(super) fn divided_otherwise() -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        "The table has a part of the delivery by other rules, which another process landed meanwhile; deliver it again.",
     )
 }
 

@@ -9,6 +9,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
 use super::committer::Committer;
+use super::division::Ledgers;
 use super::opening::TableSettings;
 use super::writer::Writer;
 use crate::clock::Clock;
@@ -76,6 +77,7 @@ struct Handle {
 /// The writers of a process. Deliveries go in; their ack handles are used once their rows are committed.
 pub struct Writers {
     shared: Arc<Shared>,
+    ledgers: Ledgers,
     /// `None` once closed.
     tables: Mutex<Option<HashMap<TableIdent, Handle>>>,
 }
@@ -84,9 +86,15 @@ impl Writers {
     /// Makes the writers; none runs yet.
     pub fn new(shared: Arc<Shared>) -> Arc<Self> {
         Arc::new(Self {
+            ledgers: Ledgers::new(shared.clone()),
             shared,
             tables: Mutex::new(Some(HashMap::new())),
         })
+    }
+
+    /// What their tables have of deliveries that are to be divided.
+    pub(super) fn ledgers(&self) -> &Ledgers {
+        &self.ledgers
     }
 
     fn tables(&self) -> MutexGuard<'_, Option<HashMap<TableIdent, Handle>>> {

@@ -29,6 +29,9 @@ pub struct DeadLetter<'a> {
     pub identity: Cow<'a, DeliveryId>,
     /// The record's number in the payload, from 0; absent when the whole delivery is meant.
     pub position: Option<u64>,
+    /// Of a part of a delivery that several tables have: a digest of which record went to which.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    division: Option<String>,
     /// When the sender published it.
     pub published_at: DateTime<Utc>,
     /// The sender's attributes.
@@ -88,11 +91,18 @@ impl<'a> DeadLetter<'a> {
             delivery_id,
             identity: Cow::Borrowed(&delivery.id),
             position: None,
+            division: delivery.division.map(|division| format!("{division:016x}")),
             published_at: delivery.published_at,
             attributes: Cow::Borrowed(&delivery.attributes),
             raw: BASE64.encode(payload),
             landfast_version: env!("CARGO_PKG_VERSION").into(),
         }
+    }
+
+    /// Of a part of a delivery: the division that its table's ledger is to keep.
+    pub fn division(&self) -> Option<u64> {
+        let division = self.division.as_deref()?;
+        u64::from_str_radix(division, 16).ok()
     }
 
     /// The record's bytes; none if they are damaged.

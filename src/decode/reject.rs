@@ -43,6 +43,8 @@ pub enum RejectKind {
     BadBase64,
     /// The delivery is older than the table's ledger remembers, so it may be in the table already.
     TooOldToProve,
+    /// Tables have parts of the delivery, and the rules would divide it otherwise now.
+    Redivided,
 }
 
 impl RejectKind {
@@ -65,6 +67,7 @@ impl RejectKind {
             Self::NoRoute => "no_route",
             Self::BadBase64 => "bad_base64",
             Self::TooOldToProve => "too_old_to_prove",
+            Self::Redivided => "redivided",
         }
     }
 }

@@ -1,12 +1,13 @@
 //! What the ledger keeps with a delivery's id, so that a repetition is dealt with as the first was.
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use uuid::Uuid;
 
-/// An answer without its snapshot, and with it. Then come the letters' 16 bytes, if there are any, so that every form has
-/// a length of its own.
-const ANSWER_BYTES: usize = 32;
-const SNAPSHOT_BYTES: usize = 8;
+/// Which fields there are: one bit each, in the first byte of the value.
+const ANSWER: u8 = 1;
+const SNAPSHOT: u8 = 1 << 1;
+const LETTERS: u8 = 1 << 2;
+const DIVISION: u8 = 1 << 3;
 
 /// The value of an entry: nothing for most.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -15,6 +16,8 @@ pub struct Kept {
     pub answer: Option<KeptAnswer>,
     /// The id in the name of its dead letters.
     pub letters: Option<Uuid>,
+    /// Of a part of a delivery: which record went to which table. None when the table has all of it.
+    pub division: Option<u64>,
 }
 
 /// How a request was answered, and how another one with its key is told from it.
@@ -31,57 +34,67 @@ pub struct KeptAnswer {
 }
 
 impl Kept {
-    /// As bytes: 16 of the payload's fingerprint, 8 each of rows, dead letters and snapshot; 16 of the letters' id; all
-    /// big-endian.
+    /// As bytes: one that says which fields there are, then these in order, all big-endian: 16 of the payload's
+    /// fingerprint, 8 each of rows and dead letters; 8 of the snapshot; 16 of the letters' id; 8 of the division. Nothing
+    /// for nothing.
     pub fn encode(&self) -> Bytes {
-        let mut value = Vec::new();
+        let mut value = vec![0];
+        let mut fields = 0;
         if let Some(answer) = &self.answer {
+            fields |= ANSWER;
             value.extend_from_slice(&answer.fingerprint.to_be_bytes());
             value.extend_from_slice(&answer.row_count.to_be_bytes());
             value.extend_from_slice(&answer.dead_letter_count.to_be_bytes());
             if let Some(id) = answer.snapshot_id {
+                fields |= SNAPSHOT;
                 value.extend_from_slice(&id.to_be_bytes());
             }
         }
         if let Some(letters) = &self.letters {
+            fields |= LETTERS;
             value.extend_from_slice(letters.as_bytes());
         }
-        value.into()
+        if let Some(division) = &self.division {
+            fields |= DIVISION;
+            value.extend_from_slice(&division.to_be_bytes());
+        }
+        match value.first_mut() {
+            Some(first) if fields != 0 => {
+                *first = fields;
+                value.into()
+            }
+            _ => Bytes::new(),
+        }
     }
 
     /// Reads the value of an entry; nothing for one of another kind.
     pub fn decode(value: &[u8]) -> Self {
-        const LETTERS: usize = size_of::<Uuid>();
-        let (has_answer, has_letters) = match value.len() {
-            LETTERS => (false, true),
-            ANSWER_BYTES => (true, false),
-            length if length == ANSWER_BYTES + SNAPSHOT_BYTES => (true, false),
-            length if length == ANSWER_BYTES + LETTERS => (true, true),
-            length if length == ANSWER_BYTES + SNAPSHOT_BYTES + LETTERS => (true, true),
-            _ => return Self::default(),
-        };
-        let letters = value.last_chunk().filter(|_| has_letters);
-        let answer = match has_letters {
-            true => value.get(..value.len() - LETTERS),
-            false => Some(value),
-        };
-        Self {
-            answer: answer.filter(|_| has_answer).and_then(decode_answer),
-            letters: letters.map(|bytes| Uuid::from_bytes(*bytes)),
-        }
+        read(value).unwrap_or_default()
     }
 }
 
-fn decode_answer(value: &[u8]) -> Option<KeptAnswer> {
-    let (fingerprint, rest) = value.split_first_chunk()?;
-    let (rows, rest) = rest.split_first_chunk()?;
-    let (letters, rest) = rest.split_first_chunk()?;
-    Some(KeptAnswer {
-        fingerprint: u128::from_be_bytes(*fingerprint),
-        row_count: u64::from_be_bytes(*rows),
-        dead_letter_count: u64::from_be_bytes(*letters),
-        snapshot_id: rest.first_chunk().map(|id| i64::from_be_bytes(*id)),
-    })
+fn read(mut value: &[u8]) -> Option<Kept> {
+    let fields = value.try_get_u8().ok()?;
+    let has = |field: u8| fields & field != 0;
+    let mut kept = Kept::default();
+    if has(ANSWER) {
+        kept.answer = Some(KeptAnswer {
+            fingerprint: value.try_get_u128().ok()?,
+            row_count: value.try_get_u64().ok()?,
+            dead_letter_count: value.try_get_u64().ok()?,
+            snapshot_id: match has(SNAPSHOT) {
+                true => Some(value.try_get_i64().ok()?),
+                false => None,
+            },
+        });
+    }
+    if has(LETTERS) {
+        kept.letters = Some(Uuid::from_u128(value.try_get_u128().ok()?));
+    }
+    if has(DIVISION) {
+        kept.division = Some(value.try_get_u64().ok()?);
+    }
+    Some(kept).filter(|kept| value.is_empty() && kept.encode().first() == Some(&fields))
 }
 
 #[cfg(test)]
@@ -91,7 +104,12 @@ mod tests {
     #[test]
     fn what_was_encoded_is_kept() {
         let answers = [None, Some(None), Some(Some(-5))];
-        for letters in [None, Some(Uuid::from_u128(9))] {
+        for (letters, division) in [
+            (None, None),
+            (Some(9), None),
+            (None, Some(1 << 63)),
+            (Some(9), Some(4)),
+        ] {
             for snapshot_id in answers {
                 let answer = snapshot_id.map(|snapshot_id| KeptAnswer {
                     fingerprint: 7,
@@ -99,10 +117,28 @@ mod tests {
                     dead_letter_count: 2,
                     snapshot_id,
                 });
-                let kept = Kept { answer, letters };
+                let kept = Kept {
+                    answer,
+                    letters: letters.map(Uuid::from_u128),
+                    division,
+                };
                 assert_eq!(Kept::decode(&kept.encode()), kept);
             }
         }
-        assert_eq!(Kept::decode(b"something else"), Kept::default());
+        assert_eq!(Kept::default().encode(), Bytes::new());
+    }
+
+    #[test]
+    fn a_value_of_another_kind_says_nothing() {
+        let division = Kept {
+            division: Some(4),
+            ..Kept::default()
+        };
+        let value = division.encode();
+        let longer = [value.as_ref(), &[0]].concat();
+        let newer = [&[0x88], value.get(1..).unwrap()].concat();
+        for other in [b"something else", value.get(..8).unwrap(), &longer, &newer, b""] {
+            assert_eq!(Kept::decode(other), Kept::default(), "{other:?}");
+        }
     }
 }

@@ -116,6 +116,7 @@ async fn write_letters(shared: &Shared, table: &str, file: &Prepared) -> Result<
         published_at: DateTime::UNIX_EPOCH,
         received_at: now,
         fingerprint: None,
+        division: None,
         attributes: BTreeMap::new(),
     };
     let id = shared.random.timed_uuid(now);

@@ -204,7 +204,10 @@ impl<'a> Sender<'a> {
     }
 
     fn envelope(&self, letter: &DeadLetter<'_>, id: DeliveryId) -> Envelope {
+        // A record goes its own way, and so does what lands on its sender's word: only the delivery itself has its division.
+        let is_itself = id == *letter.identity;
         Envelope {
+            division: letter.division().filter(|_| is_itself),
             id,
             source: letter.source.to_string(),
             published_at: letter.published_at,

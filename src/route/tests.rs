@@ -14,6 +14,7 @@ fn delivery(subscription: &str, attributes: &[(&str, &str)]) -> Envelope {
         published_at: DateTime::UNIX_EPOCH,
         received_at: DateTime::UNIX_EPOCH,
         fingerprint: None,
+        division: None,
         attributes: attributes
             .iter()
             .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))

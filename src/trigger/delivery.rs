@@ -182,6 +182,8 @@ pub struct Envelope {
     pub received_at: DateTime<Utc>,
     /// A digest of the payload, where the id promises nothing about it: a caller may use one key for two requests.
     pub fingerprint: Option<u128>,
+    /// A digest of which record goes to which table, where it is a part of a delivery; none where it is all of it.
+    pub division: Option<u64>,
     /// The sender's attributes.
     pub attributes: BTreeMap<String, String>,
 }

@@ -254,6 +254,7 @@ impl Server {
             published_at: push.publish_time,
             received_at: self.clock.now(),
             fingerprint: None,
+            division: None,
             attributes: push.attributes,
         };
         let (delivery, answer) = self.delivery(envelope, payload, held, arrived);

@@ -171,6 +171,7 @@ impl Server {
         let now = self.clock.now();
         let envelope = Envelope {
             fingerprint: key.as_ref().map(|_| fingerprint(&payload)),
+            division: None,
             id: match key {
                 Some(key) => DeliveryId::keyed(KEY_SCOPE, key),
                 None => DeliveryId::request(SOURCE, self.random.uuid(), now),

@@ -1,5 +1,6 @@
 //! Batch: group commit over faulty stores, with paused time and fixed seeds.
 
+mod division;
 mod faults;
 mod letters;
 mod opening;
@@ -39,6 +40,7 @@ pub fn tests() -> Vec<Trial> {
     [
         pace::tests(),
         race::tests(),
+        division::tests(),
         faults::tests(),
         letters::tests(),
         opening::tests(),
@@ -173,6 +175,7 @@ impl House {
                 published_at,
                 received_at: published_at,
                 fingerprint: None,
+                division: None,
                 attributes: BTreeMap::new(),
             },
             payload: Bytes::copy_from_slice(payload.as_bytes()),

@@ -64,6 +64,7 @@ pub fn envelope(number: usize, parcel: &Parcel) -> Envelope {
         published_at: at,
         received_at: at,
         fingerprint: None,
+        division: None,
         attributes: BTreeMap::new(),
     }
 }

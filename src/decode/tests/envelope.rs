@@ -18,6 +18,7 @@ fn envelope() -> Envelope {
         published_at: at,
         received_at: DateTime::UNIX_EPOCH,
         fingerprint: None,
+        division: None,
         attributes: BTreeMap::from([("k".to_owned(), "v".to_owned())]),
     }
 }

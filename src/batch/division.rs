@@ -1,0 +1,187 @@
+//! Which record of a delivery goes to which table, and whether a table has a part of it by another division.
+//!
+//! Each table's ledger knows its part by the delivery's id alone, so the parts of one delivery must all be of one division:
+//! if the rules change while one part is there and another is not, a record would land twice or never. So every entry
+//! keeps the division, and no part is handed over while a table has one of another.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use iceberg::TableIdent;
+use moka::future::Cache;
+use sha2::{Digest, Sha256};
+use tokio::time::{Instant, timeout_at};
+
+use super::writers::Shared;
+use crate::decode::{Reason, RejectKind, Split};
+use crate::error::{Error, ErrorKind, Result};
+use crate::ledger::{Entry, Kept, Known, LedgerState};
+use crate::route::ByRecord;
+use crate::trigger::DeliveryId;
+
+/// How long a load of a table is believed. What another process lands in between is met by the table's writer.
+const FRESH: Duration = Duration::from_secs(5);
+
+/// Tables whose ledgers are kept at hand.
+const MAX_TABLES: u64 = 1000;
+
+/// A digest of which record goes to which table, the same in every process and version. None when one table gets all.
+pub(super) fn digest(split: &Split, rules: &ByRecord<'_>) -> Option<u64> {
+    let mut parts: Vec<(String, &[u64])> = split
+        .pieces
+        .iter()
+        .zip(rules.tables())
+        .filter(|(piece, _)| !piece.positions.is_empty())
+        .map(|(piece, (ident, _))| (ident.to_string(), piece.positions.as_slice()))
+        .collect();
+    if parts.len() <= 1 && split.lost.is_empty() {
+        return None;
+    }
+    parts.sort_unstable();
+    hash(&parts)
+}
+
+/// Changing it makes letters of all that is under way.
+fn hash(parts: &[(String, &[u64])]) -> Option<u64> {
+    let mut hasher = Sha256::new();
+    for (table, positions) in parts {
+        hasher.update((table.len() as u64).to_be_bytes());
+        hasher.update(table);
+        hasher.update((positions.len() as u64).to_be_bytes());
+        positions
+            .iter()
+            .for_each(|position| hasher.update(position.to_be_bytes()));
+    }
+    let digest: [u8; 32] = hasher.finalize().into();
+    digest.first_chunk().map(|bytes| u64::from_be_bytes(*bytes))
+}
+
+/// The reason of a delivery that would be divided otherwise than tables have it already.
+pub(super) fn redivided(tables: &[String]) -> Reason {
+    Reason {
+        kind: RejectKind::Redivided,
+        message: format!(
+            "{} has a part of the delivery already, by other rules; put these rules back as they were and run \
+             `landfast replay`",
+            tables.join(", ")
+        ),
+        path: None,
+    }
+}
+
+/// What the tables have of a delivery that is to be divided.
+pub(super) enum Had {
+    /// Nothing, or parts of the same division.
+    Fitting,
+    /// One table has all of it, by other rules.
+    Whole(TableIdent),
+    /// Some have parts of another division.
+    Otherwise(Reason),
+}
+
+/// The ledgers of the tables that deliveries are divided into, as they were a moment ago.
+pub(super) struct Ledgers {
+    shared: Arc<Shared>,
+    states: Cache<TableIdent, Option<LedgerState>>,
+}
+
+impl Ledgers {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        let states = Cache::builder().max_capacity(MAX_TABLES).time_to_live(FRESH);
+        Self {
+            shared,
+            states: states.build(),
+        }
+    }
+
+    /// Asks all tables of the rules for a delivery, also those that are to get nothing of it now. Fresh ids are found in
+    /// memory; a table is loaded if that is [`FRESH`] ago.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] and those of [`crate::ledger::Ledger::open`], of a table that is to get a part: nothing
+    /// may land. One that gets none, and is out of reach, counts as one that has none.
+    pub(super) async fn had(
+        &self,
+        rules: &ByRecord<'_>,
+        split: &Split,
+        (id, division): (&DeliveryId, Option<u64>),
+        deadline: Instant,
+    ) -> Result<Had> {
+        let entry = Entry::from(id);
+        let looks = rules.tables().map(|(ident, _)| self.look_up(ident, &entry));
+        let found = timeout_at(deadline, join_all(looks))
+            .await
+            .map_err(|_| silent())?;
+        let (mut others, mut whole) = (Vec::new(), None);
+        for ((piece, (ident, _)), found) in split.pieces.iter().zip(rules.tables()).zip(found) {
+            let gets_part = !piece.positions.is_empty();
+            let kept = match found {
+                Ok(Some(kept)) => kept,
+                Ok(None) => continue,
+                // One broken table must not stop those that have nothing to do with it.
+                Err(_) if !gets_part => continue,
+                Err(error) => return Err(error),
+            };
+            if gets_part && kept.division == division {
+                continue;
+            }
+            whole = kept.division.is_none().then(|| ident.clone());
+            others.push(ident.to_string());
+        }
+        Ok(match (whole, others.as_slice()) {
+            (_, []) => Had::Fitting,
+            (Some(ident), [_]) => Had::Whole(ident),
+            (_, tables) => Had::Otherwise(redivided(tables)),
+        })
+    }
+
+    /// What a table keeps of a delivery, if it has it.
+    async fn look_up(&self, ident: &TableIdent, entry: &Entry) -> Result<Option<Kept>> {
+        let Some(state) = self.state(ident).await? else {
+            return Ok(None);
+        };
+        let ledger = self.shared.engine.ledger();
+        let known = ledger.check(&state, std::slice::from_ref(entry)).await?;
+        Ok(match known.first() {
+            Some(Known::Landed(value)) => Some(Kept::decode(value)),
+            _ => None,
+        })
+    }
+
+    /// A table's ledger; none for a table that does not exist.
+    async fn state(&self, ident: &TableIdent) -> Result<Option<LedgerState>> {
+        let engine = &self.shared.engine;
+        let loading = async {
+            match engine.catalog().load_table(ident).await {
+                Ok(table) => engine.ledger().open(&table).await.map(Some),
+                Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+                Err(error) => Err(error),
+            }
+        };
+        let state = self.states.try_get_with_by_ref(ident, loading).await;
+        state.map_err(|error: Arc<Error>| error.as_ref().clone())
+    }
+}
+
+fn silent() -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        "The tables of the delivery's records did not say in time whether they have a part of it; deliver it again.",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digest_is_the_same_in_every_version() {
+        let (left, right) = ("shop.orders".to_owned(), "shop.users".to_owned());
+        let of =
+            |first: &[u64], second: &[u64]| hash(&[(left.clone(), first), (right.clone(), second)]).unwrap();
+        assert_eq!(of(&[0, 2], &[1]), 2_173_738_342_595_676_857);
+        assert_ne!(of(&[0, 2], &[1]), of(&[0], &[1, 2]));
+        assert_ne!(of(&[0, 2], &[1]), of(&[1], &[0, 2]));
+    }
+}

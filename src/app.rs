@@ -184,7 +184,7 @@ impl App {
         let (config, shared, writers) = (self.config.clone(), self.shared.clone(), self.writers.clone());
         tokio::spawn(async move {
             if let Route::ByRecord(rules) = Router::new(&config).route(&delivery.envelope.clone()) {
-                accept_by_record(&shared, &writers, &rules, delivery).await;
+                accept_by_record(&shared, &writers, &rules, delivery, None).await;
             }
         });
     }

@@ -14,16 +14,20 @@ use super::division::{Had, digest};
 use super::writers::{Shared, Writers};
 use crate::dead_letter::still_rejected;
 use crate::decode::{Condition, Reason, RejectedRecord, Split, split};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::route::ByRecord;
-use crate::trigger::{Ack, Answer, Delivery, Envelope, Receipt};
+use crate::trigger::{Ack, Answer, Delivery, DeliveryId, Envelope, Receipt};
 
 /// Hands the parts of a delivery to their tables' writers, and answers it once all of them are answered.
+///
+/// With a name to trust, parts that are too old to prove new land under that one, on the caller's word that their tables do
+/// not have them.
 pub async fn accept_by_record(
     shared: &Shared,
     writers: &Writers,
     rules: &ByRecord<'_>,
     mut delivery: Delivery,
+    on_trust: Option<DeliveryId>,
 ) {
     let (conditions, count, rest) = (conditions(rules), rules.table_count(), rules.rest());
     let limits = shared.limits.clone();
@@ -48,16 +52,16 @@ pub async fn accept_by_record(
             outcome("nacked", 1);
             delivery.ack.nack(error);
         }
-        Ok(Err(reason)) => {
-            let whole = RejectedRecord {
-                position: 0,
-                reason,
-                raw: delivery.payload.clone(),
+        Ok(Err(reason)) => keep_whole(shared, delivery, &reason).await,
+        Ok(Ok(taken_apart)) => {
+            let asked = Asked {
+                shared,
+                writers,
+                rules,
+                on_trust,
             };
-            let answered = unwanted(shared, &delivery.envelope, vec![whole], delivery.is_replay).await;
-            answer(delivery.ack, vec![answered]);
+            asked.land(delivery, taken_apart).await;
         }
-        Ok(Ok((split, payloads))) => land(shared, writers, rules, delivery, split, payloads).await,
     }
 }
 
@@ -83,77 +87,91 @@ fn split_up(
     (split, payloads)
 }
 
-/// Lands the parts, unless tables have the delivery by another division.
-async fn land(
-    shared: &Shared,
-    writers: &Writers,
-    rules: &ByRecord<'_>,
-    delivery: Delivery,
-    split: Split,
-    payloads: Vec<Bytes>,
-) {
-    let division = digest(&split, rules);
-    let known_as = (&delivery.envelope.id, division);
-    let had = writers.ledgers().had(rules, &split, known_as, delivery.deadline);
-    match had.await {
-        Ok(Had::Fitting) => {}
-        // It is found there, and answered as a copy.
-        Ok(Had::Whole(holder)) => {
-            if let Some((ident, settings)) = rules.tables().find(|(ident, _)| **ident == holder) {
-                writers.accept(ident.clone(), settings, delivery);
-            }
-            return;
-        }
-        Ok(Had::Otherwise(reason)) => return keep_whole(shared, delivery, &reason).await,
-        Err(error) => {
-            outcome("nacked", 1);
-            tracing::error!(
-                message.id = %delivery.envelope.id,
-                error = error.report(),
-                "Nobody can tell what tables have of a delivery; it comes again."
-            );
-            return delivery.ack.nack(error);
-        }
-    }
-    hand_over(shared, writers, rules, (delivery, division), split, payloads).await;
+/// What a delivery that was taken apart meets.
+struct Asked<'a> {
+    shared: &'a Shared,
+    writers: &'a Writers,
+    rules: &'a ByRecord<'a>,
+    on_trust: Option<DeliveryId>,
 }
 
-async fn hand_over(
-    shared: &Shared,
-    writers: &Writers,
-    rules: &ByRecord<'_>,
-    (mut delivery, division): (Delivery, Option<u64>),
-    split: Split,
-    payloads: Vec<Bytes>,
-) {
-    let mut answers: Vec<Answer> = Vec::new();
-    let parts = split.pieces.into_iter().zip(payloads).zip(rules.tables());
-    for ((piece, payload), (ident, settings)) in parts {
-        if piece.positions.is_empty() {
-            continue;
-        }
-        let (ack, answer) = Ack::new();
-        answers.push(answer);
-        let part = Delivery {
-            envelope: Envelope {
-                division,
-                ..delivery.envelope.clone()
-            },
-            held: delivery.held.split(payload.len()),
-            payload,
-            ack,
-            deadline: delivery.deadline,
-            is_replay: delivery.is_replay,
-            positions: piece.positions,
+impl Asked<'_> {
+    /// Lands the parts, unless tables have the delivery by another division.
+    async fn land(self, delivery: Delivery, (split, payloads): (Split, Vec<Bytes>)) {
+        let division = digest(&split, self.rules);
+        let known_as = (&delivery.envelope.id, division);
+        let ledgers = self.writers.ledgers();
+        let had = ledgers.had(self.rules, &split, known_as, delivery.deadline);
+        let too_old = match had.await {
+            Ok(Had::Fitting { too_old }) => too_old,
+            // It is found there, and answered as a copy.
+            Ok(Had::Whole(holder)) => {
+                if let Some((ident, settings)) = self.rules.tables().find(|(ident, _)| **ident == holder) {
+                    self.writers.accept(ident.clone(), settings, delivery);
+                }
+                return;
+            }
+            Ok(Had::Otherwise(reason)) => return keep_whole(self.shared, delivery, &reason).await,
+            Err(error) => {
+                outcome("nacked", 1);
+                tracing::error!(
+                    message.id = %delivery.envelope.id,
+                    error = error.report(),
+                    "Nobody can tell what tables have of a delivery; it comes again."
+                );
+                return delivery.ack.nack(error);
+            }
         };
-        writers.accept(ident.clone(), settings, part);
+        let is_wanted = split.pieces.iter().any(|piece| !piece.positions.is_empty());
+        match split.lost.first() {
+            // Under its own name, so that the letter and a copy that still comes land once.
+            Some(first) if !is_wanted => keep_whole(self.shared, delivery, &first.reason).await,
+            _ => {
+                self.hand_over(delivery, (split, payloads), division, &too_old)
+                    .await
+            }
+        }
     }
-    let mut outcomes = Vec::new();
-    if !split.lost.is_empty() {
-        outcomes.push(unwanted(shared, &delivery.envelope, split.lost, delivery.is_replay).await);
+
+    async fn hand_over(
+        &self,
+        mut delivery: Delivery,
+        (split, payloads): (Split, Vec<Bytes>),
+        division: Option<u64>,
+        too_old: &[bool],
+    ) {
+        let mut answers: Vec<Answer> = Vec::new();
+        let parts = split.pieces.into_iter().zip(payloads);
+        for (((piece, payload), (ident, settings)), too_old) in parts.zip(self.rules.tables()).zip(too_old) {
+            if piece.positions.is_empty() {
+                continue;
+            }
+            let (ack, answer) = Ack::new();
+            answers.push(answer);
+            let mut envelope = delivery.envelope.clone();
+            envelope.division = division;
+            if let Some(id) = self.on_trust.as_ref().filter(|_| *too_old) {
+                envelope.id = id.clone();
+            }
+            let part = Delivery {
+                envelope,
+                held: delivery.held.split(payload.len()),
+                payload,
+                ack,
+                deadline: delivery.deadline,
+                is_replay: delivery.is_replay,
+                positions: piece.positions,
+            };
+            self.writers.accept(ident.clone(), settings, part);
+        }
+        let mut outcomes = join_all(answers.into_iter().map(Answer::outcome)).await;
+        // Parts before letters: tables that have parts of this division keep a copy that comes by other rules from landing
+        // what the letters hold.
+        if !split.lost.is_empty() && outcomes.iter().all(Result::is_ok) {
+            outcomes.push(unwanted(self.shared, &delivery.envelope, split.lost).await);
+        }
+        answer(delivery.ack, outcomes);
     }
-    outcomes.extend(join_all(answers.into_iter().map(Answer::outcome)).await);
-    answer(delivery.ack, outcomes);
 }
 
 /// Keeps a delivery as one letter, which is replayed by the rules of then. One that came back stays the letter that it is.
@@ -185,27 +203,14 @@ async fn keep_whole(shared: &Shared, delivery: Delivery, reason: &Reason) {
     }
 }
 
-/// Keeps records that no table wants. No ledger could know them, so no commit does.
-async fn unwanted(
-    shared: &Shared,
-    envelope: &Envelope,
-    records: Vec<RejectedRecord>,
-    is_replay: bool,
-) -> Result<Receipt> {
-    if is_replay {
-        let reason: Option<&Reason> = records.first().map(|first| &first.reason);
-        return Err(reason.map_or_else(nothing, still_rejected));
-    }
+/// Keeps records that no table wants, while others of their delivery are in tables.
+async fn unwanted(shared: &Shared, envelope: &Envelope, records: Vec<RejectedRecord>) -> Result<Receipt> {
     shared.dead_letters.write_unwanted(envelope, &records).await?;
     outcome("dead_letter", 1);
     Ok(Receipt {
         dead_letter_count: records.len() as u64,
         ..Receipt::default()
     })
-}
-
-fn nothing() -> Error {
-    Error::new(ErrorKind::Rejected, "The payload came to nothing.")
 }
 
 /// Acknowledges when every part is, and says what they come to; else refuses with the first reason.

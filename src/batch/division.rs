@@ -72,8 +72,8 @@ pub(super) fn redivided(tables: &[String]) -> Reason {
 
 /// What the tables have of a delivery that is to be divided.
 pub(super) enum Had {
-    /// Nothing, or parts of the same division.
-    Fitting,
+    /// Nothing, or parts of the same division. By table, whether it would not remember the delivery any more.
+    Fitting { too_old: Vec<bool> },
     /// One table has all of it, by other rules.
     Whole(TableIdent),
     /// Some have parts of another division.
@@ -114,11 +114,15 @@ impl Ledgers {
             .await
             .map_err(|_| silent())?;
         let (mut others, mut whole) = (Vec::new(), None);
+        let too_old = found
+            .iter()
+            .map(|found| matches!(found, Ok(Known::TooOld)))
+            .collect();
         for ((piece, (ident, _)), found) in split.pieces.iter().zip(rules.tables()).zip(found) {
             let gets_part = !piece.positions.is_empty();
             let kept = match found {
-                Ok(Some(kept)) => kept,
-                Ok(None) => continue,
+                Ok(Known::Landed(value)) => Kept::decode(&value),
+                Ok(Known::New | Known::TooOld) => continue,
                 // One broken table must not stop those that have nothing to do with it.
                 Err(_) if !gets_part => continue,
                 Err(error) => return Err(error),
@@ -130,23 +134,20 @@ impl Ledgers {
             others.push(ident.to_string());
         }
         Ok(match (whole, others.as_slice()) {
-            (_, []) => Had::Fitting,
+            (_, []) => Had::Fitting { too_old },
             (Some(ident), [_]) => Had::Whole(ident),
             (_, tables) => Had::Otherwise(redivided(tables)),
         })
     }
 
-    /// What a table keeps of a delivery, if it has it.
-    async fn look_up(&self, ident: &TableIdent, entry: &Entry) -> Result<Option<Kept>> {
+    /// What a table's ledger says of a delivery.
+    async fn look_up(&self, ident: &TableIdent, entry: &Entry) -> Result<Known> {
         let Some(state) = self.state(ident).await? else {
-            return Ok(None);
+            return Ok(Known::New);
         };
         let ledger = self.shared.engine.ledger();
         let known = ledger.check(&state, std::slice::from_ref(entry)).await?;
-        Ok(match known.first() {
-            Some(Known::Landed(value)) => Some(Kept::decode(value)),
-            _ => None,
-        })
+        Ok(known.into_iter().next().unwrap_or(Known::New))
     }
 
     /// A table's ledger; none for a table that does not exist.

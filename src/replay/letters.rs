@@ -126,7 +126,11 @@ impl<'a> Sender<'a> {
         }
         let _slot = self.slots.acquire().await;
         let (delivery, answer) = self.delivery(letter, &raw, identity(name, letter)).await?;
-        accept_by_record(self.shared, self.writers, rules, delivery).await;
+        // Of a redivided delivery tables do have parts, whatever they remember.
+        let is_redivided = letter.reason.kind == RejectKind::Redivided.name();
+        let may_trust = self.selection.too_old && letter.position.is_none() && !is_redivided;
+        let on_trust = may_trust.then(|| on_trust(name));
+        accept_by_record(self.shared, self.writers, rules, delivery, on_trust).await;
         outcome(answer).await
     }
 
@@ -139,11 +143,10 @@ impl<'a> Sender<'a> {
     ) -> Result<Fate> {
         let raw = raw_of(letter)?;
         let id = identity(name, letter);
-        let on_trust = || DeliveryId::letter(name.path(), "whole");
         let fate = self.deliver(letter, &raw, id, ident, settings).await?;
         match fate {
             Fate::TooOld if self.selection.too_old && letter.position.is_none() => {
-                self.deliver(letter, &raw, on_trust(), ident, settings).await
+                self.deliver(letter, &raw, on_trust(name), ident, settings).await
             }
             fate => Ok(fate),
         }
@@ -283,6 +286,11 @@ fn identity(name: &LetterName, letter: &DeadLetter<'_>) -> DeliveryId {
         Some(position) => DeliveryId::letter(name.path(), &position.to_string()),
         None => letter.identity.clone().into_owned(),
     }
+}
+
+/// What a whole delivery is known by that lands on the caller's word.
+fn on_trust(name: &LetterName) -> DeliveryId {
+    DeliveryId::letter(name.path(), "whole")
 }
 
 fn raw_of(letter: &DeadLetter<'_>) -> Result<Bytes> {

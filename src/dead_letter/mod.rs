@@ -73,15 +73,14 @@ impl DeadLetters {
 
     /// Moves the letters of a committed delivery to where they count. Repeating it changes nothing.
     ///
-    /// `Ok` means that they are durable under `confirmed/`, or were there before and someone has taken them away since:
-    /// what no longer waits has been confirmed.
+    /// `Ok` means that they are durable under `confirmed/`, or under `replayed/`.
     ///
     /// # Errors
-    /// [`crate::error::ErrorKind::Unavailable`]: the delivery must not be acknowledged.
+    /// [`crate::error::ErrorKind::Unavailable`], also when they are nowhere: the delivery must not be acknowledged.
     pub async fn confirm(&self, name: &LetterName) -> Result<()> {
         let waiting = name.key(Place::Pending);
         let Some(bytes) = self.store.get(&waiting).await? else {
-            return Ok(());
+            return self.find(name).await;
         };
         let created = self
             .store
@@ -100,6 +99,21 @@ impl DeadLetters {
             );
         }
         Ok(())
+    }
+
+    /// Looks where letters go that wait no longer. They are made where they go before they are deleted where they were, so
+    /// those that are on their way are met in this order.
+    async fn find(&self, name: &LetterName) -> Result<()> {
+        for place in [Place::Confirmed, Place::Replayed] {
+            if self.store.get(&name.key(place)).await?.is_some() {
+                return Ok(());
+            }
+        }
+        let message = "The dead letters of a delivery that the table has are nowhere, so it is not acknowledged: bring \
+                       them back from where they are, under the same name, or put an empty file in their place if they \
+                       were deleted on purpose.";
+        let location = self.store.url(&name.key(Place::Replayed));
+        Err(Error::new(ErrorKind::Unavailable, message).with("location", location))
     }
 
     /// Moves letters whose records are in the table to where nobody looks for work. Repeating it changes nothing.

@@ -22,6 +22,7 @@ pub fn tests() -> Vec<Trial> {
         damaged_metadata_stops_the_table_until_the_file_is_back,
         damaged_ledger_stops_the_table_until_it_is_repaired,
         warehouse_that_is_moved_away_takes_nothing,
+        dead_letters_that_are_gone_keep_their_delivery_unacknowledged,
     ]
 }
 
@@ -161,4 +162,38 @@ async fn warehouse_that_is_moved_away_takes_nothing() -> TestResult {
     })
     .await?;
     shop.holds(4).await
+}
+
+async fn dead_letters_that_are_gone_keep_their_delivery_unacknowledged() -> TestResult {
+    let shop = Shop::open().await?;
+    let poison = Push::new("orders", 9, "{\"id\":\"x\"}\n{\"id\":9}");
+    let push = async || shop.server.pusher().push(&poison).await;
+    assert_eq!((push().await, push().await), (204, 204));
+    let letters = shop.lake.path().join("dead-letters");
+    let [confirmed] = files(&letters.join("confirmed"))?
+        .try_into()
+        .map_err(|_| "one object")?;
+    let replayed = letters
+        .join("replayed")
+        .join(confirmed.strip_prefix(letters.join("confirmed"))?);
+    fs::create_dir_all(replayed.parent().ok_or("a folder")?)?;
+    fs::rename(&confirmed, &replayed)?;
+    assert_eq!(push().await, 204, "as after a replay");
+
+    let aside = shop.lake.path().join("aside");
+    fs::rename(&replayed, &aside)?;
+    assert_eq!((push().await, push().await), (503, 503));
+    let name = replayed.display().to_string();
+    shop.server
+        .logged(&["dead letters of a delivery that the table has are nowhere", &name])
+        .await?;
+    assert!((shop.server.metric("landfast_batches_abandoned_total").await? - 2.0).abs() < 0.1);
+    fs::rename(&aside, &confirmed)?;
+    assert_eq!(push().await, 204);
+    fs::remove_file(&confirmed)?;
+    assert_eq!(push().await, 503);
+    fs::write(&replayed, "")?;
+    assert_eq!(push().await, 204);
+    assert_eq!(shop.lake.ids("shop.orders", "id")?, ([0, 1, 2, 9].into(), 4));
+    Ok(())
 }

@@ -29,6 +29,9 @@ pub struct DeadLetter<'a> {
     pub identity: Cow<'a, DeliveryId>,
     /// The record's number in the payload, from 0; absent when the whole delivery is meant.
     pub position: Option<u64>,
+    /// Of a whole request with an `Idempotency-Key`: the payload's fingerprint, by which another one with its key is told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fingerprint: Option<String>,
     /// Of a part of a delivery that several tables have: a digest of which record went to which.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     division: Option<String>,
@@ -72,6 +75,9 @@ impl<'a> DeadLetter<'a> {
         Self {
             id: format!("{}/{}", delivery.id, record.position),
             position: Some(record.position),
+            // These are the delivery's, which a record is not.
+            fingerprint: None,
+            division: None,
             ..letter
         }
     }
@@ -91,12 +97,21 @@ impl<'a> DeadLetter<'a> {
             delivery_id,
             identity: Cow::Borrowed(&delivery.id),
             position: None,
+            fingerprint: delivery
+                .fingerprint
+                .map(|fingerprint| format!("{fingerprint:032x}")),
             division: delivery.division.map(|division| format!("{division:016x}")),
             published_at: delivery.published_at,
             attributes: Cow::Borrowed(&delivery.attributes),
             raw: BASE64.encode(payload),
             landfast_version: env!("CARGO_PKG_VERSION").into(),
         }
+    }
+
+    /// Of a whole request with a key: the fingerprint that its table's ledger is to keep.
+    pub fn fingerprint(&self) -> Option<u128> {
+        let fingerprint = self.fingerprint.as_deref()?;
+        u128::from_str_radix(fingerprint, 16).ok()
     }
 
     /// Of a part of a delivery: the division that its table's ledger is to keep.

@@ -207,7 +207,7 @@ impl<'a> Sender<'a> {
     }
 
     fn envelope(&self, letter: &DeadLetter<'_>, id: DeliveryId) -> Envelope {
-        // A record goes its own way, and so does what lands on its sender's word: only the delivery itself has its division.
+        // A record goes its own way, and so does what lands on its sender's word: only the delivery itself has these.
         let is_itself = id == *letter.identity;
         Envelope {
             division: letter.division().filter(|_| is_itself),
@@ -215,7 +215,7 @@ impl<'a> Sender<'a> {
             source: letter.source.to_string(),
             published_at: letter.published_at,
             received_at: self.shared.clock.now(),
-            fingerprint: None,
+            fingerprint: letter.fingerprint().filter(|_| is_itself),
             attributes: letter.attributes.clone().into_owned(),
         }
     }

@@ -7,7 +7,7 @@ use super::{JSON, TABLE, landed, send};
 use crate::refusals::problem;
 use crate::support::lake::Lake;
 use crate::support::readers::Reader;
-use crate::support::server::Server;
+use crate::support::server::{Server, run};
 use crate::support::{TestResult, trials};
 
 pub fn tests() -> Vec<Trial> {
@@ -15,6 +15,8 @@ pub fn tests() -> Vec<Trial> {
         request_with_a_key_lands_once_over_restart_and_kill,
         copies_that_come_at_once_share_one_landing,
         key_with_another_body_is_409,
+        key_with_another_body_is_409_after_a_replay,
+        two_bodies_of_one_key_are_not_both_replayed,
     ]
 }
 
@@ -76,5 +78,52 @@ async fn key_with_another_body_is_409() -> TestResult {
     let detail = document["detail"].as_str().ok_or("a detail")?;
     assert!(detail.contains("Idempotency-Key"), "{document}");
     assert_eq!(Reader::pyiceberg()?.count(lake.metadata("t.rows")?)?, 1);
+    Ok(())
+}
+
+async fn key_with_another_body_is_409_after_a_replay() -> TestResult {
+    let lake = Lake::new()?;
+    let config = lake.config("", "tables: { t.rows: { from: [{ subscription: rows }] } }")?;
+    let mut server = Server::serve(&config).await?;
+    // Nothing tells the columns yet, so the whole request is a letter.
+    let body = "[{\"id\":null},{\"id\":null}]";
+    let answer = sent_with(&server, "k", body).await?;
+    assert_eq!((&answer["rows"], &answer["dead_letters"]), (&json!(0), &json!(1)));
+    landed(send(&server, "t.rows", JSON, ("", ""), "{\"id\":1}").await?).await?;
+    let (code, out, err) = run(["replay", "--config", &config.display().to_string()])?;
+    assert_eq!(code, Some(0), "{out}{err}");
+    server.kill()?;
+    let server = Server::serve(&config).await?;
+    let again = sent_with(&server, "k", body).await?;
+    assert_eq!((&again["rows"], &again["dead_letters"]), (&json!(2), &json!(0)));
+    assert_eq!(again["duplicate"], json!(true));
+    assert!(again["snapshot_id"].is_string(), "{again}");
+    let other = send(&server, "t.rows", JSON, ("idempotency-key", "k"), "{\"id\":2}").await?;
+    problem(other, 409, "already_exists").await?;
+    assert_eq!(Reader::pyiceberg()?.count(lake.metadata("t.rows")?)?, 3);
+    Ok(())
+}
+
+async fn two_bodies_of_one_key_are_not_both_replayed() -> TestResult {
+    let lake = Lake::new()?;
+    let config = lake.config("", "tables: { t.rows: { from: [{ subscription: rows }] } }")?;
+    let mut server = Server::serve(&config).await?;
+    for body in ["{\"id\":null}", "{\"id\":null,\"more\":null}"] {
+        // There is no table yet that could know the key.
+        assert_eq!(sent_with(&server, "k", body).await?["dead_letters"], json!(1));
+    }
+    landed(send(&server, "t.rows", JSON, ("", ""), "{\"id\":1}").await?).await?;
+    server.kill()?;
+    for _ in 0..2 {
+        let (code, out, err) = run(["replay", "--config", &config.display().to_string()])?;
+        assert_eq!(code, Some(1), "{out}{err}");
+        assert!(
+            err.contains("Idempotency-Key was used with another body"),
+            "{err}"
+        );
+        let places = [lake.letters_in("confirmed")?, lake.letters_in("replayed")?];
+        assert_eq!(places.map(|letters| letters.len()), [1, 1]);
+        assert_eq!(Reader::pyiceberg()?.count(lake.metadata("t.rows")?)?, 2);
+    }
     Ok(())
 }

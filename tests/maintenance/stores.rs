@@ -1,18 +1,24 @@
 //! A table in one store, its ledger in another.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use chrono::{TimeDelta, Utc};
 use iceberg::table::Table;
 use iceberg::{NamespaceIdent, TableCreation, TableIdent};
 use landfast::catalog::{Catalog, Outcome, StorageCatalog, TableCommit};
-use landfast::commit::Engine;
+use landfast::clock::Clock;
+use landfast::commit::{Engine, Group};
+use landfast::dead_letter::DeadLetters;
+use landfast::decode::{Reason, RejectKind, RejectedRecord};
 use landfast::error::Result;
-use landfast::ledger::Ledger;
-use landfast::maintenance::{Kind, maintain, verify};
+use landfast::ledger::{Entry, Kept, Ledger};
+use landfast::maintenance::{Kind, maintain, settle_letters, verify};
 use landfast::random::Random;
 use landfast::storage::Store;
+use landfast::trigger::{DeliveryId, Envelope};
 use libtest_mimic::Trial;
 
 use super::sweep::abandon;
@@ -21,11 +27,14 @@ use crate::commit::world::World;
 use crate::support::aged::AgedStore;
 use crate::support::clock::TestClock;
 use crate::support::faults::{FaultCatalog, Faults};
-use crate::support::tables::{create, ids_now, orders};
+use crate::support::tables::{create, files_of, ids_now, orders};
 use crate::support::{TestResult, paused_trials};
 
 pub fn tests() -> Vec<Trial> {
-    paused_trials![table_and_ledger_of_two_stores_are_swept_and_proven]
+    paused_trials![
+        table_and_ledger_of_two_stores_are_swept_and_proven,
+        letters_are_settled_by_the_store_of_their_table,
+    ]
 }
 
 /// A catalog whose tables are in a store of their own.
@@ -89,6 +98,77 @@ async fn apart() -> TestResult<(World, Store)> {
         engine,
     };
     Ok((world, ledgers))
+}
+
+/// Keeps a letter of a delivery, to wait for its commit.
+async fn wait(world: &World, letters: &DeadLetters, message: &str) -> TestResult<Entry> {
+    let published_at = world.clock.now();
+    let envelope = Envelope {
+        id: DeliveryId::message("s", message, published_at),
+        source: "s".to_owned(),
+        published_at,
+        received_at: published_at,
+        fingerprint: None,
+        division: None,
+        attributes: BTreeMap::new(),
+    };
+    let record = RejectedRecord {
+        position: 0,
+        reason: Reason {
+            kind: RejectKind::Syntax,
+            message: "no JSON".to_owned(),
+            path: None,
+        },
+        raw: Bytes::from_static(b"{"),
+    };
+    let id = world.random.timed_uuid(published_at);
+    letters
+        .write_pending(&envelope, "shop.orders", id, &[record])
+        .await?;
+    let kept = Kept {
+        letters: Some(id),
+        ..Kept::default()
+    };
+    Ok(Entry {
+        value: kept.encode(),
+        ..Entry::from(&envelope.id)
+    })
+}
+
+async fn letters_are_settled_by_the_store_of_their_table() -> TestResult {
+    let (world, _ledgers) = apart().await?;
+    let kept = Store::new("memory:///letters", Arc::new(AgedStore::new(world.clock.clone())));
+    let letters = DeadLetters::new(kept.clone());
+    let settle = async |dry_run| {
+        let settled = settle_letters(&world.engine, &letters, &orders(), dry_run).await?;
+        TestResult::Ok((settled.confirmed, settled.deleted, settled.waiting))
+    };
+    let named = wait(&world, &letters, "named").await?;
+    wait(&world, &letters, "refused").await?;
+    let mut head = world.fresh_head().await?;
+    let mut changes = world.no_changes();
+    let files = files_of(head.table(), &[1], &world.random).await?;
+    changes.add(Group::durable(files, vec![named]));
+    world.engine.attempt(&mut head, &mut changes).await?;
+    assert_eq!(settle(true).await?, (1, 0, 1));
+    assert_eq!(settle(false).await?, (1, 0, 1));
+    // A snapshot four days after it, in the table's store, proves that nobody commits it any more.
+    world.clock.advance(TimeDelta::days(4));
+    world.commit_elsewhere(&[2]).await?;
+    assert_eq!(settle(false).await?, (0, 1, 0));
+    // Where none came, an empty one is made.
+    wait(&world, &letters, "late").await?;
+    world.clock.advance(TimeDelta::days(4));
+    assert_eq!(settle(false).await?, (0, 1, 0));
+    assert_eq!(
+        (
+            kept.keys("confirmed").await?.len(),
+            kept.keys("pending").await?.len()
+        ),
+        (1, 0)
+    );
+    assert_eq!(ids_now(world.catalog.as_ref(), &orders()).await?, [1, 2]);
+    Ok(())
 }
 
 async fn table_and_ledger_of_two_stores_are_swept_and_proven() -> TestResult {

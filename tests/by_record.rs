@@ -36,6 +36,7 @@ pub fn tests() -> Vec<Trial> {
         record_that_no_rule_took_is_no_letter_before_its_neighbours_landed,
         record_that_no_rule_took_lands_once_beside_its_neighbours,
         old_delivery_that_no_rule_took_lands_on_request_once,
+        replayed_part_is_known_as_the_part_that_it_is,
     ]
 }
 
@@ -451,5 +452,25 @@ async fn old_delivery_that_no_rule_took_lands_on_request_once() -> TestResult {
         assert_eq!(lake.ids("shop.orders", "id")?, (orders, count));
         assert_eq!(lake.ids("shop.users", "id")?, ([2].into(), 1));
     }
+    Ok(())
+}
+
+async fn replayed_part_is_known_as_the_part_that_it_is() -> TestResult {
+    let lake = Lake::new()?;
+    let rules = format!(
+        "{}  shop.zrest: {{ from: [{{ subscription: all }}] }}\n",
+        tables(&["order"], &["user"])
+    );
+    // Before there is a table for it, nothing tells the columns of the rest.
+    let push = Push::new("all", 1, format!("{}{{\"x\":null}}", record("order", 1)));
+    refuse_one_part(&lake, &rules, "shop.orders", &push).await?;
+    assert_eq!(kinds_of(&lake.dead_letters()?), ["no_schema"]);
+    let config = lake.config("", &rules)?;
+    pushed(&config, &Push::new("all", 2, "{\"x\":5}")).await?;
+    assert_eq!(replayed(&config, &[])?, Some(0));
+    pushed(&config, &push).await?;
+    assert_eq!(lake.ids("shop.orders", "id")?, ([1, 100].into(), 2));
+    assert_eq!(lake.ids("shop.zrest", "x")?, ([5].into(), 2));
+    assert_eq!(lake.dead_letters()?.len(), 0);
     Ok(())
 }

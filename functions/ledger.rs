@@ -31,7 +31,7 @@ pub enum LedgerCommand {
     Forget {
         #[command(flatten)]
         which: Which,
-        /// Forget messages and objects that were published or made at this time (RFC 3339) or later.
+        /// Forget messages that were published at this time (RFC 3339) or later. Files and requests want --delivery.
         #[arg(long, value_name = "TIME", required_unless_present = "delivery")]
         since: Option<DateTime<Utc>>,
         /// Forget these deliveries: as logs and dead letters show them (`source/message-id`, `file/hash`), or 32 hex digits.

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::cache::Ledger;
-use super::entry::Entry;
+use super::entry::{Entry, Space};
 use super::head::{LedgerHead, SegmentRef};
 use super::state::LedgerState;
 use crate::error::Result;
@@ -12,7 +12,8 @@ use crate::random::Random;
 /// Which deliveries to forget.
 #[derive(Debug, Clone, Default)]
 pub struct Forgetting {
-    /// Those whose index time, in seconds since the Unix epoch, is this or later: messages by their publish time.
+    /// Messages that were published then, in seconds since the Unix epoch, or later. What has no publish time stays:
+    /// the index time of files, replayed records and keyed requests is made of their hash.
     pub since: Option<i64>,
     /// Those of these ids.
     pub ids: HashSet<u128>,
@@ -20,12 +21,16 @@ pub struct Forgetting {
 
 impl Forgetting {
     fn matches(&self, entry: &Entry) -> bool {
-        self.since.is_some_and(|since| entry.index_time >= since) || self.ids.contains(&entry.id)
+        self.is_since(entry.space, entry.index_time) || self.ids.contains(&entry.id)
     }
 
     /// Ids say nothing of when they are from.
     fn may_match(&self, segment: &SegmentRef) -> bool {
-        !self.ids.is_empty() || self.since.is_some_and(|since| segment.max_time >= since)
+        !self.ids.is_empty() || self.is_since(segment.space, segment.max_time)
+    }
+
+    fn is_since(&self, space: Space, time: i64) -> bool {
+        space == Space::Message && self.since.is_some_and(|since| time >= since)
     }
 }
 

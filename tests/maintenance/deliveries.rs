@@ -1,22 +1,26 @@
 //! `ledger show`, `forget` and `repair`: what a table remembers, and what it takes again.
 
 use bytes::Bytes;
+use chrono::DateTime;
 use iceberg::TableUpdate;
+use landfast::commit::Group;
 use landfast::error::ErrorKind;
-use landfast::ledger::{POINTER, SUMMARY_HEAD};
+use landfast::ledger::{Entry, Known, POINTER, SUMMARY_HEAD};
 use landfast::maintenance::{Deliveries, Repair, forget, repair, show};
+use landfast::trigger::DeliveryId;
 use libtest_mimic::Trial;
 
 use super::is_proven;
 use crate::commit::world::{World, entries};
 use crate::support::faults::{Fault, Op};
-use crate::support::tables::{orders, summary};
+use crate::support::tables::{files_of, orders, summary};
 use crate::support::{TestResult, paused_trials};
 
 pub fn tests() -> Vec<Trial> {
     paused_trials![
         ledger_is_shown,
         forgotten_deliveries_land_again_and_others_do_not,
+        only_messages_are_forgotten_by_their_time,
         forgetting_gives_way_to_a_commit,
         whole_ledger_is_left_alone,
         lost_pointer_is_found_again,
@@ -89,13 +93,68 @@ async fn forgotten_deliveries_land_again_and_others_do_not() -> TestResult {
     world.commit_elsewhere(&[2]).await?;
     assert!(world.have_landed(&[2]).await?);
     assert_eq!(world.ids().await?.iter().filter(|id| **id == 2).count(), 2);
-    let since = Deliveries {
-        since: Some(0),
+    is_proven(&world).await
+}
+
+/// Lands a row that came by these deliveries, and gives the entries by which the ledger knows them.
+async fn land(world: &World, ids: Vec<DeliveryId>) -> TestResult<Vec<Entry>> {
+    let entries: Vec<Entry> = ids.iter().map(Entry::from).collect();
+    let mut head = world.fresh_head().await?;
+    let mut changes = world.no_changes();
+    let files = files_of(head.table(), &[0], &world.random).await?;
+    changes.add(Group::durable(files, entries.clone()));
+    world.engine.attempt(&mut head, &mut changes).await?;
+    Ok(entries)
+}
+
+async fn landed(world: &World, entries: &[Entry]) -> TestResult<usize> {
+    let head = world.fresh_head().await?;
+    let known = world.engine.ledger().check(head.ledger(), entries).await?;
+    Ok(known
+        .iter()
+        .filter(|known| matches!(known, Known::Landed(_)))
+        .count())
+}
+
+/// What has no publish time is spread over the ledger by its hash, which a moment must not cut in two.
+async fn only_messages_are_forgotten_by_their_time() -> TestResult {
+    let (world, _head) = World::aging().await?;
+    let since = 1_000_000_000;
+    let message = |id: i64| {
+        let published_at = DateTime::from_timestamp(since - 50 + id, 0).unwrap_or_default();
+        DeliveryId::message("orders", id.to_string(), published_at)
+    };
+    let timeless = |id: u8| {
+        let file = DeliveryId::file(format!("{id}.json"), &[id; 32]);
+        let again = DeliveryId::file_again("a.json", &[id; 32], world.random.uuid());
+        let letter = DeliveryId::letter("confirmed/letters.ndjson", &id.to_string());
+        [file, again, letter, DeliveryId::keyed("me", id.to_string())]
+    };
+    // In segments, and in the head.
+    let many = |id: i32| DeliveryId::file(id.to_string(), &[0; 32]);
+    let mut kept = land(&world, (0..1100).map(many).collect()).await?;
+    kept.extend(land(&world, (0..100).flat_map(timeless).collect()).await?);
+    let messages = land(&world, (0..100).map(message).collect()).await?;
+    let head = world.fresh_head().await?;
+    assert!(!head.ledger().head().segments.is_empty());
+    let later = kept.iter().filter(|entry| entry.index_time >= since).count();
+    assert!((500..1000).contains(&later), "{later} of {}", kept.len());
+    let deliveries = Deliveries {
+        since: Some(since),
         ids: [].into(),
     };
-    let done = forget(&world.engine, &orders(), &since, false).await?;
-    assert_eq!((done.forgotten, done.remembered), (1191, 0));
-    assert!(!world.have_landed(&[1]).await?);
+    let done = forget(&world.engine, &orders(), &deliveries, false).await?;
+    assert_eq!((done.forgotten, done.remembered), (50, 1550));
+    assert_eq!(landed(&world, &kept).await?, 1500);
+    assert_eq!(landed(&world, &messages[..50]).await?, 50);
+    assert_eq!(landed(&world, &messages[50..]).await?, 0);
+    // By its name a file goes, too.
+    let deliveries = Deliveries {
+        since: None,
+        ids: [kept[0].id, kept[1400].id].into(),
+    };
+    let done = forget(&world.engine, &orders(), &deliveries, false).await?;
+    assert_eq!((done.forgotten, landed(&world, &kept).await?), (2, 1498));
     is_proven(&world).await
 }
 

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashSet};
 
 use chrono::{DateTime, Utc};
-use iceberg::spec::{SnapshotRef, TableMetadata};
+use iceberg::spec::{SnapshotRef, SnapshotRetention, TableMetadata};
 
 use super::head::Refs;
 
@@ -15,24 +15,39 @@ const AT_ONCE: usize = 20;
 const HOUR_MS: i64 = 3600 * 1000;
 const DAY_MS: i64 = 24 * HOUR_MS;
 /// Younger than this, one an hour stays; older, one a day.
-const HOURLY_MS: i64 = 2 * DAY_MS;
+const HOURLY_MS: i64 = 5 * DAY_MS;
 const DAILY_MS: i64 = 30 * DAY_MS;
 /// A snapshot that is on no branch stays for this long. Java's default.
 const UNREFERENCED_MS: i64 = 5 * DAY_MS;
 
-/// The main branch's snapshots to let go: kept are the newest 100, one an hour for two days, one a day for 30 days.
+/// The main branch's snapshots to let go: kept are the newest 100, one an hour for five days, one a day for 30 days.
 ///
-/// Java's properties decide where they are set: `history.expire.min-snapshots-to-keep` instead of 100,
-/// `history.expire.max-snapshot-age-ms` instead of 30 days, and `gc.enabled=false` keeps all. What a branch or tag of
-/// others points to stays, and what no one but them reaches is not looked at.
+/// Java's settings decide where they are set, on the branch or else as the table's properties: `min-snapshots-to-keep`
+/// instead of 100; all that are younger than `max-snapshot-age-ms` instead of one an hour or day. `gc.enabled=false` keeps
+/// all. What a branch or tag of others points to stays, and so do the main branch's snapshots that a branch of others
+/// keeps by such settings. What no one but them reaches is not looked at.
 pub(super) fn expired(metadata: &TableMetadata, refs: &Refs, now: DateTime<Utc>) -> Vec<i64> {
     let Some(rules) = Rules::of(metadata, now) else {
         return Vec::new();
     };
-    if metadata.snapshots().len() < rules.newest + AT_ONCE {
+    let main = rules.of_ref(&refs.main_retention());
+    if metadata.snapshots().len() < main.newest.unwrap_or(NEWEST).saturating_add(AT_ONCE) {
         return Vec::new();
     }
-    let expired = rules.superseded(&Lineage::of(metadata, refs).main, refs);
+    let unreached = unreached(metadata, refs);
+    let line = line(metadata, metadata.current_snapshot_id(), &unreached);
+    let mut kept = main.kept_of_main(&line);
+    for other in refs.others() {
+        let rules = rules.of_ref(&other.retention);
+        kept.extend(rules.kept_of_other(&self::line(metadata, Some(other.snapshot_id), &unreached)));
+    }
+    // What the main branch let go of and what was never on it look alike below the cut, so neither goes young.
+    let young = unreached
+        .iter()
+        .filter(|snapshot| !rules.is_unreferenced_long(snapshot));
+    kept.extend(young.map(|snapshot| snapshot.snapshot_id()));
+    let line = line.iter().map(|snapshot| snapshot.snapshot_id());
+    let expired: Vec<i64> = line.filter(|id| !kept.contains(id)).collect();
     if expired.len() < AT_ONCE {
         Vec::new()
     } else {
@@ -45,16 +60,15 @@ pub(super) fn all_expired(metadata: &TableMetadata, refs: &Refs, now: DateTime<U
     let Some(rules) = Rules::of(metadata, now) else {
         return Vec::new();
     };
-    let oldest = rules.now - rules.max_age_ms.unwrap_or(UNREFERENCED_MS);
-    let lineage = Lineage::of(metadata, refs);
-    let unreferenced = lineage
-        .nobodys
+    let unreached = unreached(metadata, refs);
+    let mains = line(metadata, metadata.current_snapshot_id(), &unreached);
+    let mains: HashSet<i64> = mains.iter().map(|snapshot| snapshot.snapshot_id()).collect();
+    let nobodys = unreached
         .iter()
-        .filter(|snapshot| snapshot.timestamp_ms() < oldest)
-        .map(|snapshot| snapshot.snapshot_id());
+        .filter(|snapshot| !mains.contains(&snapshot.snapshot_id()) && rules.is_unreferenced_long(snapshot));
     expired(metadata, refs, now)
         .into_iter()
-        .chain(unreferenced)
+        .chain(nobodys.map(|snapshot| snapshot.snapshot_id()))
         .collect()
 }
 
@@ -64,79 +78,123 @@ pub(crate) fn is_gc_off(metadata: &TableMetadata) -> bool {
     enabled.is_some_and(|enabled| !enabled.eq_ignore_ascii_case("true"))
 }
 
-/// What the table's properties say.
+/// What somebody has set, for the table or for a branch.
 struct Rules {
-    newest: usize,
+    newest: Option<usize>,
     max_age_ms: Option<i64>,
+    /// The age up to which snapshots on no branch stay. No branch has a say in it.
+    unreferenced_ms: i64,
     now: i64,
 }
 
 impl Rules {
-    /// None when all snapshots stay.
+    /// The table's properties; none when all snapshots stay.
     fn of(metadata: &TableMetadata, now: DateTime<Utc>) -> Option<Self> {
         let property = |key: &str| metadata.properties().get(key);
         let number = |key: &str| property(key).and_then(|value| value.parse::<i64>().ok());
         if is_gc_off(metadata) {
             return None;
         }
-        let newest =
-            number("history.expire.min-snapshots-to-keep").and_then(|count| usize::try_from(count).ok());
+        let newest = number("history.expire.min-snapshots-to-keep");
+        let max_age_ms = number("history.expire.max-snapshot-age-ms");
         Some(Self {
-            newest: newest.unwrap_or(NEWEST).max(1),
-            max_age_ms: number("history.expire.max-snapshot-age-ms"),
+            newest: newest.and_then(|count| usize::try_from(count).ok()),
+            max_age_ms,
+            unreferenced_ms: max_age_ms.unwrap_or(UNREFERENCED_MS),
             now: now.timestamp_millis(),
         })
     }
 
-    /// Snapshots of the main branch, newest first, that neither their place nor their period keeps.
-    fn superseded(&self, main: &[&SnapshotRef], refs: &Refs) -> Vec<i64> {
-        let oldest = self.now - self.max_age_ms.unwrap_or(DAILY_MS);
-        let pointed_to: HashSet<i64> = refs.others().map(|reference| reference.snapshot_id).collect();
+    /// The settings of a branch, over the table's. A tag keeps what it points to.
+    fn of_ref(&self, retention: &SnapshotRetention) -> Self {
+        let (newest, max_age_ms) = match retention {
+            SnapshotRetention::Branch {
+                min_snapshots_to_keep,
+                max_snapshot_age_ms,
+                ..
+            } => (
+                min_snapshots_to_keep
+                    .and_then(|count| usize::try_from(count).ok())
+                    .or(self.newest),
+                max_snapshot_age_ms.or(self.max_age_ms),
+            ),
+            SnapshotRetention::Tag { .. } => (None, None),
+        };
+        Self {
+            newest,
+            max_age_ms,
+            ..*self
+        }
+    }
+
+    /// Of a branch's snapshots, newest first, those that are kept: without settings, one of each period.
+    fn kept_of_main(&self, line: &[&SnapshotRef]) -> HashSet<i64> {
         let mut periods = BTreeSet::new();
-        let mut expired = Vec::new();
-        for (place, snapshot) in main.iter().enumerate() {
+        let stays = |(place, snapshot): &(usize, &&SnapshotRef)| {
             let at = snapshot.timestamp_ms();
             // The newest of a period stands for it. Periods are the clock's, so that every commit chooses alike.
             let is_first = periods.insert(period(at, self.now));
-            let stays = place < self.newest || (at >= oldest && is_first);
-            if !stays && !pointed_to.contains(&snapshot.snapshot_id()) {
-                expired.push(snapshot.snapshot_id());
-            }
-        }
-        expired
+            let by_period = self.max_age_ms.is_none() && is_first && !self.is_older(at, DAILY_MS);
+            *place < self.newest.unwrap_or(NEWEST).max(1) || self.is_young(at) || by_period
+        };
+        let kept = line.iter().enumerate().filter(stays);
+        kept.map(|(_, snapshot)| snapshot.snapshot_id()).collect()
+    }
+
+    /// The same for a branch of others: without settings, what it points to.
+    fn kept_of_other(&self, line: &[&SnapshotRef]) -> HashSet<i64> {
+        let newest = self.newest.unwrap_or_default().max(1);
+        let kept = line
+            .iter()
+            .enumerate()
+            .filter(|(place, snapshot)| *place < newest || self.is_young(snapshot.timestamp_ms()));
+        kept.map(|(_, snapshot)| snapshot.snapshot_id()).collect()
+    }
+
+    fn is_young(&self, at: i64) -> bool {
+        self.max_age_ms.is_some_and(|age| !self.is_older(at, age))
+    }
+
+    fn is_unreferenced_long(&self, snapshot: &SnapshotRef) -> bool {
+        self.is_older(snapshot.timestamp_ms(), self.unreferenced_ms)
+    }
+
+    fn is_older(&self, at: i64, age_ms: i64) -> bool {
+        at < self.now.saturating_sub(age_ms)
     }
 }
 
-/// Whose each snapshot is.
-struct Lineage<'t> {
-    /// The main branch's, newest first.
-    main: Vec<&'t SnapshotRef>,
-    /// Nobody's: rolled back, or staged and never taken.
-    nobodys: Vec<&'t SnapshotRef>,
+/// The snapshots that no branch or tag reaches: rolled back, staged and never taken, or older than what was let go.
+fn unreached<'t>(metadata: &'t TableMetadata, refs: &Refs) -> Vec<&'t SnapshotRef> {
+    let heads = refs.others().map(|reference| Some(reference.snapshot_id));
+    let reached: HashSet<i64> = std::iter::once(metadata.current_snapshot_id())
+        .chain(heads)
+        .flat_map(|head| ancestors(metadata, head))
+        .map(|snapshot| snapshot.snapshot_id())
+        .collect();
+    let unreached = |snapshot: &&SnapshotRef| !reached.contains(&snapshot.snapshot_id());
+    metadata.snapshots().filter(unreached).collect()
 }
 
-impl<'t> Lineage<'t> {
-    fn of(metadata: &'t TableMetadata, refs: &Refs) -> Self {
-        let mut main: Vec<&SnapshotRef> = ancestors(metadata, metadata.current_snapshot_id()).collect();
-        let chain: HashSet<i64> = main.iter().map(|snapshot| snapshot.snapshot_id()).collect();
-        let others: HashSet<i64> = refs
-            .others()
-            .flat_map(|reference| ancestors(metadata, Some(reference.snapshot_id)))
-            .map(|snapshot| snapshot.snapshot_id())
-            .collect();
-        let rest = metadata.snapshots().filter(|snapshot| {
-            !chain.contains(&snapshot.snapshot_id()) && !others.contains(&snapshot.snapshot_id())
-        });
-        // Letting a snapshot go cuts the chain of parents there. What is older than the cut is the main branch's, as
-        // far as anybody can tell; what is newer is not in the chain because it is on no branch.
-        let cut = main
-            .last()
-            .map_or(i64::MAX, |snapshot| snapshot.sequence_number());
-        let (older, nobodys): (Vec<_>, Vec<_>) = rest.partition(|snapshot| snapshot.sequence_number() < cut);
-        main.extend(older);
-        main.sort_by_key(|snapshot| Reverse(snapshot.sequence_number()));
-        Self { main, nobodys }
-    }
+/// The snapshots of a branch, newest first.
+///
+/// Letting a snapshot go cuts the chain of parents there. What is older than the cut is the branch's, as far as anybody
+/// can tell; what is newer is not in the chain because it is on no branch.
+fn line<'t>(
+    metadata: &'t TableMetadata,
+    head: Option<i64>,
+    unreached: &[&'t SnapshotRef],
+) -> Vec<&'t SnapshotRef> {
+    let mut line: Vec<&SnapshotRef> = ancestors(metadata, head).collect();
+    let cut = line
+        .last()
+        .map_or(i64::MAX, |snapshot| snapshot.sequence_number());
+    let older = unreached
+        .iter()
+        .filter(|snapshot| snapshot.sequence_number() < cut);
+    line.extend(older.copied());
+    line.sort_by_key(|snapshot| Reverse(snapshot.sequence_number()));
+    line
 }
 
 /// A snapshot and its parents, as far as they are known.
@@ -182,14 +240,38 @@ mod tests {
             "properties": properties, "current-snapshot-id": count, "snapshots": snapshots,
             "refs": {"main": {"snapshot-id": count, "type": "branch"}, "first": {"snapshot-id": 1, "type": "tag"}},
         });
+        read(metadata)
+    }
+
+    fn read(metadata: serde_json::Value) -> (TableMetadata, Refs) {
         let refs = serde_json::from_value(metadata.clone()).unwrap();
         (serde_json::from_value(metadata).unwrap(), refs)
     }
 
+    const NOW: i64 = 1_800_000_000_000;
+
+    fn at(ms: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp_millis(ms).unwrap()
+    }
+
     fn kept(count: i64, every_ms: i64, properties: serde_json::Value) -> Vec<i64> {
-        let now = 1_800_000_000_000;
-        let (metadata, refs) = table(count, every_ms, now, properties);
-        let expired = expired(&metadata, &refs, DateTime::from_timestamp_millis(now).unwrap());
+        kept_with(count, every_ms, properties, json!({}))
+    }
+
+    /// The same, with these references over the table's.
+    fn kept_with(
+        count: i64,
+        every_ms: i64,
+        properties: serde_json::Value,
+        more: serde_json::Value,
+    ) -> Vec<i64> {
+        let (metadata, _) = table(count, every_ms, NOW, properties);
+        let mut json = serde_json::to_value(&metadata).unwrap();
+        for (name, reference) in more.as_object().unwrap() {
+            json["refs"][name] = reference.clone();
+        }
+        let (metadata, refs) = read(json);
+        let expired = expired(&metadata, &refs, at(NOW));
         (1..=count).filter(|id| !expired.contains(id)).collect()
     }
 
@@ -199,9 +281,9 @@ mod tests {
         let kept = kept(5760, 600_000, json!({}));
         let (newest, older): (Vec<i64>, Vec<i64>) = kept.iter().partition(|id| **id > 5660);
         assert_eq!(newest.len(), 100);
-        // The tag's, some 28 daily ones and some 31 hourly ones.
+        // The tag's, some 25 daily ones and some 103 hourly ones.
         assert_eq!(older[0], 1);
-        assert!((55..=65).contains(&older.len()), "{}", older.len());
+        assert!((125..=135).contains(&older.len()), "{}", older.len());
     }
 
     #[test]
@@ -214,8 +296,63 @@ mod tests {
         let aged = json!({"history.expire.max-snapshot-age-ms": "3600000"});
         // Newest 100 of one a minute, and the tag's: the hour is over by then.
         assert_eq!(kept(600, 60_000, aged).len(), 101);
+        // All of two hours, and not one an hour of them.
+        let aged = json!({"history.expire.max-snapshot-age-ms": "7200000"});
+        assert_eq!(kept(600, 60_000, aged).len(), 122);
         // A few more than the bound are let be.
         assert_eq!(kept(119, 1000, json!({})).len(), 119);
+    }
+
+    #[test]
+    fn settings_of_the_main_branch_go_before_the_tables() {
+        let main =
+            |key: &str, value: i64| json!({"main": {"snapshot-id": 600, "type": "branch", key: value}});
+        let table = json!({"history.expire.min-snapshots-to-keep": "300"});
+        let most = main("min-snapshots-to-keep", 400);
+        assert_eq!(kept_with(600, 100, table.clone(), most).len(), 401);
+        let few = main("min-snapshots-to-keep", 5);
+        assert_eq!(kept_with(600, 100, table, few).len(), 6);
+        let aged = json!({"history.expire.max-snapshot-age-ms": "60000"});
+        let older = main("max-snapshot-age-ms", 7_200_000);
+        assert_eq!(kept_with(600, 60_000, aged, older).len(), 122);
+    }
+
+    #[test]
+    fn snapshots_that_another_branch_keeps_by_its_own_settings_stay() {
+        let audit = |settings: serde_json::Value| {
+            let mut branch = json!({"snapshot-id": 300, "type": "branch"});
+            branch
+                .as_object_mut()
+                .unwrap()
+                .extend(settings.as_object().unwrap().clone());
+            let kept = kept_with(600, 1000, json!({}), json!({ "audit": branch }));
+            kept.into_iter().filter(|id| *id <= 500).collect::<Vec<_>>()
+        };
+        assert_eq!(audit(json!({})), [1, 300]);
+        let fifty: Vec<i64> = std::iter::once(1).chain(251..=300).collect();
+        assert_eq!(audit(json!({"min-snapshots-to-keep": 50})), fifty);
+        // The 300th is five minutes old.
+        let minute: Vec<i64> = std::iter::once(1).chain(240..=300).collect();
+        assert_eq!(audit(json!({"max-snapshot-age-ms": 360_000})), minute);
+    }
+
+    #[test]
+    fn what_is_on_no_branch_stays_for_five_days_below_the_cut_too() {
+        // The chain of parents ends 139 commits ago; below it are 26 that were rolled back or staged, eight hours old.
+        let last = 1000;
+        let strays: Vec<i64> = (last - 500..last - 474).collect();
+        let ids: Vec<i64> = strays.iter().copied().chain(last - 139..=last).collect();
+        let (metadata, refs) = sparse(&ids, last, NOW);
+        let strays_of = |expired: Vec<i64>| {
+            let strays = expired.into_iter().filter(|id| strays.contains(id));
+            strays.count()
+        };
+        let gone = expired(&metadata, &refs, at(NOW));
+        assert!(gone.len() >= 35, "{gone:?}");
+        assert_eq!(strays_of(gone), 0);
+        assert_eq!(strays_of(all_expired(&metadata, &refs, at(NOW))), 0);
+        let later = at(NOW + 5 * DAY_MS);
+        assert!(strays_of(expired(&metadata, &refs, later)) >= 24);
     }
 
     #[test]
@@ -223,26 +360,23 @@ mod tests {
         // An hour's commits every minute, expiry after each: the chain of parents is cut long before.
         let day = 24 * 60;
         let mut ids: Vec<i64> = (1..=40 * day).filter(|id| id % 60 == 0).collect();
-        let now = 1_800_000_000_000;
         let last = 40 * day;
         ids.retain(|id| *id < last - 100);
         ids.extend(last - 100..=last);
-        let (metadata, refs) = sparse(&ids, last, now);
-        let at = DateTime::from_timestamp_millis(now).unwrap();
-        let expired = all_expired(&metadata, &refs, at);
-        let kept = ids.iter().filter(|id| !expired.contains(id)).count();
-        // 100, some 46 hourly and some 28 daily ones.
-        assert!((165..=185).contains(&kept), "{kept}");
-        assert_eq!(super::expired(&metadata, &refs, at), expired);
+        let (metadata, refs) = sparse(&ids, last, NOW);
+        let gone = all_expired(&metadata, &refs, at(NOW));
+        let kept = ids.iter().filter(|id| !gone.contains(id)).count();
+        // 100, some 118 hourly and some 25 daily ones.
+        assert!((235..=255).contains(&kept), "{kept}");
+        assert_eq!(expired(&metadata, &refs, at(NOW)), gone);
     }
 
     #[test]
     fn what_is_on_no_branch_goes_after_five_days() {
-        let now = 1_800_000_000_000;
         let (metadata, refs) = table(
             30,
             DAY_MS,
-            now,
+            NOW,
             json!({"history.expire.min-snapshots-to-keep": "100"}),
         );
         // Rolled back to the 20th: ten are nobody's.
@@ -250,12 +384,11 @@ mod tests {
         json["current-snapshot-id"] = json!(20);
         json["refs"]["main"]["snapshot-id"] = json!(20);
         let metadata: TableMetadata = serde_json::from_value(json).unwrap();
-        let at = DateTime::from_timestamp_millis(now).unwrap();
-        let mut expired = all_expired(&metadata, &refs, at);
-        expired.sort_unstable();
+        let mut gone = all_expired(&metadata, &refs, at(NOW));
+        gone.sort_unstable();
         // Ids 21 to 24 are more than five days old; 25 is five days old to the millisecond.
-        assert_eq!(expired, [21, 22, 23, 24]);
-        assert_eq!(super::expired(&metadata, &refs, at), Vec::<i64>::new());
+        assert_eq!(gone, [21, 22, 23, 24]);
+        assert_eq!(expired(&metadata, &refs, at(NOW)), Vec::<i64>::new());
     }
 
     /// A table of these snapshots of one a minute, whose parents are mostly gone.
@@ -266,7 +399,6 @@ mod tests {
         snapshots.retain(|snapshot| ids.contains(&snapshot["snapshot-id"].as_i64().unwrap()));
         json["snapshot-log"] = json!([]);
         json["refs"].as_object_mut().unwrap().remove("first");
-        let refs = serde_json::from_value(json.clone()).unwrap();
-        (serde_json::from_value(json).unwrap(), refs)
+        read(json)
     }
 }

@@ -351,7 +351,7 @@ async fn metadata_stays_bounded_over_a_thousand_commits() -> TestResult {
     // A day's commits, and those of the day before the run.
     assert!(most <= 330, "{most} states");
     let snapshots = head.table().metadata().snapshots().count();
-    assert!(snapshots <= 160, "{snapshots} snapshots");
+    assert!(snapshots <= 240, "{snapshots} snapshots");
     // Three days' heads and lists, of some 480 commits, and those of the kept snapshots.
     for folder in ["_landfast", "shop/orders/metadata"] {
         let keys = world.store.keys(folder).await?;

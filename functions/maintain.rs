@@ -44,8 +44,9 @@ async fn run_all(args: &MaintainArgs, output: OutputFormat) -> Result<u8> {
     let engine = parts.engine();
     let mut results = Vec::new();
     let mut code = 0;
-    for ident in chosen_tables(&config, engine.catalog().as_ref(), args.table.as_deref()).await? {
+    for (ident, loaded) in chosen_tables(&config, engine.catalog().as_ref(), args.table.as_deref()).await? {
         let upkeep = async {
+            loaded?;
             let upkeep = maintain(&engine, &ident, args.dry_run).await?;
             let settled = settle_letters(&engine, &letters, &ident, args.dry_run).await?;
             Ok((upkeep, settled))

@@ -193,9 +193,9 @@ pub async fn chosen_tables(
     config: &Config,
     catalog: &dyn Catalog,
     named: Option<&str>,
-) -> Result<Vec<TableIdent>> {
+) -> Result<Vec<(TableIdent, Result<()>)>> {
     match named {
-        Some(name) => Ok(vec![table_ident(name)?]),
+        Some(name) => Ok(vec![(table_ident(name)?, Ok(()))]),
         None => tables(config, catalog).await,
     }
 }

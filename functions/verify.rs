@@ -39,8 +39,12 @@ async fn run_all(args: &VerifyArgs, output: OutputFormat) -> Result<u8> {
     let engine = Parts::from_config(&config).await?.engine();
     let mut results = Vec::new();
     let mut code = 0;
-    for ident in chosen_tables(&config, engine.catalog().as_ref(), args.table.as_deref()).await? {
-        match verify(&engine, &ident).await {
+    for (ident, loaded) in chosen_tables(&config, engine.catalog().as_ref(), args.table.as_deref()).await? {
+        let verifying = async {
+            loaded?;
+            verify(&engine, &ident).await
+        };
+        match verifying.await {
             Ok(verdict) => {
                 if !verdict.findings.is_empty() && code == 0 {
                     code = FOUND;

@@ -266,8 +266,12 @@ impl Catalog for StorageCatalog {
             .await?
         {
             let ident = TableIdent::new(namespace.clone(), name);
-            if let Some((_, Version::Table(_))) = self.newest(&ident).await? {
-                tables.push(ident);
+            match self.newest(&ident).await {
+                Ok(Some((_, Version::Table(_)))) => tables.push(ident),
+                Ok(_) => {}
+                // It is a table all the same; loading it tells what is wrong.
+                Err(error) if error.kind() == ErrorKind::Rejected => tables.push(ident),
+                Err(error) => return Err(error),
             }
         }
         Ok(tables)

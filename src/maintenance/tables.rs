@@ -1,6 +1,6 @@
 //! The tables that maintenance is for.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use iceberg::{NamespaceIdent, TableIdent};
 
@@ -10,17 +10,18 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::POINTER;
 
 /// The tables of a configuration that are in the catalog, by name: those of `tables`, and of the namespaces that routes
-/// name those that landfast has written to.
+/// name those that landfast has written to. One that cannot be loaded is there with the reason, so that the others are
+/// maintained all the same; whether landfast has written to it is not known then.
 ///
 /// A route whose namespace is a placeholder names none: its tables are left out, which is told.
 ///
 /// # Errors
-/// Those of the catalog.
-pub async fn tables(config: &Config, catalog: &dyn Catalog) -> Result<Vec<TableIdent>> {
-    let mut tables = BTreeSet::new();
+/// Those of listing a namespace.
+pub async fn tables(config: &Config, catalog: &dyn Catalog) -> Result<Vec<(TableIdent, Result<()>)>> {
+    let mut tables = BTreeMap::new();
     for ident in config.tables.keys() {
-        if exists(catalog, ident, |_| true).await? {
-            tables.insert(ident.clone());
+        if let Some(loaded) = find(catalog, ident, |_| true).await {
+            tables.insert(ident.clone(), loaded);
         }
     }
     let mut namespaces = BTreeSet::new();
@@ -40,23 +41,26 @@ pub async fn tables(config: &Config, catalog: &dyn Catalog) -> Result<Vec<TableI
         })?;
         for ident in catalog.list_tables(&namespace).await? {
             let ours = |table: &iceberg::table::Table| table.metadata().properties().contains_key(POINTER);
-            if !tables.contains(&ident) && exists(catalog, &ident, ours).await? {
-                tables.insert(ident);
+            if !tables.contains_key(&ident)
+                && let Some(loaded) = find(catalog, &ident, ours).await
+            {
+                tables.insert(ident, loaded);
             }
         }
     }
     Ok(tables.into_iter().collect())
 }
 
-async fn exists(
+/// Whether a table can be loaded; none when it is not there, or is not wanted.
+async fn find(
     catalog: &dyn Catalog,
     ident: &TableIdent,
     wanted: impl Fn(&iceberg::table::Table) -> bool,
-) -> Result<bool> {
+) -> Option<Result<()>> {
     match catalog.load_table(ident).await {
-        Ok(table) => Ok(wanted(&table)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
+        Ok(table) => wanted(&table).then_some(Ok(())),
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        Err(error) => Some(Err(error)),
     }
 }
 

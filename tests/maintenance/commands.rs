@@ -19,6 +19,7 @@ const TABLES: &str = "tables: { shop.orders: { from: [{ subscription: orders }],
 pub fn tests() -> Vec<Trial> {
     trials![
         maintained_table_is_read_by_other_engines,
+        table_that_cannot_be_loaded_costs_the_others_nothing,
         what_a_kill_left_half_written_goes,
         verify_exits_3_and_names_what_is_wrong,
         ledger_commands_ask_before_they_change,
@@ -84,6 +85,41 @@ async fn maintained_table_is_read_by_other_engines() -> TestResult {
     let (code, _, err) = run(["maintain", "--config", &config, "--table", "shop.none"])?;
     assert_eq!(code, Some(1));
     assert!(err.contains("There is no such table"), "{err}");
+    Ok(())
+}
+
+async fn table_that_cannot_be_loaded_costs_the_others_nothing() -> TestResult {
+    // One that a route names, and one of `tables`.
+    for (broken, whole) in [("cdc.users", "shop.orders"), ("shop.orders", "cdc.users")] {
+        let lake = Lake::new()?;
+        let config = land(&lake).await?;
+        let states = files(&lake.table(broken).join("metadata"))?;
+        let states = states
+            .iter()
+            .filter(|file| file.to_string_lossy().ends_with(".metadata.json"));
+        for state in states {
+            fs::write(state, "{")?;
+        }
+        let orphan = lake
+            .table(whole)
+            .join("data/5f0c54a4-8a9f-4e1c-9d3a-0f2f6f0c1a77.parquet");
+        fs::write(&orphan, "orphan")?;
+        age(&lake.path().join("warehouse"), 10)?;
+        let (code, out, err) = run(["maintain", "--config", &config])?;
+        assert_eq!(code, Some(1), "{err}");
+        assert!(out.contains("1 data files deleted, 6 bytes"), "{out}{err}");
+        assert!(err.contains(broken) && !out.contains(broken), "{out}{err}");
+        assert!(!orphan.exists());
+        let (code, out, err) = run(["verify", "--config", &config, "--output", "json"])?;
+        assert_eq!(code, Some(1), "{err}");
+        let verdicts: Value = serde_json::from_str(&out)?;
+        let of = |table: &str| {
+            let mut all = verdicts.as_array().into_iter().flatten();
+            all.find(|verdict| verdict["table"] == table).cloned()
+        };
+        assert_eq!(of(whole).ok_or("no verdict")?["findings"], json!([]));
+        assert!(of(broken).ok_or("no error")?["error"].is_string());
+    }
     Ok(())
 }
 

@@ -24,6 +24,8 @@ pub(super) fn of(
     // The pointer moves only with a snapshot of ours, and every snapshot of ours names the head that it came with.
     let ledger = match &attempt.ledger {
         Some(next) => Some((next.location(), next.sequence())),
+        // A null fence can come back, and a late copy with it: the pointer stays as it is then (protocol §4).
+        None if head.table.metadata().current_snapshot_id().is_none() => None,
         None => head
             .ledger
             .location()

@@ -3,6 +3,7 @@
 mod alter;
 mod first;
 mod ledger;
+mod null_fence;
 mod others;
 mod overwrite;
 mod overwrite_races;
@@ -31,6 +32,7 @@ pub fn tests() -> Vec<Trial> {
         attempts(),
         ledger::tests(),
         first::tests(),
+        null_fence::tests(),
         upkeep::tests(),
         overwrite::tests(),
         overwrite_races::tests(),

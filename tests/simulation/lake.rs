@@ -243,6 +243,10 @@ impl View {
 
 #[async_trait]
 impl Catalog for View {
+    fn fences_by_snapshot(&self) -> bool {
+        self.inner.fences_by_snapshot()
+    }
+
     async fn create_namespace(&self, namespace: &NamespaceIdent) -> Result<()> {
         self.inner.create_namespace(namespace).await
     }

@@ -13,7 +13,7 @@ mod others;
 mod parcel;
 mod plan;
 mod process;
-mod rest;
+pub mod rest;
 mod runtime;
 mod shrink;
 mod sql;

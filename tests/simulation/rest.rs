@@ -142,4 +142,8 @@ impl Catalog for RestCatalog {
             Err(error) => Outcome::OutcomeUnknown(error),
         }
     }
+
+    fn fences_by_snapshot(&self) -> bool {
+        true
+    }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use iceberg::spec::{MAIN_BRANCH, Snapshot, SnapshotReference};
+use iceberg::spec::{MAIN_BRANCH, Snapshot, SnapshotReference, TableMetadata};
 use iceberg::{TableRequirement, TableUpdate};
 
 use super::attempt::Attempt;
@@ -39,7 +39,9 @@ pub(super) fn of(
         });
     }
     if !let_go.is_empty() {
+        let statistics = removed_statistics(head.table.metadata(), &let_go);
         updates.push(TableUpdate::RemoveSnapshots { snapshot_ids: let_go });
+        updates.extend(statistics);
     }
     let mut requirements = requirements(head);
     requirements.extend(attempt.after.requirements.iter().cloned());
@@ -88,6 +90,19 @@ fn requirements(head: &Head) -> Vec<TableRequirement> {
             uuid: metadata.uuid(),
         },
         TableRequirement::RefSnapshotIdMatch {
+/// Statistics go with their snapshots: the crate and some servers keep entries of snapshots that are gone.
+fn removed_statistics(metadata: &TableMetadata, let_go: &[i64]) -> Vec<TableUpdate> {
+    let of_files = let_go
+        .iter()
+        .filter(|id| metadata.statistics_for_snapshot(**id).is_some())
+        .map(|id| TableUpdate::RemoveStatistics { snapshot_id: *id });
+    let of_partitions = let_go
+        .iter()
+        .filter(|id| metadata.partition_statistics_for_snapshot(**id).is_some())
+        .map(|id| TableUpdate::RemovePartitionStatistics { snapshot_id: *id });
+    of_files.chain(of_partitions).collect()
+}
+
             r#ref: MAIN_BRANCH.to_owned(),
             snapshot_id: metadata.current_snapshot_id(),
         },

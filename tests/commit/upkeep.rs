@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use chrono::TimeDelta;
 use iceberg::TableUpdate;
-use iceberg::spec::{SnapshotReference, SnapshotRetention};
+use iceberg::spec::{PartitionStatisticsFile, SnapshotReference, SnapshotRetention, StatisticsFile};
 use libtest_mimic::Trial;
 use tokio::time::{Duration, Instant};
 
@@ -20,6 +20,7 @@ pub fn tests() -> Vec<Trial> {
         processes_that_live_for_one_commit_merge_too,
         merge_that_waited_for_days_is_not_used,
         snapshots_are_let_go_and_tags_stay,
+        statistics_go_with_their_snapshots,
         retention_of_the_main_branch_is_left_as_it_is,
     ]
 }
@@ -99,6 +100,52 @@ async fn snapshots_are_let_go_and_tags_stay() -> TestResult {
     assert!((120..=160).contains(&kept), "{kept} snapshots");
     assert!(metadata.snapshot_by_id(tagged).is_some());
     assert_eq!(world.ids().await?.len(), 301);
+    Ok(())
+}
+
+async fn statistics_go_with_their_snapshots() -> TestResult {
+    let (world, mut head) = World::new().await?;
+    let mut changes = world.changes(&head, &[0]).await?;
+    let first = world.engine.attempt(&mut head, &mut changes).await?;
+    let mut changes = world.changes(&head, &[1]).await?;
+    world.engine.attempt(&mut head, &mut changes).await?;
+    let path = |snapshot_id: i64| format!("memory:///w/shop/orders/metadata/{snapshot_id}.stats");
+    let statistics = |snapshot_id: i64| TableUpdate::SetStatistics {
+        statistics: StatisticsFile {
+            snapshot_id,
+            statistics_path: path(snapshot_id),
+            file_size_in_bytes: 1,
+            file_footer_size_in_bytes: 1,
+            key_metadata: None,
+            blob_metadata: Vec::new(),
+        },
+    };
+    let of_partitions = TableUpdate::SetPartitionStatistics {
+        partition_statistics: PartitionStatisticsFile {
+            snapshot_id: first,
+            statistics_path: path(first),
+            file_size_in_bytes: 1,
+        },
+    };
+    world
+        .update_elsewhere(vec![statistics(first), of_partitions])
+        .await?;
+    head = world.fresh_head().await?;
+    let mut newest = 0;
+    for id in 2..=130 {
+        let mut changes = world.changes(&head, &[id]).await?;
+        newest = world.engine.attempt(&mut head, &mut changes).await?;
+        if id == 100 {
+            world.update_elsewhere(vec![statistics(newest)]).await?;
+            head = world.fresh_head().await?;
+        }
+    }
+    let metadata = head.table().metadata();
+    assert!(metadata.snapshot_by_id(first).is_none() && metadata.snapshot_by_id(newest).is_some());
+    assert!(metadata.statistics_for_snapshot(first).is_none());
+    assert!(metadata.partition_statistics_for_snapshot(first).is_none());
+    // Of the hundredth, which is kept.
+    assert_eq!(metadata.statistics_iter().count(), 1);
     Ok(())
 }
 

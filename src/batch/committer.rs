@@ -111,7 +111,7 @@ impl Committer {
             return self.answers.dead_letter(parts).await;
         };
         let known = match self.adopt(&table, flight.is_empty()).await {
-            Ok(()) => self.known(&parts).await,
+            Ok(()) => self.known(&parts, flight.is_empty()).await,
             Err(error) => Err(error),
         };
         let parts = match known {
@@ -188,10 +188,25 @@ impl Committer {
     }
 
     /// Asks the head's ledger for the parts (step 5).
-    async fn known(&self, parts: &[Part]) -> Result<Vec<Known>> {
-        let head = self.head.as_ref().ok_or_else(not_loaded)?;
+    ///
+    /// A head that nobody has used for days may name files that the sweep removed since. Where no flight binds to it, a
+    /// fresh one is asked once more.
+    async fn known(&mut self, parts: &[Part], empty: bool) -> Result<Vec<Known>> {
+        let head = self.head.as_mut().ok_or_else(not_loaded)?;
         let entries: Vec<Entry> = parts.iter().map(|part| Entry::from(&part.envelope.id)).collect();
-        self.shared.engine.ledger().check(head.ledger(), &entries).await
+        let engine = &self.shared.engine;
+        match engine.ledger().check(head.ledger(), &entries).await {
+            Err(error) if empty && error.kind() == ErrorKind::Rejected => {
+                let fresh = engine.catalog().load_table(&self.ident).await?;
+                if fresh.metadata_location() == head.table().metadata_location() {
+                    return Err(error);
+                }
+                validate_append(head.table(), &fresh)?;
+                *head = engine.head(fresh).await?;
+                engine.ledger().check(head.ledger(), &entries).await
+            }
+            answer => answer,
+        }
     }
 
     /// Attempts until the flight is in the table, something says it never can be, or the deadline is over. `None` when

@@ -1,14 +1,23 @@
 //! What a fault costs: the deliveries it hits are refused or retried, their neighbours land.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use iceberg::TableIdent;
+use landfast::clock::Moment;
+use landfast::commit::{ChangeSet, Engine, Group};
 use landfast::error::Action;
+use landfast::ledger::{Entry, Ledger};
+use landfast::maintenance::{Deliveries, forget};
+use landfast::random::Random;
+use landfast::trigger::DeliveryId;
 use libtest_mimic::Trial;
 
 use super::{ACK_DEADLINE, House, INTERVAL, declared, idle, row, unavailable};
+use crate::support::clock::TestClock;
 use crate::support::faults::{Fault, Gate, Op};
-use crate::support::tables::{create, orders};
+use crate::support::tables::{create, files_of, orders};
 use crate::support::{TestResult, paused_trials};
 
 pub fn tests() -> Vec<Trial> {
@@ -23,6 +32,7 @@ pub fn tests() -> Vec<Trial> {
         poison_stops_nothing,
         recreated_table_is_taken_up,
         recreated_table_is_taken_up_after_a_failed_file,
+        head_whose_segments_were_swept_is_loaded_afresh,
     ]
 }
 
@@ -165,6 +175,47 @@ async fn rejected_records_are_kept_once_over_redelivery() -> TestResult {
     assert_eq!(house.letters.keys("confirmed").await?.len(), 1);
     assert_eq!(house.letters.keys("pending").await?.len(), 2);
     house.close().await
+}
+
+/// A process that was idle for days knows a head whose segments were merged and swept since.
+async fn head_whose_segments_were_swept_is_loaded_afresh() -> TestResult {
+    let house = House::new(declared());
+    create(house.catalog.as_ref(), &orders()).await?;
+    let clock = TestClock::at(Utc::now());
+    let random = Arc::new(Random::seeded(7));
+    let ledger = Ledger::new(house.warehouse.clone());
+    let elsewhere = Engine::new(house.catalog.clone(), ledger, clock.clone(), random.clone());
+    let late = DateTime::from_timestamp(100_000, 0).unwrap_or_default();
+    let id = |message: &str| DeliveryId::message("projects/p/subscriptions/s", message, late);
+    let entries: Vec<Entry> = (0..1100)
+        .map(|number| Entry::from(&id(&number.to_string())))
+        .collect();
+    let mut head = elsewhere.head(house.catalog.load_table(&orders()).await?).await?;
+    let mut changes = ChangeSet::append(random.uuid(), Moment::now(clock.as_ref()));
+    let files = files_of(head.table(), &[1], &random).await?;
+    changes.add(Group::durable(files, entries.clone()));
+    elsewhere.attempt(&mut head, &mut changes).await?;
+    // The first process takes the segment up, and has no reason to read it: its message is of another day.
+    house.send(2000)?.acked().await?;
+    let segments = house.warehouse.keys("_landfast").await?;
+    let segments: Vec<_> = segments.iter().filter(|key| key.contains("segment-")).collect();
+    assert_eq!(segments.len(), 1);
+    let one = Deliveries {
+        since: None,
+        ids: [entries[0].id].into(),
+    };
+    forget(&elsewhere, &orders(), &one, false).await?;
+    assert!(house.warehouse.delete(segments[0]).await?);
+    for (message, ids) in [("1", vec![1, 2000]), ("fresh", vec![1, 4, 2000])] {
+        let (mut delivery, sent) = house.delivery(message, &row(4), ACK_DEADLINE)?;
+        delivery.envelope.id = id(message);
+        house.writers.accept(orders(), &house.config, delivery);
+        let (receipt, _) = sent.acked().await?;
+        assert_eq!(receipt.duplicate, message == "1");
+        assert_eq!(house.ids().await?, ids);
+    }
+    house.writers.close().await;
+    Ok(())
 }
 
 async fn poison_stops_nothing() -> TestResult {

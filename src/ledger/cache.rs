@@ -147,8 +147,8 @@ impl Ledger {
         match self.store.get_range(key, range).await {
             Ok(Some(bytes)) if bytes.len() as u64 == wanted => Ok(bytes),
             Ok(_) => Err(self.damaged_segment(key)),
-            Err(error) => match self.store.get(key).await {
-                Ok(Some(whole)) if whole.len() as u64 == segment.byte_count => Err(error),
+            Err(error) => match self.store.stat(key).await {
+                Ok(Some(object)) if object.byte_count == segment.byte_count => Err(error),
                 Ok(_) => Err(self.damaged_segment(key).with_source(error)),
                 Err(_) => Err(error),
             },

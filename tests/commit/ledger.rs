@@ -1,14 +1,18 @@
 //! The ledger under a table: found again whatever became of pointer, snapshots and files, and never taken for empty.
 
 use bytes::Bytes;
+use chrono::Utc;
 use iceberg::TableUpdate;
 use landfast::commit::{ChangeSet, Committed};
 use landfast::error::ErrorKind;
-use landfast::ledger::{POINTER, SUMMARY_HEAD, SUMMARY_SEQUENCE};
+use landfast::ledger::{Ledger, POINTER, SUMMARY_HEAD, SUMMARY_SEQUENCE};
 use libtest_mimic::Trial;
 use tokio::time::Duration;
 
-use super::world::{World, patience};
+use super::world::{World, entries, patience};
+use crate::support::aged::AgedStore;
+use crate::support::clock::TestClock;
+use crate::support::faults::{Fault, Faults, Op};
 use crate::support::tables::{create, orders, summary};
 use crate::support::{TestResult, paused_trials};
 
@@ -23,7 +27,37 @@ pub fn tests() -> Vec<Trial> {
         lost_ledger_stops_the_table,
         dropped_and_recreated_table_has_a_ledger_of_its_own,
         many_deliveries_are_found_by_a_process_that_starts,
+        segment_that_cannot_be_read_is_measured_not_fetched,
     ]
+}
+
+/// Whether it was cut short decides between damage and a bad moment.
+async fn segment_that_cannot_be_read_is_measured_not_fetched() -> TestResult {
+    let (faults, aged) = (Faults::default(), AgedStore::new(TestClock::at(Utc::now())));
+    let store = faults.store("memory:///w", aged.clone());
+    let (world, _head) = World::over(faults, store).await?;
+    world.commit_elsewhere(&(0..1100).collect::<Vec<_>>()).await?;
+    let keys = world.store.keys("_landfast").await?;
+    let segment = keys.iter().find(|key| key.contains("segment-")).ok_or("none")?;
+    let file = world.store.get(segment).await?.ok_or("none")?;
+    let head = world.fresh_head().await?;
+    for (bytes, kind) in [
+        (file.clone(), ErrorKind::Unavailable),
+        (file.slice(..file.len() / 2), ErrorKind::Rejected),
+    ] {
+        world.store.put(segment, bytes).await?;
+        // A process that starts remembers nothing of it.
+        let ledger = Ledger::new(world.store.clone());
+        world.faults.once(Op::Get, "segment-", Fault::Refuse);
+        let before = aged.bytes_read();
+        let error = ledger
+            .check(head.ledger(), &entries(&[1]))
+            .await
+            .expect_err("a fault");
+        assert_eq!(error.kind(), kind, "{}", error.report());
+        assert_eq!(aged.bytes_read(), before);
+    }
+    Ok(())
 }
 
 async fn pointer_moves_with_every_snapshot_of_ours() -> TestResult {

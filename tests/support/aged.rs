@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -24,6 +25,7 @@ pub struct AgedStore {
     inner: Arc<InMemory>,
     clock: Arc<TestClock>,
     stamps: Arc<Mutex<HashMap<Path, DateTime<Utc>>>>,
+    bytes_read: Arc<AtomicU64>,
 }
 
 impl AgedStore {
@@ -33,7 +35,13 @@ impl AgedStore {
             inner: Arc::default(),
             clock,
             stamps: Arc::default(),
+            bytes_read: Arc::default(),
         }
+    }
+
+    /// Bytes of objects that were read from it so far.
+    pub fn bytes_read(&self) -> u64 {
+        self.bytes_read.load(Ordering::Relaxed)
     }
 
     fn stamps(&self) -> MutexGuard<'_, HashMap<Path, DateTime<Utc>>> {
@@ -81,7 +89,12 @@ impl ObjectStore for AgedStore {
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> object_store::Result<GetResult> {
+        let is_read = !options.head;
         let mut got = self.inner.get_opts(location, options).await?;
+        if is_read {
+            let bytes = got.range.end - got.range.start;
+            self.bytes_read.fetch_add(bytes, Ordering::Relaxed);
+        }
         got.meta = self.stamped(got.meta);
         Ok(got)
     }

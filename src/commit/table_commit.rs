@@ -43,13 +43,20 @@ pub(super) fn of(
         updates.push(TableUpdate::RemoveSnapshots { snapshot_ids: let_go });
         updates.extend(statistics);
     }
-    let mut requirements = requirements(head);
-    requirements.extend(attempt.after.requirements.iter().cloned());
-    requirements.dedup();
     TableCommit {
-        requirements,
+        requirements: joined(requirements(head), &attempt.after.requirements),
         updates,
     }
+}
+
+/// The requirements of both, each once.
+fn joined(mut requirements: Vec<TableRequirement>, more: &[TableRequirement]) -> Vec<TableRequirement> {
+    for requirement in more {
+        if !requirements.contains(requirement) {
+            requirements.push(requirement.clone());
+        }
+    }
+    requirements
 }
 
 fn new_snapshot(
@@ -82,14 +89,6 @@ fn new_snapshot(
     ]
 }
 
-/// What must still hold for the snapshot to be the child of the head's.
-fn requirements(head: &Head) -> Vec<TableRequirement> {
-    let metadata = head.table.metadata();
-    vec![
-        TableRequirement::UuidMatch {
-            uuid: metadata.uuid(),
-        },
-        TableRequirement::RefSnapshotIdMatch {
 /// Statistics go with their snapshots: the crate and some servers keep entries of snapshots that are gone.
 fn removed_statistics(metadata: &TableMetadata, let_go: &[i64]) -> Vec<TableUpdate> {
     let of_files = let_go
@@ -103,6 +102,14 @@ fn removed_statistics(metadata: &TableMetadata, let_go: &[i64]) -> Vec<TableUpda
     of_files.chain(of_partitions).collect()
 }
 
+/// What must still hold for the snapshot to be the child of the head's.
+fn requirements(head: &Head) -> Vec<TableRequirement> {
+    let metadata = head.table.metadata();
+    vec![
+        TableRequirement::UuidMatch {
+            uuid: metadata.uuid(),
+        },
+        TableRequirement::RefSnapshotIdMatch {
             r#ref: MAIN_BRANCH.to_owned(),
             snapshot_id: metadata.current_snapshot_id(),
         },
@@ -113,4 +120,18 @@ fn removed_statistics(metadata: &TableMetadata, let_go: &[i64]) -> Vec<TableUpda
             default_spec_id: metadata.default_partition_spec_id(),
         },
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requirements_that_an_alteration_repeats_are_sent_once() {
+        let schema = |current_schema_id| TableRequirement::CurrentSchemaIdMatch { current_schema_id };
+        let spec = TableRequirement::DefaultSpecIdMatch { default_spec_id: 0 };
+        let of_alteration = [spec.clone(), schema(1), schema(2)];
+        let all = joined(vec![schema(1), spec.clone()], &of_alteration);
+        assert_eq!(all, [schema(1), spec, schema(2)]);
+    }
 }

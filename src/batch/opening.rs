@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use iceberg::spec::{NestedFieldRef, Schema, Type, UnboundPartitionSpec};
+use iceberg::spec::{NestedFieldRef, Schema, Transform, Type, UnboundPartitionSpec};
 use iceberg::table::Table;
 use iceberg::{TableCreation, TableIdent};
 use tokio::time::Duration;
@@ -159,6 +159,8 @@ fn partition_difference(partition_by: &[PartitionBy], table: &Table) -> Option<S
     let found: Vec<PartitionBy> = spec
         .fields()
         .iter()
+        // Left over from fields that were dropped in version 1.
+        .filter(|field| field.transform != Transform::Void)
         .map(|field| PartitionBy {
             transform: field.transform,
             column: schema

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use iceberg::TableCreation;
 use iceberg::spec::{PrimitiveType, Transform, UnboundPartitionSpec};
+use landfast::config::{PartitionBy, TableConfig};
 use landfast::error::ErrorKind;
 use libtest_mimic::Trial;
 
 use super::{House, INTERVAL, declared, idle, inferred, row};
 use crate::support::faults::{Fault, Op};
-use crate::support::tables::{column, orders, schema};
+use crate::support::tables::{column, order_creation, orders, schema};
 use crate::support::{TestResult, paused_trials};
 
 pub fn tests() -> Vec<Trial> {
@@ -22,6 +23,7 @@ pub fn tests() -> Vec<Trial> {
         lost_answer_of_the_creation_is_made_good,
         poison_only_traffic_makes_no_table_and_spoils_none,
         good_traffic_behind_waiting_poison_lands,
+        void_fields_are_no_partitions,
     ]
 }
 
@@ -50,6 +52,30 @@ async fn other_schema_is_a_mismatch_that_names_the_column() -> TestResult {
         house.close().await?;
     }
     Ok(())
+}
+
+/// A table of version 1 keeps the fields that it was once partitioned by.
+async fn void_fields_are_no_partitions() -> TestResult {
+    let by_id = PartitionBy {
+        transform: Transform::Identity,
+        column: "id".to_owned(),
+    };
+    let house = House::new(TableConfig {
+        partition_by: vec![by_id],
+        ..declared()
+    });
+    let spec = UnboundPartitionSpec::builder()
+        .add_partition_field(2, "name_void", Transform::Void)?
+        .add_partition_field(1, "id", Transform::Identity)?
+        .build();
+    let creation = TableCreation {
+        partition_spec: Some(spec),
+        ..order_creation("orders")
+    };
+    house.catalog.create_table(orders().namespace(), creation).await?;
+    house.send(1)?.acked().await?;
+    assert_eq!(house.ids().await?, [1]);
+    house.close().await
 }
 
 async fn mismatch_is_over_when_the_table_is_right() -> TestResult {

@@ -171,7 +171,7 @@ impl Answers {
                 });
             }
             Err(error) => {
-                self.tell_abandoned(&error, 1);
+                self.tell_refused(&error);
                 part.nack(&error);
             }
         }
@@ -223,7 +223,7 @@ impl Answers {
             match written {
                 Ok(()) => kept.push(part),
                 Err(error) => {
-                    self.tell_abandoned(&error, 1);
+                    self.tell_refused(&error);
                     part.nack(&error);
                 }
             }
@@ -242,7 +242,7 @@ impl Answers {
 
     /// Refuses a part that is in the table, and whose letters do not count yet: its redelivery finds it, and confirms them.
     fn unconfirmed(&self, part: Part, error: &Error) {
-        self.tell_abandoned(error, 1);
+        self.tell_refused(error);
         part.nack(error);
     }
 
@@ -311,6 +311,16 @@ impl Answers {
             deliveries,
             error = error.report(),
             "A batch was given up; its deliveries come again."
+        );
+    }
+
+    /// One delivery is refused; its batch goes on.
+    fn tell_refused(&self, error: &Error) {
+        outcome("nacked", 1);
+        tracing::error!(
+            table.ident = %self.ident,
+            error = error.report(),
+            "A delivery's dead letters could not be written or confirmed; it comes again."
         );
     }
 

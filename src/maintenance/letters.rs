@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures::{StreamExt, TryStreamExt, stream};
 use iceberg::TableIdent;
@@ -14,10 +15,12 @@ use crate::commit::{Engine, Head};
 use crate::dead_letter::{DeadLetters, LetterName, Place, parse};
 use crate::error::Result;
 use crate::ledger::{Entry, Kept, Known};
-use crate::storage::Object;
+use crate::storage::{Object, Store};
 
 /// Letters that are dealt with at the same time.
 const AT_ONCE: usize = 16;
+/// What is read of a larger object to learn whose it is.
+const GLANCE_BYTES: u64 = 64 << 10;
 
 /// What became of a table's waiting letters, as objects.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -123,26 +126,40 @@ async fn list(letters: &DeadLetters, ident: &TableIdent) -> Result<Vec<Listed>> 
         let Some(name) = LetterName::parse(Place::Pending, &object.key) else {
             return Ok(None);
         };
-        // Confirmed since it was listed.
-        let Some(bytes) = letters.store().get(&object.key).await? else {
-            return Ok(None);
-        };
-        let Some(letter) = parse(&bytes).next() else {
-            let location = letters.store().url(&object.key);
-            tracing::warn!(
-                location,
-                "A waiting dead letter cannot be read; it is left alone."
-            );
-            return Ok(None);
-        };
-        let entry = Entry::from(letter.identity.as_ref());
-        Ok(Some((name, object.modified, entry)))
+        let entry = identity(letters.store(), &object).await?;
+        Ok(entry.map(|entry| (name, object.modified, entry)))
     };
     let listed = objects.map_ok(read).try_buffer_unordered(AT_ONCE);
     listed
         .try_filter_map(|one| async move { Ok(one) })
         .try_collect()
         .await
+}
+
+/// Whose a waiting object is: each of its lines says it. Reads the whole only when the first line is longer than a glance.
+async fn identity(store: &Store, object: &Object) -> Result<Option<Entry>> {
+    let glance = match object.byte_count > GLANCE_BYTES {
+        true => store.get_range(&object.key, 0..GLANCE_BYTES).await?,
+        false => None,
+    };
+    let ended = |bytes: Bytes| Some(bytes.slice(..bytes.iter().position(|byte| *byte == b'\n')?));
+    let entry_of = |bytes: &[u8]| Some(Entry::from(parse(bytes).next()?.identity.as_ref()));
+    if let Some(entry) = glance.and_then(ended).and_then(|line| entry_of(&line)) {
+        return Ok(Some(entry));
+    }
+    // Confirmed since it was listed.
+    let Some(bytes) = store.get(&object.key).await? else {
+        return Ok(None);
+    };
+    let entry = entry_of(&bytes);
+    if entry.is_none() {
+        let location = store.url(&object.key);
+        tracing::warn!(
+            location,
+            "A waiting dead letter cannot be read; it is left alone."
+        );
+    }
+    Ok(entry)
 }
 
 /// Asks the head's ledger which of them it names.

@@ -34,6 +34,7 @@ pub fn tests() -> Vec<Trial> {
         copy_that_tells_another_second_finds_the_letters,
         settled_letters_are_those_that_the_ledger_names,
         settling_moves_the_fence_of_a_table_that_stands_still,
+        settling_reads_a_line_of_a_letter,
     ]
 }
 
@@ -262,6 +263,25 @@ async fn settled_letters_are_those_that_the_ledger_names() -> TestResult {
     // The refused one comes at last, and is decoded as it is today.
     pair.second.send_payload("refused", DOUBTFUL)?.acked().await?;
     assert_eq!(pair.fate().await?, (1, 1));
+    Ok(())
+}
+
+/// What is looked up of an object is in each of its lines.
+async fn settling_reads_a_line_of_a_letter() -> TestResult {
+    let pair = Pair::new();
+    let many = vec![DOUBTFUL; 3000].join("\n");
+    let long = format!("{{\"id\":2,\"name\":[\"{}\"]}}", "x".repeat(80_000));
+    for (message, payload) in [("many", &many), ("long", &long)] {
+        pair.first.letter_faults.once(Op::Get, "pending", Fault::Refuse);
+        unavailable(&pair.first.send_payload(message, payload)?.nacked().await?);
+    }
+    let before = pair.letters.bytes_read();
+    assert_eq!(pair.settle(true).await?, (2, 0, 0));
+    let read = pair.letters.bytes_read() - before;
+    // A glance at both, and the line that is longer than a glance: the many are more than a megabyte.
+    assert!((200_000..300_000).contains(&read), "{read} bytes");
+    assert_eq!(pair.settle(false).await?, (2, 0, 0));
+    assert_eq!(pair.objects().await?, (2, 0));
     Ok(())
 }
 

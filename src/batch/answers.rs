@@ -98,6 +98,11 @@ impl Answers {
         if let Err(error) = self.confirm(&part, kept.letters).await {
             return self.unconfirmed(part, &error);
         }
+        // A key may have been used with another body by another process: what landed is not this part then.
+        let earlier = earlier.filter(|_| match (part.envelope.fingerprint, kept.answer) {
+            (Some(fingerprint), landed) => landed.is_some_and(|landed| landed.fingerprint == fingerprint),
+            (None, _) => true,
+        });
         match earlier {
             Some(attempt) => {
                 outcome("landed", 1);

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
+use landfast::error::ErrorKind;
+use landfast::trigger::DeliveryId;
 use libtest_mimic::Trial;
 use object_store::memory::InMemory;
 
@@ -14,10 +16,14 @@ use crate::support::tables::orders;
 use crate::support::{TestResult, paused_trials};
 
 pub fn tests() -> Vec<Trial> {
-    paused_trials![delivery_that_lands_elsewhere_between_reload_and_retry_lands_once]
+    paused_trials![
+        delivery_that_lands_elsewhere_between_reload_and_retry_lands_once,
+        key_that_another_lands_with_another_body_is_refused_after_an_unknown_outcome,
+    ]
 }
 
-async fn delivery_that_lands_elsewhere_between_reload_and_retry_lands_once() -> TestResult {
+/// Two processes over one warehouse.
+fn two_processes() -> (House, House) {
     let objects = Arc::new(InMemory::new());
     let process = |seed: u64, ahead: i64| {
         let (faults, letters) = (Faults::default(), Faults::default());
@@ -26,7 +32,11 @@ async fn delivery_that_lands_elsewhere_between_reload_and_retry_lands_once() -> 
         let clock = TestClock::at(Utc::now() + TimeDelta::seconds(ahead));
         House::over(declared(), seed, clock, (faults, warehouse), (letters, kept))
     };
-    let (house, other) = (process(1, 0), process(2, 5));
+    (process(1, 0), process(2, 5))
+}
+
+async fn delivery_that_lands_elsewhere_between_reload_and_retry_lands_once() -> TestResult {
+    let (house, other) = two_processes();
     house.send(0)?.acked().await?;
 
     // A commit that is given up makes the committer ask for a fresh load; row 1 waits already, decoded for the old one,
@@ -62,6 +72,33 @@ async fn delivery_that_lands_elsewhere_between_reload_and_retry_lands_once() -> 
     house.writers.accept(orders(), &house.config, again);
     landed.acked().await?;
     assert_eq!(house.ids().await?, [0, 1, 2, 9]);
+    house.close().await?;
+    other.close().await
+}
+
+async fn key_that_another_lands_with_another_body_is_refused_after_an_unknown_outcome() -> TestResult {
+    let (house, other) = two_processes();
+    house.send(0)?.acked().await?;
+    let send = |house: &House, id: i64| -> TestResult<_> {
+        let (mut delivery, sent) = house.delivery("k", &row(id), ACK_DEADLINE)?;
+        delivery.envelope.id = DeliveryId::keyed("nobody", "k");
+        delivery.envelope.fingerprint = Some(id.unsigned_abs().into());
+        house.writers.accept(orders(), &house.config, delivery);
+        Ok(sent)
+    };
+    let late = Gate::new();
+    let lost = Fault::Late(late.clone());
+    house.faults.once(Op::Put, "v3.metadata.json", lost);
+    let refused = send(&house, 1)?;
+    late.reached().await;
+    let reload = house.faults.hold(Op::Get, "v2.metadata.json");
+    reload.reached().await;
+    send(&other, 2)?.acked().await?;
+    reload.release();
+    let error = refused.nacked().await?;
+    assert_eq!(error.kind(), ErrorKind::AlreadyExists, "{}", error.report());
+    late.release_and_settle().await;
+    assert_eq!(house.ids().await?, [0, 2]);
     house.close().await?;
     other.close().await
 }

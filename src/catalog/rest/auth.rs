@@ -1,6 +1,7 @@
 //! Who we are to the server: what a request carries to prove it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 
@@ -51,6 +52,7 @@ impl Auth {
     pub(super) fn new(
         config: &RestCatalogConfig,
         http: &reqwest::Client,
+        patience: Duration,
         clock: Arc<dyn Clock>,
     ) -> Result<Self> {
         Ok(match &config.auth {
@@ -59,7 +61,9 @@ impl Auth {
             RestAuth::OAuth2(oauth2) => {
                 Self::OAuth2(Box::new(OAuth2::new(oauth2, &config.uri, http.clone(), clock)))
             }
-            RestAuth::Google { user_project } => Self::Google(Google::new(user_project.as_deref())?),
+            RestAuth::Google { user_project } => {
+                Self::Google(Google::new(user_project.as_deref(), patience)?)
+            }
         })
     }
 

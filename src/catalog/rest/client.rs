@@ -117,7 +117,7 @@ impl Client {
                 Error::new(ErrorKind::Unavailable, "The catalog's client cannot be made.").with_source(error)
             })?;
         Ok(Self {
-            auth: Auth::new(config, &http, clock)?,
+            auth: Auth::new(config, &http, patience.request, clock)?,
             headers: configured_headers(config)?,
             http,
             random,

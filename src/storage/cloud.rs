@@ -215,6 +215,10 @@ fn gcs(
         // Files that would be read, and keys that are none of this store's.
         settings.retain(|key, _| *key == GcsKey::BaseUrl);
     }
+    let identities = GCS_VARIABLES.iter().filter(|(_, key)| *key != GcsKey::BaseUrl);
+    let named: Vec<&str> = (identities.filter(|(_, key)| settings.contains_key(key)))
+        .map(|(name, _)| *name)
+        .collect();
     let builder = GoogleCloudStorageBuilder::new()
         .with_bucket_name(bucket)
         .with_retry(patience())
@@ -226,7 +230,28 @@ fn gcs(
     if let Some(vended) = vended {
         builder = builder.with_credentials(Arc::new(GcsVended(vended)));
     }
-    Ok(Arc::new(builder.build()?))
+    let built = builder.build();
+    Ok(Arc::new(built.map_err(|error| unusable(&named, &error))?))
+}
+
+/// Google's credentials that cannot be used, by their variables. What the client says of them is left out but for files
+/// that cannot be read: it quotes the text that it stumbled over, and that may be the private key.
+fn unusable(named: &[&str], error: &object_store::Error) -> Refusal {
+    let first: &(dyn std::error::Error + 'static) = error;
+    let mut causes = std::iter::successors(Some(first), |error| error.source());
+    let unread = causes.find_map(|cause| cause.downcast_ref::<std::io::Error>());
+    let cause = match unread {
+        Some(cause) => format!("a file cannot be read ({})", cause.kind()),
+        None => "write a service account's key as Google gives it, as JSON that is not quoted again, in one of \
+                 GOOGLE_SERVICE_ACCOUNT_PATH and GOOGLE_SERVICE_ACCOUNT_KEY, or name a key or a user's login by \
+                 GOOGLE_APPLICATION_CREDENTIALS"
+            .to_owned(),
+    };
+    let named = match named {
+        [] => "the application's default credentials".to_owned(),
+        named => named.join(", "),
+    };
+    Refusal::Rule(format!("The store cannot be opened with {named}: {cause}."))
 }
 
 fn gcs_settings(
@@ -378,6 +403,31 @@ mod tests {
         ] {
             let given = [("s3.endpoint", endpoint), ("s3.path-style-access", path_style)];
             assert_eq!(s3_of(&given, &[])[&S3Key::Endpoint], expected);
+        }
+    }
+
+    #[test]
+    fn googles_key_is_never_quoted() {
+        let key =
+            r#"{"private_key":"-----BEGIN s3cret","client_email":"s3cret@x","private_key_id":"s3cret"}"#;
+        let twice = serde_json::to_string(key).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("key.json");
+        std::fs::write(&file, &twice).unwrap();
+        let (file, gone) = (file.display().to_string(), folder.path().join("gone"));
+        let gone = gone.display().to_string();
+        for (variable, value, told) in [
+            ("GOOGLE_SERVICE_ACCOUNT_KEY", &*twice, "quoted again"),
+            ("GOOGLE_SERVICE_ACCOUNT_KEY", key, "quoted again"),
+            ("GOOGLE_SERVICE_ACCOUNT_PATH", &file, "quoted again"),
+            ("GOOGLE_APPLICATION_CREDENTIALS", &file, "quoted again"),
+            ("GOOGLE_SERVICE_ACCOUNT_PATH", &gone, "not found"),
+        ] {
+            let set = [(variable, value)];
+            let error = open("gs://lake/x", &properties(&[]), None, &environment(&set)).unwrap_err();
+            let all = format!("{error:?} {error:#?} {}", error.report());
+            assert!(all.contains(variable) && all.contains(told), "{variable}");
+            assert!(!all.contains("s3cret") && !all.contains("BEGIN"), "{variable}");
         }
     }
 

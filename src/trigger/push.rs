@@ -2,17 +2,24 @@
 //!
 //! Contract: `PubsubMessage` and the push request of the Pub/Sub v1 API. Google sends ids and times in camelCase and in
 //! snake_case at once; either alone is taken. `data` and `attributes` may be absent; `data` is padded standard base64.
+//! A publisher sets at most 100 attributes.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use serde::Deserialize;
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use crate::error::{Error, ErrorKind, Result};
+
+/// More attributes than a message has: Pub/Sub takes 100 from its publisher and adds a few, as where it forwards dead letters.
+/// In memory a small one takes many times the bytes that were counted for it.
+const MAX_ATTRIBUTES: usize = 128;
 
 /// A message that was pushed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,7 +48,7 @@ struct Body<'a> {
 struct Message<'a> {
     #[serde(borrow)]
     data: Option<Cow<'a, str>>,
-    attributes: Option<BTreeMap<String, String>>,
+    attributes: Option<Attributes>,
     #[serde(borrow, rename = "messageId")]
     message_id: Option<Cow<'a, str>>,
     #[serde(borrow, rename = "message_id")]
@@ -52,12 +59,46 @@ struct Message<'a> {
     publish_time_snake: Option<Cow<'a, str>>,
 }
 
+/// A message's attributes; `None` where there are more than [`MAX_ATTRIBUTES`], of which the rest was not kept.
+struct Attributes(Option<BTreeMap<String, String>>);
+
+impl<'de> Deserialize<'de> for Attributes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Bounded)
+    }
+}
+
+struct Bounded;
+
+impl<'de> Visitor<'de> for Bounded {
+    type Value = Attributes;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a map of attributes")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Attributes, A::Error> {
+        let mut attributes = BTreeMap::new();
+        for _ in 0..MAX_ATTRIBUTES {
+            match entries.next_entry::<String, String>()? {
+                Some((name, value)) => attributes.insert(name, value),
+                None => return Ok(Attributes(Some(attributes))),
+            };
+        }
+        let mut more = false;
+        while entries.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {
+            more = true;
+        }
+        Ok(Attributes((!more).then_some(attributes)))
+    }
+}
+
 impl Push {
     /// Reads a request body.
     ///
     /// # Errors
     /// [`ErrorKind::NotAnEvent`] when the body is not a wrapped push with its message id, publish time and subscription:
-    /// without them a redelivery could not be told from a new message.
+    /// without them a redelivery could not be told from a new message. Also when it has more attributes than Pub/Sub sends.
     pub fn parse(body: &[u8]) -> Result<Self> {
         if body.is_empty() {
             return Err(not_an_event("The body is empty; a Pub/Sub push has a JSON body."));
@@ -84,12 +125,20 @@ impl Push {
         let publish_time = DateTime::parse_from_rfc3339(&publish_time).map_err(|error| {
             not_an_event("The message's `publishTime` is not an RFC 3339 time.").with_source(error)
         })?;
+        let attributes = message
+            .attributes
+            .unwrap_or(Attributes(Some(BTreeMap::new())))
+            .0
+            .ok_or_else(|| {
+                not_an_event("The message has more attributes than Pub/Sub takes.")
+                    .with("max_attributes", MAX_ATTRIBUTES)
+            })?;
         let data = message.data.unwrap_or_default();
         Ok(Self {
             subscription: subscription.into_owned(),
             message_id: message_id.into_owned(),
             publish_time: publish_time.to_utc(),
-            attributes: message.attributes.unwrap_or_default(),
+            attributes,
             data: match BASE64.decode(data.as_bytes()) {
                 Ok(bytes) => Ok(Bytes::from(bytes)),
                 Err(_not_base64) => Err(Bytes::from(data.into_owned())),
@@ -127,6 +176,27 @@ mod tests {
     fn absent_data_and_attributes_are_empty() {
         let push = parse(r#"{"messageId":"1","publishTime":"2026-01-02T03:04:05Z"}"#).unwrap();
         assert_eq!((push.data, push.attributes.len()), (Ok(Bytes::new()), 0));
+    }
+
+    #[test]
+    fn more_attributes_than_a_message_has_are_refused() {
+        let of = |count: usize, name: fn(usize) -> String| {
+            let attributes: Vec<String> = (0..count).map(|n| format!("\"{}\":\"v\"", name(n))).collect();
+            let attributes = attributes.join(",");
+            parse(&format!(
+                r#"{{"attributes":{{{attributes}}},"messageId":"1","publishTime":"2026-01-02T03:04:05Z"}}"#
+            ))
+        };
+        let push = of(MAX_ATTRIBUTES, |n| n.to_string()).unwrap();
+        assert_eq!(push.attributes.len(), MAX_ATTRIBUTES);
+        // Each counts, however often its name came.
+        for name in [|n: usize| n.to_string(), |_| "same".to_owned()] {
+            let error = of(MAX_ATTRIBUTES + 1, name).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::NotAnEvent);
+            assert!(error.to_string().contains("max_attributes: 128"), "{error}");
+        }
+        let none = parse(r#"{"messageId":"1","publishTime":"2026-01-02T03:04:05Z","attributes":null}"#);
+        assert_eq!(none.unwrap().attributes, BTreeMap::new());
     }
 
     #[test]

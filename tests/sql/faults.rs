@@ -21,6 +21,7 @@ pub fn tests() -> Vec<Trial> {
         connection_lost_before_the_commit_arrives_is_unknown,
         silent_database_is_unknown_and_its_connection_is_not_used_again,
         terminated_session_is_unknown_and_changes_nothing,
+        file_that_was_moved_is_missed_by_new_connections,
         missing_permission_is_rejected,
         database_that_is_not_there_is_named_without_its_password,
         sessions_are_encrypted_and_verified_when_asked,
@@ -194,6 +195,33 @@ async fn terminated_session_is_unknown_and_changes_nothing() -> TestResult {
     let now = catalog.load_table(&orders()).await?;
     assert_eq!(now.metadata_location(), base.metadata_location());
     committed(catalog.commit_table(&now, set_property("a", "2")).await)?;
+    Ok(())
+}
+
+async fn file_that_was_moved_is_missed_by_new_connections() -> TestResult {
+    let world = World::new(Backend::Sqlite).await?;
+    let catalog = world.catalog().await?;
+    create(&catalog, &orders()).await?;
+    let file = world.folder.path().join("catalog.db");
+    let moved = world.folder.path().join("moved.db");
+    std::fs::rename(&file, &moved)?;
+    // More at a time than there are connections, so that others are made.
+    let namespace = orders().namespace().clone();
+    let lists = (0..8).map(|_| catalog.list_tables(&namespace));
+    let lists = futures::future::join_all(lists).await;
+    let missed = lists.iter().filter_map(|list| list.as_ref().err());
+    let missed: Vec<_> = missed.map(|error| (error.kind(), error.report())).collect();
+    assert!(!missed.is_empty(), "no connection was made");
+    for (kind, report) in missed {
+        assert_eq!(kind, ErrorKind::Unavailable, "{report}");
+        assert!(report.contains("unable to open database file"), "{report}");
+    }
+    assert!(!file.exists(), "an empty file took its place");
+    std::fs::rename(&moved, &file)?;
+    let lists = (0..8).map(|_| catalog.list_tables(&namespace));
+    for list in futures::future::join_all(lists).await {
+        assert_eq!(list?, [orders()]);
+    }
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use secrecy::ExposeSecret;
 use sqlx::pool::PoolOptions;
 use sqlx::postgres::{PgConnectOptions, PgPool};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqliteSynchronous};
-use sqlx::{ConnectOptions, Row};
+use sqlx::{ConnectOptions, Connection, Row};
 use tokio::time::timeout;
 
 use super::failure::Failure;
@@ -84,7 +84,8 @@ impl Database {
             DatabaseTarget::Sqlite(path) => {
                 let options = SqliteConnectOptions::new()
                     .filename(path)
-                    .create_if_missing(true)
+                    // A file that was moved away is missed, not replaced by an empty one.
+                    .create_if_missing(false)
                     .busy_timeout(BUSY_TIMEOUT)
                     // The journal mode stays what the file has: other engines open it too. With a rollback journal,
                     // FULL may lose the newest commit with the power, as it does not sync the journal's folder.
@@ -92,6 +93,19 @@ impl Database {
                 Self::Sqlite(pool().connect_lazy_with(options.disable_statement_logging()))
             }
         })
+    }
+
+    /// Makes SQLite's file where there is none: at the start, and never again.
+    pub(super) async fn make_file(&self) -> Result<(), Failure> {
+        let Self::Sqlite(pool) = self else {
+            return Ok(());
+        };
+        let options = (*pool.connect_options()).clone().create_if_missing(true);
+        match timeout(ACQUIRE_TIMEOUT, options.connect()).await {
+            Ok(Ok(connection)) => connection.close().await.map_err(Failure::NotSent),
+            Ok(Err(error)) => Err(Failure::NotSent(error)),
+            Err(_elapsed) => Err(Failure::NotSent(sqlx::Error::PoolTimedOut)),
+        }
     }
 
     /// Runs a statement; it is committed when this returns, and its row count says what it did.

@@ -79,12 +79,13 @@ impl Statements {
     }
 }
 
-/// Makes the catalog's tables where they are missing, finds out their version, and checks that commits are durable.
+/// Makes SQLite's file and the catalog's tables where they are missing, finds out their version, and checks that commits are durable.
 ///
 /// # Errors
 /// [`ErrorKind::Config`] when the database answers before a commit is durable; [`ErrorKind::Unavailable`] when it gives
 /// no connection; [`ErrorKind::Rejected`] when the tables are missing and may not be made.
 pub(super) async fn prepare(database: &Database) -> Result<Statements> {
+    database.make_file().await.map_err(no_answer)?;
     check_durability(database).await?;
     let mut columns = Vec::new();
     for (table, create) in [

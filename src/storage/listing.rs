@@ -129,7 +129,7 @@ impl Store {
     }
 
     fn local_root(&self) -> Option<PathBuf> {
-        self.root.strip_prefix("file://").map(PathBuf::from)
+        self.real_root.strip_prefix("file://").map(PathBuf::from)
     }
 }
 

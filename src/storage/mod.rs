@@ -46,6 +46,8 @@ pub enum Creation {
 pub struct Store {
     /// The root without a trailing slash, such as `file:///data/warehouse` or `s3://bucket/warehouse`.
     root: String,
+    /// The root of a folder behind symbolic links without them; else as `root`.
+    real_root: String,
     objects: Arc<dyn ObjectStore>,
     /// Of a local folder that must stay where it is.
     anchor: Option<Arc<Anchor>>,
@@ -54,9 +56,10 @@ pub struct Store {
 impl Store {
     /// Wraps an object store whose keys are relative to `root`. Fault layers come in here.
     pub fn new(root: impl Into<String>, objects: Arc<dyn ObjectStore>) -> Self {
-        let root = root.into();
+        let root = root.into().trim_end_matches('/').to_owned();
         Self {
-            root: root.trim_end_matches('/').to_owned(),
+            real_root: root.clone(),
+            root,
             objects,
             anchor: None,
         }
@@ -121,30 +124,28 @@ impl Store {
     }
 
     fn open_folder(url: &url::Url) -> Result<Self> {
-        let folder: PathBuf = url.to_file_path().map_err(|()| {
+        let folder = url.to_file_path().map_err(|()| {
             Error::new(ErrorKind::Config, "The location is not a folder of this machine.")
                 .with("location", url)
         })?;
+        // Without doubled slashes.
+        let folder: PathBuf = folder.components().collect();
         let refused = |error: std::io::Error| {
             Error::new(ErrorKind::Unavailable, "The folder cannot be made or opened.")
                 .with("folder", folder.display())
                 .with_source(error)
         };
         std::fs::create_dir_all(&folder).map_err(refused)?;
-        let folder = folder.canonicalize().map_err(refused)?;
-        let objects = LocalFileSystem::new_with_prefix(&folder)
-            .map_err(|error| {
-                unavailable(
-                    "The folder cannot be opened.",
-                    &folder.display().to_string(),
-                    error,
-                )
-            })?
+        let real = folder.canonicalize().map_err(refused)?;
+        let objects = LocalFileSystem::new_with_prefix(&real)
+            .map_err(|error| unavailable("The folder cannot be opened.", &real.display().to_string(), error))?
             .with_fsync(true);
-        Ok(Self::new(
-            format!("file://{}", folder.display()),
-            Arc::new(objects),
-        ))
+        // A catalog, and other engines, know the folder by the name that it is configured under.
+        let root = |folder: &PathBuf| format!("file://{}", folder.display());
+        Ok(Self {
+            real_root: root(&real),
+            ..Self::new(root(&folder), Arc::new(objects))
+        })
     }
 
     /// The same, which from now on refuses its work when its folder is gone or another takes its name, as a volume leaves
@@ -153,7 +154,7 @@ impl Store {
     /// # Errors
     /// [`ErrorKind::Unavailable`] when the folder cannot be looked at.
     pub fn anchored(mut self) -> Result<Self> {
-        if let Some(folder) = self.root.strip_prefix("file://") {
+        if let Some(folder) = self.real_root.strip_prefix("file://") {
             self.anchor = Some(Arc::new(Anchor::of(folder.into())?));
         }
         Ok(self)
@@ -179,19 +180,23 @@ impl Store {
     }
 
     /// The key of a full location under the root; also takes what other engines write: `file:/x` and plain absolute
-    /// paths for `file://` roots, `s3a://` and `s3n://` for `s3://`.
+    /// paths for `file://` roots, with and without symbolic links, `s3a://` and `s3n://` for `s3://`.
     ///
     /// # Errors
     /// [`ErrorKind::Rejected`] for a location outside the root.
     pub fn key<'a>(&self, location: &'a str) -> Result<&'a str> {
-        let under = location
-            .strip_prefix(&self.root)
-            .or_else(|| in_other_words(location, &self.root));
-        under.and_then(|key| key.strip_prefix('/')).ok_or_else(|| {
-            Error::new(ErrorKind::Rejected, "The file lies outside the warehouse.")
-                .with("location", location)
-                .with("warehouse", &self.root)
-        })
+        let under = |root: &String| {
+            let rest = (location.strip_prefix(root)).or_else(|| in_other_words(location, root));
+            rest?.strip_prefix('/')
+        };
+        [&self.root, &self.real_root]
+            .into_iter()
+            .find_map(under)
+            .ok_or_else(|| {
+                Error::new(ErrorKind::Rejected, "The file lies outside the warehouse.")
+                    .with("location", location)
+                    .with("warehouse", &self.root)
+            })
     }
 
     fn path(&self, key: &str) -> Result<Path> {
@@ -415,6 +420,34 @@ mod tests {
             );
             assert_eq!(store.get("a/b/v2").await.unwrap(), None);
         }
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn folder_behind_a_link_is_known_by_both_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let here = folder.path().canonicalize().unwrap();
+        let (real, link) = (here.join("real"), here.join("link"));
+        std::fs::create_dir(&real).unwrap();
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        let configured = format!("file://{}/w", link.display());
+        let store = Store::open(&format!("{configured}//"))
+            .unwrap()
+            .anchored()
+            .unwrap();
+        assert_eq!(store.url("a"), format!("{configured}/a"));
+        store.put("a", Bytes::from_static(b"1")).await.unwrap();
+        assert_eq!(std::fs::read(real.join("w/a")).unwrap(), b"1");
+        for root in [&link, &real] {
+            for location in ["file://", "file:", ""].map(|scheme| format!("{scheme}{}/w/a", root.display())) {
+                assert_eq!(store.key(&location).unwrap(), "a", "{location}");
+            }
+        }
+        let other = format!("file://{}/ww/a", link.display());
+        assert!(store.key(&other).is_err());
+        // The link may lead elsewhere by now; the files go where they went, and only that folder is missed.
+        std::fs::rename(real.join("w"), real.join("away")).unwrap();
+        assert!(store.put("b", Bytes::new()).await.is_err());
     }
 
     #[test]

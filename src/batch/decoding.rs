@@ -7,7 +7,7 @@ use iceberg::spec::Schema;
 
 use super::part::Part;
 use crate::decode::{
-    Compression, Decoder, Inference, NotUnpacked, Reason, RejectKind, RejectedRecord, decompress, unpack,
+    Compression, Decoder, Inference, NotUnpacked, Reason, RejectKind, RejectedRecord, unpack,
 };
 use crate::error::Error;
 use crate::trigger::{Delivery, Limits};
@@ -164,16 +164,26 @@ impl Sample {
         }
     }
 
-    /// Looks at deliveries; those that cannot be decompressed say nothing here and are rejected when decoded.
-    pub(super) fn observe(&mut self, chunk: &[Delivery], max_unpacked_bytes: usize) {
-        for delivery in chunk {
-            if self.inference.is_full() {
-                return;
+    /// Looks at deliveries and gives them back; those that cannot be decompressed say nothing here and are rejected when
+    /// decoded. One that there is no room to unpack now is refused: without it, the others might seem to have no schema.
+    pub(super) fn observe(&mut self, chunk: Vec<Delivery>, limits: &Limits) -> Vec<Delivery> {
+        let mut kept = Vec::with_capacity(chunk.len());
+        for mut delivery in chunk {
+            if !self.inference.is_full() {
+                let before = delivery.held.bytes();
+                match plain_payload(&mut delivery, limits) {
+                    Ok(Ok(payload)) => self.inference.observe(&payload),
+                    Ok(Err(_not_yet)) => {}
+                    Err(error) => {
+                        delivery.ack.nack(error);
+                        continue;
+                    }
+                }
+                delivery.held.shrink_to(before);
             }
-            if let Ok(payload) = decompress(delivery.payload.clone(), max_unpacked_bytes) {
-                self.inference.observe(&payload);
-            }
+            kept.push(delivery);
         }
+        kept
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -235,6 +245,29 @@ mod tests {
         assert_eq!(rejected.kind, RejectKind::TooLarge);
         drop(push);
         assert_eq!(limits.held_bytes(), 0);
+    }
+
+    #[tokio::test]
+    async fn sample_is_unpacked_within_the_limits() {
+        let limits = Limits::new(1024 * KIB, 10);
+        let mut other = limits.admit().unwrap();
+        other.grow(900 * KIB).unwrap();
+        let mut text = vec![b' '; 200 * KIB];
+        text.extend_from_slice(br#"{"id":1}"#);
+        let payload = zstd::encode_all(&text[..], 1).unwrap();
+        let (ack, answer) = Ack::new();
+        let push = Delivery {
+            ack,
+            ..delivery(payload.clone(), &limits)
+        };
+        let mut sample = Sample::new();
+        assert!(sample.observe(vec![push], &limits).is_empty());
+        assert_eq!(answer.outcome().await.unwrap_err().kind(), ErrorKind::Full);
+        assert!(sample.schema().is_none());
+        drop(other);
+        let kept = sample.observe(vec![delivery(payload.clone(), &limits)], &limits);
+        assert!(sample.schema().is_some());
+        assert_eq!((kept.len(), limits.held_bytes()), (1, payload.len()));
     }
 
     #[test]

@@ -285,9 +285,9 @@ impl Writer {
         else {
             return;
         };
-        let max_bytes = self.shared.limits.max_unpacked_bytes();
+        let limits = self.shared.limits.clone();
         let observing = tokio::task::spawn_blocking(move || {
-            sample.observe(&chunk, max_bytes);
+            let chunk = sample.observe(chunk, &limits);
             (sample, chunk)
         });
         // A thread that ended badly took the chunk's ack handles along: a nack for each, as for those that waited.

@@ -30,6 +30,9 @@ use crate::storage::{Creation, Store};
 use crate::telemetry;
 use crate::trigger::Envelope;
 
+/// Under what the log keeps count of pending copies that stay.
+const NOT_DELETED: &str = "not deleted";
+
 /// Where dead letters go.
 #[derive(Debug, Clone)]
 pub struct DeadLetters {
@@ -92,10 +95,13 @@ impl DeadLetters {
             }
         }
         // What stays is confirmed once more by upkeep, which changes nothing.
-        if let Err(error) = self.store.delete(&waiting).await {
-            tracing::debug!(
+        if let Err(error) = self.store.delete(&waiting).await
+            && let Some(count) = self.told.tell(NOT_DELETED)
+        {
+            tracing::warn!(
                 error = error.report(),
-                "A confirmed letter's first copy was not deleted."
+                count,
+                "The pending copies of confirmed letters are not deleted; they stay until somebody may."
             );
         }
         Ok(())

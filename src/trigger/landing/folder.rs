@@ -1,5 +1,6 @@
 //! One landing folder: where its files come from and go to, what a look finds in it, and the claim on one file.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -19,8 +20,9 @@ const UNFINISHED: [&str; 7] = [
     ".filepart",
 ];
 
-/// Files that one look takes note of; more wait until these are gone. Bounds the memory of a watched folder.
-const MAX_FILES: usize = 10_000;
+/// Files that one look takes note of; more wait until these are gone or others have their turn. Bounds the memory of a
+/// watched folder.
+pub(super) const MAX_FILES: usize = 10_000;
 
 /// The folder of refused files, in the dead letters. No table's folder is named so: a table's name has a dot.
 const REFUSED: &str = "files";
@@ -47,6 +49,8 @@ pub(super) struct Found {
 #[derive(Debug, Default)]
 pub(super) struct Look {
     pub(super) files: Vec<Found>,
+    /// The last of them, if there are more than a look takes note of.
+    pub(super) end: Option<PathBuf>,
     /// Something that is neither a file nor a folder, such as a symbolic link; it is left alone.
     pub(super) other: Option<PathBuf>,
     /// A folder inside that cannot be read, and why.
@@ -107,12 +111,15 @@ impl Folder {
         self.refused.join(name)
     }
 
-    /// Lists the files in it at any depth. Hidden and unfinished names are passed over; links are not followed.
+    /// Lists the files in it at any depth. Hidden and unfinished names are passed over; links are not followed. Of very
+    /// many, the first by name after `begin` are taken note of, then the first of all.
     ///
     /// # Errors
     /// Those of reading the folder itself.
-    pub(super) fn look(&self) -> io::Result<Look> {
+    pub(super) fn look(&self, begin: &Path) -> io::Result<Look> {
         let mut look = Look::default();
+        let mut nearest: BTreeMap<(bool, PathBuf), Stamp> = BTreeMap::new();
+        let mut more = false;
         let mut folders = vec![PathBuf::new()];
         while let Some(folder) = folders.pop() {
             let entries = match fs::read_dir(self.root.join(&folder)) {
@@ -136,12 +143,20 @@ impl Folder {
                     folders.push(name);
                 } else if !metadata.is_file() {
                     look.other = Some(self.root.join(name));
-                } else if look.files.len() < MAX_FILES {
-                    let stamp = Stamp::from(&metadata);
-                    look.files.push(Found { name, stamp });
+                } else {
+                    let is_behind = name.as_path() <= begin;
+                    nearest.insert((is_behind, name), Stamp::from(&metadata));
+                    if nearest.len() > MAX_FILES {
+                        nearest.pop_last();
+                        more = true;
+                    }
                 }
             }
         }
+        let last = nearest.last_key_value().filter(|_| more);
+        look.end = last.map(|((_, name), _)| name.clone());
+        let found = nearest.into_iter();
+        look.files = found.map(|((_, name), stamp)| Found { name, stamp }).collect();
         Ok(look)
     }
 

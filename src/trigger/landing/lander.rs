@@ -116,11 +116,15 @@ impl Lander {
 
     /// Looks once, and works on what is due.
     async fn pass(&self, folder: &Arc<Folder>, watched: &mut Watched) {
-        let looked = folder.clone();
-        match blocking(move || looked.look()).await {
+        let (looked, begin) = (folder.clone(), watched.begin().to_owned());
+        match blocking(move || looked.look(&begin)).await {
             Ok(look) => {
                 self.reports.left_alone(&look);
+                if look.end.is_some() {
+                    self.reports.crowded(folder.location.path());
+                }
                 watched.update(look.files, Instant::now());
+                watched.turn(look.end, Instant::now());
             }
             Err(error) => {
                 let place = folder.location.path();

@@ -5,7 +5,7 @@ use std::path::Path;
 use iceberg::TableIdent;
 use tokio::time::Duration;
 
-use super::folder::{Found, Look};
+use super::folder::{Found, Look, MAX_FILES};
 use super::place::Refusal;
 use crate::load::Loaded;
 use crate::telemetry;
@@ -82,6 +82,18 @@ impl Reports {
     pub(super) fn failed(&self, reason: &'static str, place: &str, why: &str, sentence: &'static str) {
         if let Some(count) = self.told.tell(reason) {
             tracing::error!(file = place, reason, error = why, count, "{sentence}");
+        }
+    }
+
+    /// Tells of a folder with more files than a look takes note of.
+    pub(super) fn crowded(&self, folder: &str) {
+        if let Some(count) = self.told.tell(&format!("crowded {folder}")) {
+            tracing::warn!(
+                folder,
+                max_files = MAX_FILES,
+                count,
+                "A landing folder holds more files than one look takes note of; they take turns. Are many of them stuck?"
+            );
         }
     }
 

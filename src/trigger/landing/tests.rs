@@ -7,7 +7,7 @@ use chrono::DateTime;
 use tempfile::TempDir;
 use tokio::time::{Duration, Instant};
 
-use super::folder::{Claim, Claiming, Folder, Found};
+use super::folder::{Claim, Claiming, Folder, Found, MAX_FILES};
 use super::place::{Refusal, move_landed, move_refused};
 use super::watched::{Watched, Work};
 use crate::random::Random;
@@ -28,7 +28,7 @@ fn put(folder: &Folder, name: &str, content: &str) -> PathBuf {
 }
 
 fn look(folder: &Folder) -> Vec<Found> {
-    let mut files = folder.look().unwrap().files;
+    let mut files = folder.look(Path::new("")).unwrap().files;
     files.sort_by(|left, right| left.name.cmp(&right.name));
     files
 }
@@ -90,8 +90,42 @@ fn looks_pass_over_what_is_hidden_unfinished_or_no_file() {
         std::os::unix::fs::symlink(&outside, folder.path(Path::new("folder"))).unwrap();
         std::os::unix::fs::symlink(outside.join("g"), folder.path(Path::new("file"))).unwrap();
         assert_eq!(look(&folder), found);
-        assert!(folder.look().unwrap().other.is_some());
+        assert!(folder.look(Path::new("")).unwrap().other.is_some());
     }
+}
+
+#[test]
+fn stuck_files_hide_no_others_for_ever() {
+    let (_dir, folder) = folder();
+    let place = |n: usize| format!("f/{n:05}");
+    put(&folder, &place(0), "1");
+    for n in 1..MAX_FILES + 3 {
+        fs::write(folder.path(Path::new(&place(n))), "1").unwrap();
+    }
+    let (mut watched, mut now) = (Watched::default(), Instant::now());
+    let mut pass = |begins: &str, first: usize| {
+        assert_eq!(watched.begin(), Path::new(begins));
+        let look = folder.look(watched.begin()).unwrap();
+        assert_eq!(look.files.len(), MAX_FILES);
+        assert_eq!(look.files[0].name, Path::new(&place(first)));
+        watched.update(look.files, now);
+        watched.turn(look.end, now);
+        now += Duration::from_secs(60);
+        watched.len()
+    };
+    pass("", 0);
+    pass("", 0);
+    pass("", 0);
+    // Those that were left out come first, then the first of all.
+    let last = place(MAX_FILES - 1);
+    assert_eq!(pass(&last, MAX_FILES), MAX_FILES);
+    fs::remove_file(folder.path(Path::new(&place(0)))).unwrap();
+    fs::remove_file(folder.path(Path::new(&place(1)))).unwrap();
+    fs::remove_file(folder.path(Path::new(&place(2)))).unwrap();
+    let look = folder.look(watched.begin()).unwrap();
+    assert_eq!((look.files.len(), look.end.is_none()), (MAX_FILES, true));
+    watched.turn(look.end, now);
+    assert_eq!(watched.begin(), Path::new(""));
 }
 
 #[test]

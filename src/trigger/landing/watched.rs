@@ -44,15 +44,44 @@ pub(super) struct Watch {
     pub(super) work: Work,
 }
 
+/// How long the same of very many files are looked at before others have their turn: longer than a file waits at most.
+const TURN: Duration = Duration::from_secs(90);
+
 /// The files of a folder, by name.
 #[derive(Debug, Default)]
-pub(super) struct Watched(BTreeMap<PathBuf, Watch>);
+pub(super) struct Watched {
+    files: BTreeMap<PathBuf, Watch>,
+    /// After which name looks begin; nothing is before all.
+    begin: PathBuf,
+    /// Since when and for how many looks they did, while there are more files than a look takes note of.
+    turn: Option<(Instant, u32)>,
+}
 
 impl Watched {
+    /// After which name the next look begins.
+    pub(super) fn begin(&self) -> &Path {
+        &self.begin
+    }
+
+    /// Lets others have their turn, where a look ended before the last file: stuck ones would hide them for ever. Two looks
+    /// are the least, since no file is complete before.
+    pub(super) fn turn(&mut self, end: Option<PathBuf>, now: Instant) {
+        let Some(end) = end else {
+            self.turn = None;
+            return self.begin.clear();
+        };
+        let (since, looks) = self.turn.unwrap_or((now, 0));
+        self.turn = Some((since, looks.saturating_add(1)));
+        if looks >= 1 && now.duration_since(since) >= TURN {
+            self.begin = end;
+            self.turn = None;
+        }
+    }
+
     /// Takes in what a look found. A file is complete when the look before found the same.
     pub(super) fn update(&mut self, files: Vec<Found>, now: Instant) {
-        let mut before = std::mem::take(&mut self.0);
-        self.0 = files
+        let mut before = std::mem::take(&mut self.files);
+        self.files = files
             .into_iter()
             .map(|found| {
                 let watch = match before.remove(&found.name) {
@@ -69,17 +98,17 @@ impl Watched {
             .collect();
         // What landed must not be loaded again because one look could not see it.
         before.retain(|_, watch| matches!(watch.work, Work::MoveLanded { .. }));
-        self.0.append(&mut before);
+        self.files.append(&mut before);
     }
 
     /// The files that something is to be done with now, by name.
     pub(super) fn due(&self, now: Instant) -> Vec<PathBuf> {
         let unmoved = self
-            .0
+            .files
             .values()
             .filter(|watch| matches!(watch.work, Work::MoveLanded { .. }));
         let full = unmoved.count() >= MAX_UNMOVED;
-        let due = self.0.iter().filter(|(_, watch)| {
+        let due = self.files.iter().filter(|(_, watch)| {
             let loads = matches!(watch.work, Work::Load);
             watch.is_due(now) && !(full && loads)
         });
@@ -87,17 +116,17 @@ impl Watched {
     }
 
     pub(super) fn get_mut(&mut self, name: &Path) -> Option<&mut Watch> {
-        self.0.get_mut(name)
+        self.files.get_mut(name)
     }
 
     /// Knows nothing of the file any more; if it is still there, the next look is its first.
     pub(super) fn forget(&mut self, name: &Path) {
-        self.0.remove(name);
+        self.files.remove(name);
     }
 
     /// How many there are.
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.files.len()
     }
 }
 

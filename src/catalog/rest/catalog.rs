@@ -15,7 +15,7 @@ use super::client::{Client, Patience, Request, parse};
 use super::credentials::{self, StorageCredential};
 use super::failure::Failure;
 use super::stores::Stores;
-use super::terms::Terms;
+use super::terms::{Terms, plain_text};
 use super::vending::Vending;
 use super::wire::ConfigResponse;
 use crate::clock::Clock;
@@ -76,7 +76,7 @@ impl RestCatalog {
         random: Arc<Random>,
         patience: Patience,
     ) -> Result<Self> {
-        warn_of_plain_text(config);
+        warn_of_plain_text(config, &config.uri);
         let client = Client::new(config, patience, clock.clone(), random.clone())?;
         let message = "The catalog's server gives no configuration.";
         let answer = client.get(Terms::config_url(config)).await;
@@ -93,6 +93,9 @@ impl RestCatalog {
         )
         .map_err(|error| error.with("uri", &config.uri))?;
         let (client, terms) = (Arc::new(client), Arc::new(Terms::agree(config, response)?));
+        if terms.uri() != config.uri {
+            warn_of_plain_text(config, terms.uri());
+        }
         let vending = Arc::new(Vending::new(client.clone(), terms.clone(), clock.clone()));
         Ok(Self {
             client,
@@ -291,13 +294,16 @@ impl Catalog for RestCatalog {
 }
 
 /// Tokens belong on encrypted connections; inside a cluster, though, something else may see to that.
-fn warn_of_plain_text(config: &RestCatalogConfig) {
-    let local = ["http://127.", "http://localhost", "http://[::1]"];
-    let is_plain =
-        config.uri.starts_with("http://") && !local.iter().any(|start| config.uri.starts_with(start));
-    if is_plain && (config.auth != RestAuth::None || !config.headers.is_empty()) {
+fn warn_of_plain_text(config: &RestCatalogConfig, catalog: &str) {
+    let endpoint = match &config.auth {
+        RestAuth::OAuth2(oauth2) => oauth2.oauth2_server_uri.as_deref(),
+        _ => None,
+    };
+    if let Some(uri) = plain_text(endpoint.into_iter().chain([catalog]))
+        && (config.auth != RestAuth::None || !config.headers.is_empty())
+    {
         tracing::warn!(
-            uri = config.uri,
+            uri,
             "The catalog's tokens and headers travel unencrypted; https:// hides them."
         );
     }

@@ -69,7 +69,14 @@ impl Terms {
             Error::new(ErrorKind::Rejected, message).with("uri", &config.uri)
         };
         let uri = match overrides.get("uri") {
-            Some(uri) => address(uri).map_err(|reason| unusable("uri", reason))?,
+            Some(uri) => {
+                let uri = address(uri).map_err(|reason| unusable("uri", reason))?;
+                if is_plain(&uri) && !is_plain(&config.uri) {
+                    let reason = "it leaves https:// for http://, where tokens travel unencrypted";
+                    return Err(unusable("uri", reason.to_owned()));
+                }
+                uri
+            }
             None => config.uri.clone(),
         };
         let prefix = chosen("prefix", &overrides, config.prefix.as_ref(), &defaults)
@@ -92,6 +99,11 @@ impl Terms {
                 || any("idempotency-key-lifetime").is_some(),
             has_credentials_endpoint: endpoints.iter().any(|endpoint| endpoint == CREDENTIALS_ENDPOINT),
         })
+    }
+
+    /// The address before `/v1` of everything but the configuration.
+    pub(super) fn uri(&self) -> &str {
+        &self.uri
     }
 
     /// The address of all namespaces.
@@ -191,6 +203,21 @@ fn segment(name: &str) -> Result<String> {
     }
 }
 
+/// Whether what goes to an address is not encrypted on its way.
+fn is_plain(uri: &str) -> bool {
+    uri.get(..7)
+        .is_some_and(|start| start.eq_ignore_ascii_case("http://"))
+}
+
+/// Of these addresses the first to which tokens would travel unencrypted out of this machine.
+pub(super) fn plain_text<'a>(mut addresses: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    addresses.find(|uri| {
+        let host = uri.get(7..).unwrap_or_default();
+        let local = ["127.", "localhost", "[::1]"];
+        is_plain(uri) && !local.iter().any(|start| host.starts_with(start))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -255,8 +282,24 @@ mod tests {
         for response in [
             r#"{"overrides":{"prefix":"a/../b"}}"#,
             r#"{"overrides":{"uri":"https://u:p@h"}}"#,
+            r#"{"overrides":{"uri":"HTTP://h/api"}}"#,
         ] {
             assert_eq!(agreed(None, response).unwrap_err().kind(), ErrorKind::Rejected);
+        }
+    }
+
+    #[test]
+    fn addresses_without_tls_are_told_but_those_of_this_machine() {
+        for (uri, told) in [
+            ("https://h", false),
+            ("http://127.0.0.1:8181", false),
+            ("http://localhost/api", false),
+            ("http://[::1]:1", false),
+            ("http://h/api", true),
+            ("HTTP://h", true),
+        ] {
+            let addresses = ["https://first", uri].into_iter();
+            assert_eq!(plain_text(addresses), told.then_some(uri), "{uri}");
         }
     }
 

@@ -80,13 +80,14 @@ impl Auth {
     }
 
     /// What a request carries after one that carried `refused` was told that this is no good; `None` when there is
-    /// nothing else.
+    /// nothing else. Whoever is known but `forbidden` something is so with every token: a young one is not renewed then.
     ///
     /// # Errors
     /// As [`Auth::grant`].
-    pub(super) async fn renew(&self, refused: &Grant) -> Result<Option<Grant>> {
+    pub(super) async fn renew(&self, refused: &Grant, forbidden: bool) -> Result<Option<Grant>> {
         match self {
             Self::Fixed(_) => Ok(None),
+            Self::OAuth2(oauth2) if forbidden && oauth2.is_young(refused).await => Ok(None),
             Self::OAuth2(oauth2) => oauth2.grant(Some(refused)).await.map(Some),
             // It cannot be told that a token is no good, but may have another by now.
             Self::Google(google) => Ok(Some(google.grant().await?).filter(|grant| grant != refused)),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
-use reqwest::{Method, Response, redirect, retry};
+use reqwest::{Method, Response, StatusCode, redirect, retry};
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep};
 
@@ -157,7 +157,9 @@ impl Client {
             Err(Failure::Refused(refusal)) if refusal.is_about_identity() => refusal,
             ended => return ended,
         };
-        match self.auth.renew(&grant).await.map_err(Failure::NotReady)? {
+        let forbidden = refusal.status == StatusCode::FORBIDDEN;
+        let renewed = self.auth.renew(&grant, forbidden).await;
+        match renewed.map_err(Failure::NotReady)? {
             Some(grant) => self.transmit(request, &grant).await,
             None => Err(Failure::Refused(refusal)),
         }

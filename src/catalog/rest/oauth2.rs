@@ -17,6 +17,9 @@ use crate::error::{Error, ErrorKind, Result};
 /// A token is renewed this long before its end, or at three quarters of its life if that is later.
 const AHEAD: Duration = Duration::from_secs(60);
 
+/// A 403 is seldom about the token, and a younger one than this is not to blame.
+const YOUNG: Duration = Duration::from_secs(60);
+
 const MAX_ANSWER_BYTES: usize = 1 << 20;
 
 /// A token endpoint, and the newest token it gave.
@@ -126,6 +129,13 @@ impl OAuth2 {
             }
         };
         fallback.ok_or(failed)
+    }
+
+    /// Whether this is the newest token, and a young one.
+    pub(super) async fn is_young(&self, grant: &Grant) -> bool {
+        let state = self.state.lock().await;
+        let newest = state.token.as_ref().filter(|token| token.grant == *grant);
+        newest.is_some_and(|token| token.taken.elapsed(self.clock.as_ref()) < YOUNG)
     }
 
     async fn fetch(&self) -> Result<Token> {

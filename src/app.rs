@@ -24,7 +24,7 @@ use crate::random::Random;
 use crate::route::{Route, Router};
 use crate::storage::Store;
 use crate::telemetry;
-use crate::trigger::{Access, Delivery, Intake, Landing, Limits, Receipt, Server, router};
+use crate::trigger::{Access, Connections, Delivery, Intake, Landing, Limits, Receipt, Server, router};
 
 /// From the signal to the exit. Cloud Run kills after 10 s.
 const SHUTDOWN: Duration = Duration::from_secs(9);
@@ -317,13 +317,8 @@ pub async fn run(
         draining: AtomicBool::new(false),
     });
     let (stop, stopped) = watch::channel(false);
-    let mut intake_ends = stopped.clone();
-    let serving = axum::serve(listener, router(server.clone()))
-        .with_graceful_shutdown(async move {
-            let _sender_gone = intake_ends.wait_for(|stop| *stop).await;
-        })
-        .into_future();
-    let mut serving = tokio::spawn(serving);
+    let connections = Connections::of(config.max_in_flight_requests);
+    let mut serving = tokio::spawn(connections.serve(listener, router(server.clone()), stopped));
     let upkeep = tokio::spawn(keep_up(app.writers.clone(), metrics));
     let mut landing = tokio::spawn(files.landing.run());
     tokio::select! {
@@ -332,8 +327,7 @@ pub async fn run(
             upkeep.abort();
             landing.abort();
             return match ended {
-                Ok(Ok(())) => Ok(()),
-                Ok(Err(error)) => Err(listener_failed(error)),
+                Ok(()) => Ok(()),
                 Err(error) => Err(Error::new(ErrorKind::Unavailable, "The server stopped.").with_source(error)),
             };
         }

@@ -11,6 +11,7 @@ mod batch;
 mod by_record;
 mod catalog;
 mod commit;
+mod connections;
 mod fakes;
 mod fire;
 mod foreign;
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
         output::tests(),
         records::tests(),
         refusals::tests(),
+        connections::tests(),
         replay::tests(),
         by_record::tests(),
         schema::tests(),

@@ -5,6 +5,7 @@
 //! Keeps invariant 1 (an answer of success is only ever sent for an [`Ack::ack`]) and invariant 4 (nothing is read
 //! into memory that the [`Limits`] have no room for).
 
+mod connections;
 mod delivery;
 mod http;
 mod landing;
@@ -13,6 +14,7 @@ mod problem;
 mod push;
 mod records;
 
+pub use connections::Connections;
 pub use delivery::{Ack, Answer, Delivery, DeliveryId, Envelope, Receipt};
 pub use http::{Access, Intake, Server, router};
 pub use landing::Landing;

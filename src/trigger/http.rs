@@ -208,8 +208,13 @@ impl Server {
     /// Waits for what becomes of a delivery; `None` when the sender's patience ends before. A handle that is dropped or
     /// forgotten must not outlive it.
     pub(super) async fn outcome(&self, answer: Answer, arrived: Instant) -> Option<Result<Receipt>> {
-        let patience = arrived + self.ack_deadline.mul_f64(0.95);
-        tokio::time::timeout_at(patience, answer.outcome()).await.ok()
+        let until = arrived + self.patience();
+        tokio::time::timeout_at(until, answer.outcome()).await.ok()
+    }
+
+    /// How long a request is worked on: its answer must be back before the sender's ack deadline.
+    fn patience(&self) -> Duration {
+        self.ack_deadline.mul_f64(0.95)
     }
 
     /// Takes a request slot.
@@ -284,10 +289,10 @@ impl Server {
         (delivery, answer)
     }
 
-    /// Reads a body within the limits, and within the ack deadline.
+    /// Reads a body within the limits, and within the sender's patience.
     pub(super) async fn read_body(&self, headers: &HeaderMap, body: Body, held: &mut Held) -> Result<Bytes> {
         let reading = self.read_frames(headers, body, held);
-        tokio::time::timeout(self.ack_deadline, reading)
+        tokio::time::timeout(self.patience(), reading)
             .await
             .unwrap_or_else(|_elapsed| {
                 Err(Error::new(

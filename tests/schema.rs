@@ -21,6 +21,7 @@ pub fn tests() -> Vec<Trial> {
         config_schema_prints_the_schema_of_the_repository,
         schema_is_one,
         examples_begin_with_the_path_of_the_schema,
+        examples_are_checked_by_the_line_that_they_tell,
         valid_configurations_fit_the_schema,
         mistakes_are_refused_by_the_schema_too,
         mistakes_that_no_schema_tells_are_known,
@@ -55,6 +56,24 @@ async fn examples_begin_with_the_path_of_the_schema() -> TestResult {
             Path::new(EXAMPLES).join(schema).canonicalize()?,
             Path::new(SCHEMA).canonicalize()?
         );
+    }
+    Ok(())
+}
+
+async fn examples_are_checked_by_the_line_that_they_tell() -> TestResult {
+    let binary = Path::new(env!("CARGO_BIN_EXE_landfast"));
+    for path in examples()? {
+        let text = fs::read_to_string(&path)?;
+        let line = text.lines().find_map(|line| line.strip_prefix("# Check it:"));
+        let line = line.ok_or_else(|| format!("{} tells none", path.display()))?;
+        let output = Command::new("sh")
+            .args(["-c", &line.replace("landfast config", "\"$LANDFAST\" config")])
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .env_clear()
+            .env("LANDFAST", binary)
+            .output()?;
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{line}: {told}");
     }
     Ok(())
 }

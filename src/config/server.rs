@@ -38,7 +38,7 @@ pub(super) const API_AUTH: Key = Key::optional(
     "api_auth",
     Shape::Map(&API_AUTH_KEYS),
     "none: open on a loopback address, refused elsewhere",
-    "who may use records, status page and metrics",
+    "who may send records and see `/metrics`",
 );
 pub(super) const BEARER: Key = Key::required(
     "bearer",

@@ -34,11 +34,11 @@ pub(super) const FORMAT: Key = Key::defaulted(
         words: &[
             (
                 Format::Auto.name(),
-                "by what the delivery says of itself, else by its bytes",
+                "the same in this version, which reads nothing else",
             ),
             (
                 Format::Json.name(),
-                "one object, an array of them, or one per line",
+                "one object, an array of them, or one per line, compressed or not",
             ),
         ],
         later: &["csv", "avro", "protobuf", "parquet", "arrow", "raw"],
@@ -216,7 +216,7 @@ const ATTRIBUTE_VALUES: Keys = Keys {
 /// How payloads are read. Key `format`, default `auto`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Format {
-    /// By what the delivery says of itself, else by its bytes.
+    /// What the delivery is; in this version that is JSON.
     #[default]
     Auto,
     /// One JSON object, an array of them, or one per line.

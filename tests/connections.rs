@@ -1,6 +1,7 @@
 //! Connections that ask for nothing do not stay, and too many of them keep nobody out.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -10,7 +11,7 @@ use landfast::trigger::Connections;
 use libtest_mimic::Trial;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -37,9 +38,12 @@ const ROOMY: Connections = Connections {
 };
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: h\r\n\r\n";
+const HELD: &[u8] = b"GET /held HTTP/1.1\r\nhost: h\r\n\r\n";
 
 struct Server {
     address: SocketAddr,
+    /// Told when `/held` is asked for.
+    asked: Arc<Notify>,
     stop: watch::Sender<bool>,
     serving: JoinHandle<()>,
 }
@@ -47,8 +51,11 @@ struct Server {
 /// Serves `here` at `/`; at `/held`, once it is let.
 async fn serve(connections: Connections) -> TestResult<(Server, watch::Sender<bool>)> {
     let (hold, held) = watch::channel(true);
+    let asked = Arc::new(Notify::new());
+    let notified = asked.clone();
     let late = move || {
         let mut held = held.clone();
+        notified.notify_one();
         async move {
             let _let_go = held.wait_for(|held| !held).await;
             "here"
@@ -63,6 +70,7 @@ async fn serve(connections: Connections) -> TestResult<(Server, watch::Sender<bo
     let serving = tokio::spawn(connections.serve(listener, router, stopped));
     let server = Server {
         address,
+        asked,
         stop,
         serving,
     };
@@ -122,7 +130,8 @@ async fn idle_connections_are_closed() -> TestResult {
 
 async fn idle_connections_make_room_for_new_ones() -> TestResult {
     let (server, hold) = serve(Connections { most: 3, ..ROOMY }).await?;
-    let mut busy = send(&server, b"GET /held HTTP/1.1\r\nhost: h\r\n\r\n").await?;
+    let mut busy = send(&server, HELD).await?;
+    timeout(WITHIN, server.asked.notified()).await?;
     let (mut asked, mut silent) = (send(&server, REQUEST).await?, send(&server, b"").await?);
     answered(&mut asked).await?;
     let mut late = send(&server, REQUEST).await?;
@@ -137,9 +146,8 @@ async fn request_in_work_is_answered_when_the_server_stops() -> TestResult {
     let (server, hold) = serve(ROOMY).await?;
     let mut idle = send(&server, REQUEST).await?;
     answered(&mut idle).await?;
-    let mut busy = send(&server, b"GET /held HTTP/1.1\r\nhost: h\r\n\r\n").await?;
-    // Once another was served, so was the one before it taken.
-    answered(&mut send(&server, REQUEST).await?).await?;
+    let mut busy = send(&server, HELD).await?;
+    timeout(WITHIN, server.asked.notified()).await?;
     server.stop.send_replace(true);
     closed(&mut idle).await?;
     assert!(!server.serving.is_finished());

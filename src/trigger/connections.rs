@@ -14,9 +14,12 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::telemetry::Seldom;
+
+/// How long who has not asked for anything yet has for it when there are too many: the request may be on its way.
+const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// What the connections of a server may take.
 #[derive(Debug, Clone, Copy)]
@@ -97,10 +100,19 @@ impl Connections {
                         return;
                     }
                     waits = false;
+                    if leaves {
+                        connection.as_mut().graceful_shutdown();
+                    }
                 }
-                () = told_to_leave(&mut stop, &mut crowded), if !leaves => {
+                stops = told_to_leave(&mut stop, &mut crowded), if !leaves => {
                     leaves = true;
-                    connection.as_mut().graceful_shutdown();
+                    if stops || asked.load(Ordering::Relaxed) {
+                        connection.as_mut().graceful_shutdown();
+                    } else {
+                        let soon = Instant::now() + LAST_WORD;
+                        let until = first_head.deadline().min(soon);
+                        first_head.as_mut().reset(until);
+                    }
                 }
             }
         }
@@ -146,10 +158,11 @@ fn is_the_callers(kind: ErrorKind) -> bool {
     gone.contains(&kind)
 }
 
-async fn told_to_leave(stop: &mut watch::Receiver<bool>, crowded: &mut watch::Receiver<()>) {
+/// Whether it is because the server stops, which has a time of its own.
+async fn told_to_leave(stop: &mut watch::Receiver<bool>, crowded: &mut watch::Receiver<()>) -> bool {
     tokio::select! {
-        _stopped_or_gone = stop.wait_for(|stop| *stop) => {}
-        Ok(()) = crowded.changed() => {}
+        _stopped_or_gone = stop.wait_for(|stop| *stop) => true,
+        Ok(()) = crowded.changed() => false,
     }
 }
 

@@ -213,6 +213,11 @@ impl Committer {
     /// it turned out to be in the table already.
     async fn land(&mut self, flight: &mut Flight) -> Result<Option<i64>> {
         let mut backoff = Backoff::default();
+        let head = self.head.as_mut().ok_or_else(not_loaded)?;
+        let engine = &self.shared.engine;
+        if engine.stand_back(head, &flight.changes, flight.deadline).await? {
+            self.take_along(flight).await;
+        }
         loop {
             let head = self.head.as_mut().ok_or_else(not_loaded)?;
             // Steps 5 and 6, for all of the flight and right before each attempt: a batch that came along may have brought
@@ -239,10 +244,15 @@ impl Committer {
                     .engine
                     .reload_within(head, &flight.changes, &mut backoff, flight.deadline, error);
             reloading.await?;
-            if let Ok(Some(more)) = self.next_batch(true).await {
-                flight.hurry(&more);
-                self.stage(more, flight).await;
-            }
+            self.take_along(flight).await;
+        }
+    }
+
+    /// Takes along what came in meanwhile.
+    async fn take_along(&mut self, flight: &mut Flight) {
+        if let Ok(Some(more)) = self.next_batch(true).await {
+            flight.hurry(&more);
+            self.stage(more, flight).await;
         }
     }
 

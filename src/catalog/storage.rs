@@ -2,7 +2,7 @@
 //!
 //! A table's state number N is the object `metadata/vN.metadata.json`. Committing state N+1 is creating that name if
 //! it is free, so the name is the fence: two commits computed from state N exclude each other (protocol §4). The newest
-//! state is found by listing, or by asking for the names behind one that was the newest a moment ago; never by
+//! state is found by listing, or by asking for the names after one that was the newest a moment ago; never by
 //! `version-hint.text`, which is written for other engines only.
 //!
 //! The layout is that of Hadoop tables, readable by Spark, DuckDB and PyIceberg; landfast must be the only writer,
@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::future::try_join_all;
 use iceberg::spec::TableMetadata;
 use iceberg::table::Table;
 use iceberg::{NamespaceIdent, TableCreation, TableIdent};
@@ -28,8 +29,8 @@ use crate::clock::{Clock, Moment};
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{Creation, Store};
 
-/// How many versions on a process looks before it lists the folder.
-const LOOK_AHEAD: u64 = 4;
+/// How many names a process asks for at a time, each time further on, before it lists the folder.
+const LOOK_AHEAD: [u64; 3] = [4, 16, 64];
 
 /// `F` of the protocol: a create that succeeded this long after its base was last seen to be the newest proves nothing,
 /// since the name may have been freed by the clean-up of old metadata in between.
@@ -152,19 +153,23 @@ impl StorageCatalog {
         Ok(Some((version, bytes)))
     }
 
-    /// Looks a few names ahead of the version that was the newest a moment ago: a folder of a day's commits takes long to
-    /// list. Names have no gaps, and none that was free less than [`FENCE_TRUST`] ago can have been used and freed again,
-    /// so a free name ends the search. `None` when that is not enough to know.
+    /// Looks for names after the version that was the newest a moment ago: a folder of a day's commits takes long to list.
+    /// Names have no gaps, and none that was free less than [`FENCE_TRUST`] ago can have been used and freed again, so a
+    /// free name ends the search. `None` when that is not enough to know.
     async fn file_ahead(&self, ident: &TableIdent) -> Result<Option<(u64, Bytes)>> {
         let seen = self.seen().get(ident).copied();
         let recent = seen.filter(|(_, moment)| moment.elapsed(self.shared.clock.as_ref()) < FENCE_TRUST);
-        let Some((seen, _)) = recent else { return Ok(None) };
-        let mut newest = None;
-        for version in seen.saturating_add(1)..=seen.saturating_add(LOOK_AHEAD) {
-            match (self.get(ident, version).await?, newest) {
-                (Some(bytes), _) => newest = Some((version, bytes)),
-                (None, Some(found)) => return Ok(Some(found)),
-                (None, None) => return Ok(self.get(ident, seen).await?.map(|bytes| (seen, bytes))),
+        let Some((mut newest, _)) = recent else {
+            return Ok(None);
+        };
+        for width in LOOK_AHEAD {
+            let keys = (1..=width).map(|step| Self::version_key(ident, newest.saturating_add(step)));
+            let stats = keys.map(|key| async move { self.shared.warehouse.stat(&key).await });
+            let used = try_join_all(stats).await?;
+            let free = (0..).zip(&used).find(|(_, used)| used.is_none());
+            newest = newest.saturating_add(free.map_or(width, |(step, _)| step));
+            if free.is_some() {
+                return Ok(self.get(ident, newest).await?.map(|bytes| (newest, bytes)));
             }
         }
         Ok(None)

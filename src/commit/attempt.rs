@@ -5,6 +5,7 @@ use std::time::Duration;
 use futures::future::try_join_all;
 use iceberg::spec::ManifestFile;
 use iceberg::table::Table;
+use tokio::time::Instant;
 
 use super::alter::Altered;
 use super::beside::{Beside, Ready};
@@ -68,7 +69,7 @@ impl Engine {
         let mut nothing = nothing.with_retention(Duration::MAX);
         self.send(head, &mut nothing).await?;
         let table = self.catalog().load_table(head.table.identifier()).await?;
-        *head = self.head(table).await?;
+        self.move_to(head, table).await?;
         let known = self.check(head, changes).await?;
         if known.iter().all(|known| *known == Known::New) {
             return Ok(());
@@ -78,6 +79,7 @@ impl Engine {
     }
 
     async fn send(&self, head: &mut Head, changes: &mut ChangeSet) -> Result<i64> {
+        let begun = Instant::now();
         let let_go = self.to_let_go(head, changes).await?;
         let mut ready = Ready::default();
         // A null fence can come back, and a late copy of what was committed there with it: no merge rides on it.
@@ -93,7 +95,7 @@ impl Engine {
             }
         };
         let Attempt { snapshot_id, .. } = attempt;
-        let commit = table_commit::of(head, changes, &attempt, let_go, self.clock().now());
+        let commit = table_commit::of(head, changes, &attempt, let_go, self.writer(), self.clock().now());
         // Step 7: everything is durable; send.
         match self.catalog().commit_table(&head.table, commit).await {
             Outcome::Committed(table) => {
@@ -102,6 +104,8 @@ impl Engine {
                     head.ledger = self.ledger().adopt(next).await.map_err(landed_unmarked)?;
                 }
                 head.table = *table;
+                head.turn.met(head.company(self.writer()));
+                head.turn.ended(begun, true);
                 if self.catalog().fences_by_snapshot()
                     && let Ok(refs) = Refs::of(head.table.metadata())
                 {
@@ -113,6 +117,7 @@ impl Engine {
                 Ok(snapshot_id)
             }
             Outcome::Conflict(error) | Outcome::OutcomeUnknown(error) | Outcome::Rejected(error) => {
+                head.turn.ended(begun, false);
                 head.beside.give_back(ready, self.clock());
                 Err(error)
             }

@@ -4,27 +4,34 @@ use std::time::Duration;
 
 use crate::random::Random;
 
-/// A losing writer that is slowed down further only loses more (cap from simulation, docs/performance.md).
 const CAP: Duration = Duration::from_millis(500);
 const FIRST: Duration = Duration::from_millis(20);
 
-/// Exponential back-off with full jitter, from 20 ms, capped at 0.5 s.
+/// Exponential back-off with full jitter, from 20 ms, capped at 0.5 s: after failures. Lost races are no failures, and
+/// wait as `turn.rs` says.
 #[derive(Debug, Default)]
 pub struct Backoff {
-    attempts: u32,
+    failures: u32,
+    lost: u32,
 }
 
 impl Backoff {
     /// The wait before the next attempt.
     pub fn next(&mut self, random: &Random) -> Duration {
-        let ceiling = FIRST.saturating_mul(2u32.saturating_pow(self.attempts)).min(CAP);
-        self.attempts = self.attempts.saturating_add(1);
+        let ceiling = FIRST.saturating_mul(2u32.saturating_pow(self.failures)).min(CAP);
+        self.failures = self.failures.saturating_add(1);
         random.jitter(ceiling)
     }
 
-    /// How many waits were asked for.
+    /// A race was lost: how many so far.
+    pub(super) fn lose(&mut self) -> u32 {
+        self.lost = self.lost.saturating_add(1);
+        self.lost
+    }
+
+    /// How many waits there were.
     pub fn attempts(&self) -> u32 {
-        self.attempts
+        self.failures.saturating_add(self.lost)
     }
 }
 

@@ -6,6 +6,7 @@ use iceberg::TableIdent;
 use iceberg::spec::ManifestFile;
 use iceberg::table::Table;
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::head::Head;
 use super::overwrite::Overwrite;
@@ -24,6 +25,7 @@ pub struct Engine {
     ledger: Ledger,
     clock: Arc<dyn Clock>,
     random: Arc<Random>,
+    writer: Uuid,
 }
 
 /// What became of a change set.
@@ -47,6 +49,7 @@ impl Engine {
             catalog,
             ledger,
             clock,
+            writer: random.uuid(),
             random,
         }
     }
@@ -72,6 +75,10 @@ impl Engine {
 
     pub(crate) fn clock(&self) -> &dyn Clock {
         self.clock.as_ref()
+    }
+
+    pub(super) fn writer(&self) -> Uuid {
+        self.writer
     }
 
     pub(crate) fn random(&self) -> &Arc<Random> {
@@ -130,7 +137,27 @@ impl Engine {
         }
         changes.validate(&head.table, &table)?;
         self.move_to(head, table).await?;
+        head.turn.met(head.company(self.writer));
         Ok(true)
+    }
+
+    /// Stands back after a run of commits, so that others come to theirs, and takes up what they made of the table: before
+    /// the first attempt of a change set, and before its deliveries are checked. Says whether it did; not within a run,
+    /// and not where the deadline would be over.
+    ///
+    /// # Errors
+    /// Those of [`Engine::reload`] but [`ErrorKind::Unavailable`]: a load that fails leaves the head as it is.
+    pub async fn stand_back(&self, head: &mut Head, changes: &ChangeSet, deadline: Instant) -> Result<bool> {
+        let turn = head.turn.stands_back(&self.random);
+        let Some(turn) = turn.filter(|turn| *turn < deadline) else {
+            return Ok(false);
+        };
+        tokio::time::sleep_until(turn).await;
+        head.turn.stood_back();
+        match self.reload(head, changes).await {
+            Err(error) if error.kind() != ErrorKind::Unavailable => Err(error),
+            _ => Ok(true),
+        }
     }
 
     /// Waits, and reloads until the load succeeds or the deadline is too near for another attempt.
@@ -147,7 +174,10 @@ impl Engine {
         mut error: Error,
     ) -> Result<bool> {
         loop {
-            let wait = backoff.next(&self.random);
+            let wait = match error.kind() {
+                ErrorKind::Conflict => head.turn.next(backoff.lose(), &self.random),
+                _ => backoff.next(&self.random),
+            };
             if Instant::now() + wait >= deadline {
                 // Step 10: stop, and delete nothing. Whoever does this work next is safe either way.
                 return Err(too_late(head.table.identifier())
@@ -176,6 +206,7 @@ impl Engine {
         deadline: Instant,
     ) -> Result<Committed> {
         let mut backoff = Backoff::default();
+        self.stand_back(head, changes, deadline).await?;
         loop {
             let known = self.check(head, changes).await?;
             if known.contains(&Known::TooOld) {
@@ -262,10 +293,13 @@ impl Engine {
     }
 
     /// Makes another load of the table the head; what is under way beside the commits goes on.
-    async fn move_to(&self, head: &mut Head, table: Table) -> Result<()> {
-        let beside = std::mem::take(&mut head.beside);
-        *head = self.head(table).await?;
-        head.beside = beside;
+    pub(super) async fn move_to(&self, head: &mut Head, table: Table) -> Result<()> {
+        let (beside, turn) = (std::mem::take(&mut head.beside), head.turn);
+        *head = Head {
+            beside,
+            turn,
+            ..self.head(table).await?
+        };
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! The state of a table that commits are computed on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use iceberg::spec::{MAIN_BRANCH, ManifestFile, SnapshotReference, SnapshotRetention, TableMetadata};
@@ -8,11 +8,15 @@ use iceberg::table::Table;
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::COMMIT_ID;
 use super::beside::Beside;
 use super::retention;
+use super::turn::Turn;
+use super::{COMMIT_ID, WRITER};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::LedgerState;
+
+/// Who committed so long before the newest snapshot may still be there.
+const NEAR_MS: i64 = 5_000;
 
 /// A load of the table, the ledger of that load, and the manifests of its current snapshot once someone needed them.
 ///
@@ -24,6 +28,7 @@ pub struct Head {
     pub(super) refs: Refs,
     pub(super) manifests: Option<Vec<ManifestFile>>,
     pub(super) beside: Beside,
+    pub(super) turn: Turn,
 }
 
 impl Head {
@@ -35,6 +40,7 @@ impl Head {
             ledger,
             manifests: None,
             beside: Beside::default(),
+            turn: Turn::default(),
         })
     }
 
@@ -56,6 +62,25 @@ impl Head {
     /// The snapshots whose time is over: upkeep on this head lets them go.
     pub fn expired(&self, now: DateTime<Utc>) -> Vec<i64> {
         retention::all_expired(self.table.metadata(), &self.refs, now)
+    }
+
+    /// How many committers of ours share the table, this one included, as the snapshots of its last seconds say. Others'
+    /// engines count as one.
+    pub(super) fn company(&self, own: Uuid) -> u32 {
+        let own = own.to_string();
+        let metadata = self.table.metadata();
+        let newest = metadata
+            .current_snapshot()
+            .map_or(0, |newest| newest.timestamp_ms());
+        let lately = metadata
+            .snapshots()
+            .filter(|snapshot| snapshot.timestamp_ms() > newest - NEAR_MS);
+        let writers = lately.map(|snapshot| {
+            let writer = snapshot.summary().additional_properties.get(WRITER);
+            writer.map_or("", String::as_str)
+        });
+        let others: BTreeSet<&str> = writers.filter(|writer| *writer != own).collect();
+        u32::try_from(others.len()).unwrap_or(u32::MAX).saturating_add(1)
     }
 
     /// The ledger of that load.

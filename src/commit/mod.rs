@@ -27,6 +27,7 @@ mod retention;
 mod riding;
 mod summary;
 mod table_commit;
+mod turn;
 
 pub use alter::Alteration;
 pub use append::validate as validate_append;
@@ -39,6 +40,8 @@ pub use head::Head;
 pub use part::Part;
 pub(crate) use retention::is_gc_off;
 
+/// Summary property: the process that made the snapshot, by a number that it drew. Says how many share the table.
+pub const WRITER: &str = "landfast.writer";
 /// Summary property: the change set that made the snapshot.
 pub const COMMIT_ID: &str = "landfast.commit-id";
 /// Summary property: how many deliveries the snapshot holds rows of.

@@ -3,9 +3,10 @@
 use std::collections::{HashMap, HashSet};
 
 use iceberg::spec::{DataFile, Operation, Summary};
+use uuid::Uuid;
 
 use super::overwrite::Removed;
-use super::{COMMIT_ID, ChangeSet, DELIVERY_COUNT, LEDGER_REWRITTEN};
+use super::{COMMIT_ID, ChangeSet, DELIVERY_COUNT, LEDGER_REWRITTEN, WRITER};
 use crate::ledger::{SUMMARY_HEAD, SUMMARY_SEQUENCE};
 
 /// `(total, added, removed)` of summary fields: a total is the parent's, and what was added, less what was removed.
@@ -23,6 +24,7 @@ const TOTALS: [(&str, Option<&str>, &str); 6] = [
 pub(super) fn of(
     changes: &ChangeSet,
     removed: &Removed,
+    writer: Uuid,
     parent: Option<&Summary>,
     ledger: Option<(&str, u64)>,
 ) -> Summary {
@@ -47,6 +49,7 @@ pub(super) fn of(
         fields.insert(LEDGER_REWRITTEN.to_owned(), why.to_owned());
     }
     fields.insert(COMMIT_ID.to_owned(), changes.commit_id().to_string());
+    fields.insert(WRITER.to_owned(), writer.to_string());
     fields.insert("engine-name".to_owned(), "landfast".to_owned());
     fields.insert("engine-version".to_owned(), env!("CARGO_PKG_VERSION").to_owned());
     Summary {

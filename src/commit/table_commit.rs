@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use iceberg::spec::{MAIN_BRANCH, Snapshot, SnapshotReference, TableMetadata};
 use iceberg::{TableRequirement, TableUpdate};
+use uuid::Uuid;
 
 use super::attempt::Attempt;
 use super::head::Head;
@@ -19,6 +20,7 @@ pub(super) fn of(
     changes: &ChangeSet,
     attempt: &Attempt,
     let_go: Vec<i64>,
+    writer: Uuid,
     now: DateTime<Utc>,
 ) -> TableCommit {
     // The pointer moves only with a snapshot of ours, and every snapshot of ours names the head that it came with.
@@ -32,7 +34,7 @@ pub(super) fn of(
             .map(|location| (location, head.ledger.head().sequence)),
     };
     let mut updates = attempt.after.updates.clone();
-    updates.extend(new_snapshot(head, changes, attempt, now, ledger));
+    updates.extend(new_snapshot(head, changes, attempt, now, writer, ledger));
     if let Some((location, _)) = ledger {
         updates.push(TableUpdate::SetProperties {
             updates: HashMap::from([(POINTER.to_owned(), location.to_owned())]),
@@ -64,6 +66,7 @@ fn new_snapshot(
     changes: &ChangeSet,
     attempt: &Attempt,
     now: DateTime<Utc>,
+    writer: Uuid,
     ledger: Option<(&str, u64)>,
 ) -> [TableUpdate; 2] {
     let metadata = head.table.metadata();
@@ -76,7 +79,7 @@ fn new_snapshot(
         // A slow clock must not block commits.
         .with_timestamp_ms(now.timestamp_millis().max(metadata.last_updated_ms()))
         .with_manifest_list(attempt.list.clone())
-        .with_summary(summary::of(changes, &attempt.removed, summary, ledger))
+        .with_summary(summary::of(changes, &attempt.removed, writer, summary, ledger))
         .with_schema_id(attempt.after.table.metadata().current_schema_id())
         .build();
     let reference = SnapshotReference::new(attempt.snapshot_id, head.refs.main_retention());

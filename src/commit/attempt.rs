@@ -84,8 +84,8 @@ impl Engine {
         let mut ready = Ready::default();
         // A null fence can come back, and a late copy of what was committed there with it: no merge rides on it.
         if head.table.metadata().current_snapshot_id().is_some() {
+            Beside::catch_up(self, head).await?;
             ready = head.beside.ready(self.clock());
-            Beside::catch_up(self, head, &mut ready).await?;
         }
         let attempt = match self.prepare(head, changes, &mut ready).await {
             Ok(attempt) => attempt,

@@ -99,24 +99,33 @@ impl Beside {
         }
     }
 
-    /// Does what is long overdue before the commit, since nothing beside it came to its end.
+    /// Does what is long overdue before the commit, where nothing is under way beside it: processes that live for one
+    /// commit leave it to the next.
     ///
     /// # Errors
     /// Those of reading the manifest list. A merge that fails is told, and left to a later commit.
-    pub(super) async fn catch_up(engine: &Engine, head: &mut Head, ready: &mut Ready) -> Result<()> {
+    pub(super) async fn catch_up(engine: &Engine, head: &mut Head) -> Result<()> {
         let manifests = engine.manifests(head).await?;
-        if ready.manifests.is_none()
+        if let Work::Idle = head.beside.manifests
             && merge::merge_is_overdue(&head.table, &manifests)
             && let Some(inputs) = merge::plan_merge(&head.table, &manifests)
         {
             match merge::merge(&head.table, &inputs, engine.random()).await {
-                Ok(merge) => ready.manifests = Some(merge),
+                Ok(merge) => {
+                    head.beside.begin(engine.clock());
+                    head.beside.manifests = Work::Ready(merge);
+                }
                 Err(error) => tell_failed("manifests", &error),
             }
         }
-        if ready.ledger.is_none() && head.ledger.merge_is_overdue() {
+        if let Work::Idle = head.beside.ledger
+            && head.ledger.merge_is_overdue()
+        {
             match engine.ledger().merge(&head.ledger, engine.random()).await {
-                Ok(merge) => ready.ledger = merge,
+                Ok(merge) => {
+                    head.beside.begin(engine.clock());
+                    head.beside.ledger = merge.map_or(Work::Idle, Work::Ready);
+                }
                 Err(error) => tell_failed(SEGMENTS, &error),
             }
         }

@@ -38,44 +38,51 @@ impl ManifestMerge {
 /// commit does not grow with the table.
 pub(super) fn plan_merge(table: &Table, manifests: &[ManifestFile]) -> Option<Vec<ManifestFile>> {
     let properties = table.metadata().properties();
-    let property = |key: &str| properties.get(key).map(String::as_str);
-    if property("commit.manifest-merge.enabled") == Some("false") {
+    let enabled = properties.get("commit.manifest-merge.enabled");
+    if enabled.is_some_and(|enabled| enabled == "false") {
         return None;
     }
-    let number = |key: &str| property(key).and_then(|value| value.parse::<i64>().ok());
-    let target = number("commit.manifest.target-size-bytes").unwrap_or(TARGET_BYTES);
-    let least = min_count(table);
-    let spec = table.metadata().default_partition_spec_id();
-    let mergeable = |manifest: &&ManifestFile| {
-        manifest.content == ManifestContentType::Data
-            && manifest.partition_spec_id == spec
-            && manifest.manifest_length < target
-    };
+    let (least, mergeable) = (min_count(table), mergeable(table));
     // The fewest files first: that is where they gather.
     (0..12).find_map(|size| {
         let wanted = if size == 0 { least } else { FAN_IN };
         let of_size = manifests
             .iter()
-            .filter(mergeable)
-            .filter(|manifest| size_of(manifest, least) == size);
+            .filter(|manifest| mergeable(manifest) && size_of(manifest, least) == size);
         // Newest first in the list: the oldest are at its end.
         let chosen: Vec<ManifestFile> = of_size.rev().take(wanted).cloned().collect();
         (chosen.len() == wanted).then_some(chosen)
     })
 }
 
-/// Whether there are so many manifests that a merge beside the commits never came to its end: processes that live for one
-/// commit leave it to the next.
+/// Whether so many manifests wait for their first merge that those beside the commits never come to their end.
 pub(super) fn merge_is_overdue(table: &Table, manifests: &[ManifestFile]) -> bool {
-    manifests.len() >= min_count(table).saturating_mul(3)
+    let (least, mergeable) = (min_count(table), mergeable(table));
+    let waiting = manifests
+        .iter()
+        .filter(|manifest| mergeable(manifest) && size_of(manifest, least) == 0);
+    waiting.count() >= least.saturating_mul(3)
+}
+
+/// Tells the manifests that a merge may take: data of the default spec, below the target size.
+fn mergeable(table: &Table) -> impl Fn(&ManifestFile) -> bool + use<> {
+    let target = number(table, "commit.manifest.target-size-bytes").unwrap_or(TARGET_BYTES);
+    let spec = table.metadata().default_partition_spec_id();
+    move |manifest| {
+        manifest.content == ManifestContentType::Data
+            && manifest.partition_spec_id == spec
+            && manifest.manifest_length < target
+    }
+}
+
+fn number(table: &Table, property: &str) -> Option<i64> {
+    let value = table.metadata().properties().get(property);
+    value.and_then(|value| value.parse().ok())
 }
 
 fn min_count(table: &Table) -> usize {
-    let count = table
-        .metadata()
-        .properties()
-        .get("commit.manifest.min-count-to-merge");
-    let count = count.and_then(|count| count.parse().ok());
+    let count = number(table, "commit.manifest.min-count-to-merge");
+    let count = count.and_then(|count| usize::try_from(count).ok());
     count.unwrap_or(MIN_COUNT_TO_MERGE).max(2)
 }
 

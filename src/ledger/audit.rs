@@ -86,7 +86,7 @@ impl Ledger {
 
     /// Reads every entry and looks for ids that are there twice, segments that cannot be read, and wrong counts.
     ///
-    /// Reads the whole ledger; holds a row group of each segment.
+    /// Reads the whole ledger; holds a row group of each segment that overlaps in time with the others being read.
     ///
     /// # Errors
     /// [`ErrorKind::Unavailable`]. Damage is an answer, not an error.
@@ -124,7 +124,7 @@ impl Ledger {
             }
         }
         let mut counts = vec![0u64; segments.len()];
-        let mut merged = Merged::try_new(self, state, segments).await?;
+        let mut merged = Merged::new(self, state, segments);
         while let Some((entry, place)) = merged.next().await? {
             if let Some(count) = counts.get_mut(place) {
                 *count += 1;

@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 /// What stands before the checksum in a head's file.
 const CHECKSUM: &str = ",\"checksum\":\"";
 
-/// What a head says. As a file it is JSON of at most some 64 KiB for tables of up to 3,000 messages a second.
+/// What a head says. As a file it is JSON of at most some 64 KiB for tables of up to 2,000 messages a second.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct LedgerHead {

@@ -4,7 +4,7 @@
 //! (protocol §8). Files that were merged stay until the sweep.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 
 use super::cache::Ledger;
 use super::entry::{Entry, Space};
@@ -16,7 +16,7 @@ use crate::random::Random;
 
 /// Segments of one size that become one.
 const FAN_IN: usize = 8;
-/// Entries of a segment that is not merged any more: some 70 MB.
+/// Entries of the largest segment: some 70 MB. One that is more than half as large is not merged any more.
 const MAX_ENTRIES: u64 = 4_000_000;
 /// Entries of the smallest size.
 const SMALLEST: u64 = 1000;
@@ -47,29 +47,30 @@ impl Merge {
     }
 }
 
-/// The segments that should become one, if any: the oldest of the smallest size that has enough.
+/// The segments that should become one, if any: the oldest of the smallest size that has enough. Enough are eight, or as
+/// many as fit into one.
 pub(super) fn plan(head: &LedgerHead) -> Option<Vec<SegmentRef>> {
-    for space in Space::ALL {
-        for size in 0..u32::BITS {
-            let mut room = MAX_ENTRIES;
-            let chosen: Vec<SegmentRef> = head
-                .segments
-                .iter()
-                .filter(|segment| segment.space == space && size_of_segment(segment) == size)
-                .filter(|segment| {
-                    let fits = segment.entry_count <= room;
-                    room = room.saturating_sub(if fits { segment.entry_count } else { 0 });
-                    fits
-                })
-                .take(FAN_IN)
-                .cloned()
-                .collect();
-            if chosen.len() == FAN_IN {
-                return Some(chosen);
-            }
-        }
+    let mut kinds: BTreeMap<(Space, u32), Vec<&SegmentRef>> = BTreeMap::new();
+    for segment in head.segments.iter().filter(|segment| is_mergeable(segment)) {
+        let kind = (segment.space, size_of_segment(segment));
+        kinds.entry(kind).or_default().push(segment);
     }
-    None
+    kinds.into_values().find_map(|of_kind| {
+        let mut room = MAX_ENTRIES;
+        let fitting = of_kind.iter().take(FAN_IN).take_while(|segment| {
+            let left = room.checked_sub(segment.entry_count);
+            room = left.unwrap_or_default();
+            left.is_some()
+        });
+        let chosen: Vec<SegmentRef> = fitting.copied().cloned().collect();
+        let is_full = chosen.len() < of_kind.len();
+        (chosen.len() == FAN_IN || is_full).then_some(chosen)
+    })
+}
+
+/// Whether a segment may still be merged: two of a kind fit into one.
+pub(super) fn is_mergeable(segment: &SegmentRef) -> bool {
+    segment.entry_count <= MAX_ENTRIES / 2
 }
 
 /// Sizes are powers of the fan-in.
@@ -91,7 +92,7 @@ struct Input<'a> {
 }
 
 impl Ledger {
-    /// Merges segments if there are enough to merge; `None` when there are not. Holds a row group of each.
+    /// Merges segments if there are enough to merge; `None` when there are not. Holds a row group of each that overlap.
     ///
     /// # Errors
     /// Those of reading and writing the segments. Nothing depends on it: the next commit goes without.
@@ -138,7 +139,7 @@ impl Ledger {
         };
         let mut upload = self.store().upload(&state.key(&output.name))?;
         let mut writer = SegmentWriter::try_new()?;
-        let mut merged = Merged::try_new(self, state, chosen).await?;
+        let mut merged = Merged::new(self, state, chosen);
         while let Some((entry, _)) = merged.next().await? {
             if !keep(&entry) {
                 continue;
@@ -162,44 +163,62 @@ impl Ledger {
     }
 }
 
-/// The entries of several segments in one order.
+/// The entries of several segments of one space in one order. Holds a row group of each segment whose time has come and is
+/// not over.
 pub(super) struct Merged<'a> {
     ledger: &'a Ledger,
     state: &'a LedgerState,
     inputs: Vec<Input<'a>>,
+    /// Places of the inputs whose time has not come, the last one first.
+    ahead: Vec<usize>,
     heap: BinaryHeap<Reverse<(Entry, usize)>>,
 }
 
 impl<'a> Merged<'a> {
-    pub(super) async fn try_new(
-        ledger: &'a Ledger,
-        state: &'a LedgerState,
-        chosen: &'a [SegmentRef],
-    ) -> Result<Self> {
+    pub(super) fn new(ledger: &'a Ledger, state: &'a LedgerState, chosen: &'a [SegmentRef]) -> Self {
         let inputs = chosen.iter().map(|segment| Input {
             segment,
             next_group: 0,
             entries: VecDeque::new(),
         });
-        let mut merged = Self {
+        let mut ahead: Vec<(i64, usize)> = (0..)
+            .zip(chosen)
+            .map(|(place, segment)| (segment.min_time, place))
+            .collect();
+        ahead.sort_unstable_by(|left, right| right.cmp(left));
+        Self {
             ledger,
             state,
             inputs: inputs.collect(),
+            ahead: ahead.into_iter().map(|(_, place)| place).collect(),
             heap: BinaryHeap::new(),
-        };
-        for place in 0..merged.inputs.len() {
-            merged.advance(place).await?;
         }
-        Ok(merged)
     }
 
     /// The next entry, and the place of its segment.
+    ///
+    /// # Errors
+    /// Those of reading segments.
     pub(super) async fn next(&mut self) -> Result<Option<(Entry, usize)>> {
+        while let Some(place) = self.due() {
+            self.ahead.pop();
+            self.advance(place).await?;
+        }
         let Some(Reverse((entry, place))) = self.heap.pop() else {
             return Ok(None);
         };
         self.advance(place).await?;
         Ok(Some((entry, place)))
+    }
+
+    /// The next input, if it may hold an entry that comes before all that are known.
+    fn due(&self) -> Option<usize> {
+        let place = *self.ahead.last()?;
+        let begins = self.inputs.get(place)?.segment.min_time;
+        let first = self.heap.peek();
+        first
+            .is_none_or(|Reverse((entry, _))| begins <= entry.index_time)
+            .then_some(place)
     }
 
     /// Puts the next entry of an input on the heap.
@@ -223,5 +242,54 @@ impl<'a> Merged<'a> {
             self.heap.push(Reverse((entry, place)));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn segment(number: u64, entry_count: u64) -> SegmentRef {
+        let time = i64::try_from(number).unwrap() * 10;
+        SegmentRef {
+            space: Space::Message,
+            name: format!("segment-{}.parquet", Uuid::from_u128(number.into())),
+            entry_count,
+            byte_count: entry_count * 17,
+            min_time: time,
+            max_time: time + 9,
+            committed_at: time,
+        }
+    }
+
+    #[test]
+    fn segments_stay_few_at_a_thousand_messages_a_second_for_eight_days() {
+        let mut head = LedgerHead::empty(Uuid::from_u128(7));
+        let (mut written, mut most) = (0, 0);
+        for number in 0..8 * 8_640 {
+            head.segments.push(segment(number, 10_000));
+            while let Some(chosen) = plan(&head) {
+                let entry_count = chosen.iter().map(|segment| segment.entry_count).sum();
+                assert!(chosen.len() > 1 && entry_count <= MAX_ENTRIES);
+                written += entry_count;
+                let first = chosen.first().unwrap();
+                let merge = Merge {
+                    inputs: chosen.iter().map(|segment| segment.name.clone()).collect(),
+                    output: Some(SegmentRef {
+                        entry_count,
+                        ..first.clone()
+                    }),
+                };
+                assert!(merge.apply(&mut head.segments));
+            }
+            most = most.max(head.segments.len());
+        }
+        assert!(most <= 260, "{most} segments");
+        let bytes = serde_json::to_vec(&head.segments).unwrap().len();
+        assert!(bytes < 64 << 10, "{bytes} bytes of a head");
+        let again = written / (8 * 8_640 * 10_000);
+        assert!(again <= 3, "an entry is written again {again} times");
     }
 }

@@ -21,7 +21,7 @@ use crate::random::Random;
 /// Entries that a head holds itself; beyond it they go to a segment.
 const INLINE_ENTRIES: usize = 1000;
 
-/// Segments from which on a commit merges some itself.
+/// Segments that wait for a merge, from which on a commit merges some itself.
 const OVERDUE_SEGMENTS: usize = 64;
 
 /// How far the newest index time may be ahead of this machine's clock and still move the floor: one message from a
@@ -109,9 +109,14 @@ impl LedgerState {
         merge::plan(&self.head).is_some()
     }
 
-    /// Whether there are so many segments that a merge beside the commits never came to its end.
+    /// Whether so many segments wait for a merge that those beside the commits never come to their end.
     pub fn merge_is_overdue(&self) -> bool {
-        self.head.segments.len() > OVERDUE_SEGMENTS && self.wants_merge()
+        let waiting = self
+            .head
+            .segments
+            .iter()
+            .filter(|segment| merge::is_mergeable(segment));
+        waiting.count() > OVERDUE_SEGMENTS && self.wants_merge()
     }
 
     pub(super) fn key(&self, name: &str) -> String {

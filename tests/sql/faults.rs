@@ -205,13 +205,16 @@ async fn file_that_was_moved_is_missed_by_new_connections() -> TestResult {
     let file = world.folder.path().join("catalog.db");
     let moved = world.folder.path().join("moved.db");
     std::fs::rename(&file, &moved)?;
-    // More at a time than there are connections, so that others are made.
+    // More at a time than there are connections, until another one is made.
     let namespace = orders().namespace().clone();
-    let lists = (0..8).map(|_| catalog.list_tables(&namespace));
-    let lists = futures::future::join_all(lists).await;
-    let missed = lists.iter().filter_map(|list| list.as_ref().err());
-    let missed: Vec<_> = missed.map(|error| (error.kind(), error.report())).collect();
-    assert!(!missed.is_empty(), "no connection was made");
+    let missed = wait_for("a new connection", Duration::from_secs(20), async || {
+        let lists = (0..8).map(|_| catalog.list_tables(&namespace));
+        let lists = futures::future::join_all(lists).await;
+        let missed = lists.iter().filter_map(|list| list.as_ref().err());
+        let missed: Vec<_> = missed.map(|error| (error.kind(), error.report())).collect();
+        (!missed.is_empty()).then_some(missed)
+    })
+    .await?;
     for (kind, report) in missed {
         assert_eq!(kind, ErrorKind::Unavailable, "{report}");
         assert!(report.contains("unable to open database file"), "{report}");

@@ -127,7 +127,7 @@ impl Answers {
             return self.dead_letter_whole(part, None, &reason).await;
         }
         let error = divided_otherwise().with("table", &self.ident);
-        self.tell_abandoned(&error, 1);
+        self.tell_refused(&error);
         part.nack(&error);
     }
 
@@ -325,7 +325,7 @@ impl Answers {
         tracing::error!(
             table.ident = %self.ident,
             error = error.report(),
-            "A delivery's dead letters could not be written or confirmed; it comes again."
+            "A delivery was refused; it comes again."
         );
     }
 

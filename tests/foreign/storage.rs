@@ -187,7 +187,8 @@ async fn dead_letters_that_are_gone_keep_their_delivery_unacknowledged() -> Test
     shop.server
         .logged(&["dead letters of a delivery that the table has are nowhere", &name])
         .await?;
-    assert!((shop.server.metric("landfast_batches_abandoned_total").await? - 2.0).abs() < 0.1);
+    let nacked = "landfast_deliveries_total{outcome=\"nacked\"}";
+    assert!((shop.server.metric(nacked).await? - 2.0).abs() < 0.1);
     fs::rename(&aside, &confirmed)?;
     assert_eq!(push().await, 204);
     fs::remove_file(&confirmed)?;

@@ -214,9 +214,10 @@ impl Committer {
     async fn land(&mut self, flight: &mut Flight) -> Result<Option<i64>> {
         let mut backoff = Backoff::default();
         let head = self.head.as_mut().ok_or_else(not_loaded)?;
-        let engine = &self.shared.engine;
-        if engine.stand_back(head, &flight.changes, flight.deadline).await? {
-            self.take_along(flight).await;
+        // Where the process stops the writer has gone, and nothing comes after this flight.
+        if !self.wants.is_closed() {
+            let engine = &self.shared.engine;
+            engine.stand_back(head, &flight.changes, flight.deadline).await?;
         }
         loop {
             let head = self.head.as_mut().ok_or_else(not_loaded)?;
@@ -244,15 +245,10 @@ impl Committer {
                     .engine
                     .reload_within(head, &flight.changes, &mut backoff, flight.deadline, error);
             reloading.await?;
-            self.take_along(flight).await;
-        }
-    }
-
-    /// Takes along what came in meanwhile.
-    async fn take_along(&mut self, flight: &mut Flight) {
-        if let Ok(Some(more)) = self.next_batch(true).await {
-            flight.hurry(&more);
-            self.stage(more, flight).await;
+            if let Ok(Some(more)) = self.next_batch(true).await {
+                flight.hurry(&more);
+                self.stage(more, flight).await;
+            }
         }
     }
 

@@ -142,21 +142,21 @@ impl Engine {
     }
 
     /// Stands back after a run of commits, so that others come to theirs, and takes up what they made of the table: before
-    /// the first attempt of a change set, and before its deliveries are checked. Says whether it did; not within a run,
-    /// and not where the deadline would be over.
+    /// the first attempt of a change set, and before its deliveries are checked. Not within a run, and not where the
+    /// deadline is near.
     ///
     /// # Errors
-    /// Those of [`Engine::reload`] but [`ErrorKind::Unavailable`]: a load that fails leaves the head as it is.
-    pub async fn stand_back(&self, head: &mut Head, changes: &ChangeSet, deadline: Instant) -> Result<bool> {
-        let turn = head.turn.stands_back(&self.random);
-        let Some(turn) = turn.filter(|turn| *turn < deadline) else {
-            return Ok(false);
+    /// [`ErrorKind::TableMismatch`] when the change set no longer fits. Any other failure to load leaves the head as it is;
+    /// an attempt on a stale one is a conflict.
+    pub async fn stand_back(&self, head: &mut Head, changes: &ChangeSet, deadline: Instant) -> Result<()> {
+        let Some(turn) = head.turn.stands_back(&self.random, deadline) else {
+            return Ok(());
         };
         tokio::time::sleep_until(turn).await;
         head.turn.stood_back();
         match self.reload(head, changes).await {
-            Err(error) if error.kind() != ErrorKind::Unavailable => Err(error),
-            _ => Ok(true),
+            Err(error) if error.kind() == ErrorKind::TableMismatch => Err(error),
+            _ => Ok(()),
         }
     }
 
@@ -294,11 +294,13 @@ impl Engine {
 
     /// Makes another load of the table the head; what is under way beside the commits goes on.
     pub(super) async fn move_to(&self, head: &mut Head, table: Table) -> Result<()> {
+        let fresh = self.head(table).await?;
+        // Nothing is awaited from here on, so that what is under way is never lost with an error.
         let (beside, turn) = (std::mem::take(&mut head.beside), head.turn);
         *head = Head {
             beside,
             turn,
-            ..self.head(table).await?
+            ..fresh
         };
         Ok(())
     }

@@ -67,14 +67,17 @@ impl Turn {
         self.ended = Some((now, took));
     }
 
-    /// Until when a committer stands back before the first attempt of a change set; not at all within its run.
-    pub(super) fn stands_back(&self, random: &Random) -> Option<Instant> {
+    /// Until when a committer stands back before the first attempt of a change set; not at all within its run, nor where
+    /// less than twice the time of an attempt would be left.
+    pub(super) fn stands_back(&self, random: &Random, deadline: Instant) -> Option<Instant> {
         let (ended, took) = self.ended?;
-        let others = match self.company {
-            1 => took,
-            company => took.saturating_mul(company.saturating_mul(RUN)).min(LONGEST) / 2,
+        let round = match self.company {
+            1 => took.saturating_mul(2),
+            company => took.saturating_mul(company.saturating_mul(RUN)),
         };
-        (self.run >= self.full).then(|| ended + others + random.jitter(others))
+        let others = round.min(LONGEST) / 2;
+        let until = ended + others + random.jitter(others);
+        (self.run >= self.full && until + took.saturating_mul(2) < deadline).then_some(until)
     }
 
     /// The committer stood back as it should, before a load.
@@ -97,6 +100,10 @@ mod tests {
 
     const TOOK: Duration = Duration::from_millis(10);
 
+    fn later() -> Instant {
+        Instant::now() + Duration::from_secs(60)
+    }
+
     async fn commits(turn: &mut Turn, count: u32) {
         for _ in 0..count {
             let begun = Instant::now();
@@ -110,26 +117,32 @@ mod tests {
         let (mut turn, random) = (Turn::default(), Random::seeded(1));
         turn.met(8);
         commits(&mut turn, RUN - 1).await;
-        assert_eq!(turn.stands_back(&random), None);
+        assert_eq!(turn.stands_back(&random, later()), None);
         commits(&mut turn, 1).await;
         let (now, round) = (Instant::now(), TOOK * 8 * RUN);
         for _ in 0..100 {
-            let until = turn.stands_back(&random);
+            let until = turn.stands_back(&random, later());
             assert!(until.is_some_and(|until| until >= now + round / 2 && until <= now + round));
         }
         turn.stood_back();
         turn.met(8);
         commits(&mut turn, RUN - 1).await;
-        assert_eq!(turn.stands_back(&random), None);
+        assert_eq!(turn.stands_back(&random, later()), None);
         commits(&mut turn, 1).await;
-        assert!(turn.stands_back(&random).is_some());
+        assert!(turn.stands_back(&random, later()).is_some());
         tokio::time::advance(TOOK).await;
         commits(&mut turn, 1).await;
-        assert_eq!(turn.stands_back(&random), None, "there was a pause without it");
+        assert_eq!(
+            turn.stands_back(&random, later()),
+            None,
+            "there was a pause without it"
+        );
         turn.met(1000);
         commits(&mut turn, RUN).await;
-        let until = turn.stands_back(&random);
+        let until = turn.stands_back(&random, later());
         assert!(until.is_some_and(|until| until <= Instant::now() + LONGEST));
+        let near = Instant::now() + LONGEST / 2;
+        assert_eq!(turn.stands_back(&random, near), None, "no time would be left");
     }
 
     #[tokio::test(start_paused = true)]
@@ -137,10 +150,10 @@ mod tests {
         let (mut turn, random) = (Turn::default(), Random::seeded(1));
         for run in [4, 8, 16, 32, 64, 64] {
             commits(&mut turn, run - 1).await;
-            assert_eq!(turn.stands_back(&random), None);
+            assert_eq!(turn.stands_back(&random, later()), None);
             commits(&mut turn, 1).await;
             let now = Instant::now();
-            let until = turn.stands_back(&random);
+            let until = turn.stands_back(&random, later());
             assert!(until.is_some_and(|until| until >= now + TOOK && until <= now + TOOK * 2));
             turn.stood_back();
             turn.met(1);
@@ -148,7 +161,7 @@ mod tests {
         turn.stood_back();
         turn.met(2);
         commits(&mut turn, RUN).await;
-        assert!(turn.stands_back(&random).is_some());
+        assert!(turn.stands_back(&random, later()).is_some());
     }
 
     #[tokio::test(start_paused = true)]

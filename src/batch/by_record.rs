@@ -101,7 +101,13 @@ impl Asked<'_> {
         let division = digest(&split, self.rules);
         let known_as = (&delivery.envelope.id, division);
         let ledgers = self.writers.ledgers();
-        let had = ledgers.had(self.rules, &split, known_as, delivery.deadline);
+        let had = ledgers.had(
+            self.rules,
+            &split,
+            known_as,
+            self.on_trust.as_ref(),
+            delivery.deadline,
+        );
         let too_old = match had.await {
             Ok(Had::Fitting { too_old }) => too_old,
             // It is found there, and answered as a copy.

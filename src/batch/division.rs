@@ -106,23 +106,23 @@ impl Ledgers {
         rules: &ByRecord<'_>,
         split: &Split,
         (id, division): (&DeliveryId, Option<u64>),
+        on_trust: Option<&DeliveryId>,
         deadline: Instant,
     ) -> Result<Had> {
-        let entry = Entry::from(id);
-        let looks = rules.tables().map(|(ident, _)| self.look_up(ident, &entry));
+        let (entry, on_trust) = (Entry::from(id), on_trust.map(Entry::from));
+        let looks = rules
+            .tables()
+            .map(|(ident, _)| self.look_up_both(ident, &entry, on_trust.as_ref()));
         let found = timeout_at(deadline, join_all(looks))
             .await
             .map_err(|_| silent())?;
         let (mut others, mut whole) = (Vec::new(), None);
-        let too_old = found
-            .iter()
-            .map(|found| matches!(found, Ok(Known::TooOld)))
-            .collect();
+        let too_old = found.iter().map(|found| matches!(found, Ok((_, true)))).collect();
         for ((piece, (ident, _)), found) in split.pieces.iter().zip(rules.tables()).zip(found) {
             let gets_part = !piece.positions.is_empty();
             let kept = match found {
-                Ok(Known::Landed(value)) => Kept::decode(&value),
-                Ok(Known::New | Known::TooOld) => continue,
+                Ok((Known::Landed(value), _)) => Kept::decode(&value),
+                Ok((Known::New | Known::TooOld, _)) => continue,
                 // One broken table must not stop those that have nothing to do with it.
                 Err(_) if !gets_part => continue,
                 Err(error) => return Err(error),
@@ -138,6 +138,22 @@ impl Ledgers {
             (Some(ident), [_]) => Had::Whole(ident),
             (_, tables) => Had::Otherwise(redivided(tables)),
         })
+    }
+
+    /// What a table's ledger says of a delivery, and whether that is too old for it: then it is asked for the other name,
+    /// under which it may have landed on trust.
+    async fn look_up_both(
+        &self,
+        ident: &TableIdent,
+        entry: &Entry,
+        on_trust: Option<&Entry>,
+    ) -> Result<(Known, bool)> {
+        let known = self.look_up(ident, entry).await?;
+        match (&known, on_trust) {
+            (Known::TooOld, Some(other)) => Ok((self.look_up(ident, other).await?, true)),
+            (Known::TooOld, None) => Ok((known, true)),
+            _ => Ok((known, false)),
+        }
     }
 
     /// What a table's ledger says of a delivery.

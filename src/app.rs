@@ -318,6 +318,13 @@ pub async fn run(
     });
     let (stop, stopped) = watch::channel(false);
     let connections = Connections::of(config.max_in_flight_requests);
+    if connections.most < config.max_in_flight_requests {
+        tracing::warn!(
+            connections = connections.most,
+            max_in_flight_requests = config.max_in_flight_requests,
+            "The process may open too few files for as many connections as requests may wait; raise its limit (ulimit -n)."
+        );
+    }
     let mut serving = tokio::spawn(connections.serve(listener, router(server.clone()), stopped));
     let upkeep = tokio::spawn(keep_up(app.writers.clone(), metrics));
     let mut landing = tokio::spawn(files.landing.run());

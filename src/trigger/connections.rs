@@ -21,6 +21,9 @@ use crate::telemetry::Seldom;
 /// How long who has not asked for anything yet has for it when there are too many: the request may be on its way.
 const LAST_WORD: Duration = Duration::from_secs(1);
 
+/// How often an HTTP/2 peer is asked for a sign of life, and how long it has for it.
+const PING: Duration = Duration::from_secs(20);
+
 /// What the connections of a server may take.
 #[derive(Debug, Clone, Copy)]
 pub struct Connections {
@@ -88,6 +91,12 @@ impl Connections {
             .http1()
             .timer(TokioTimer::new())
             .header_read_timeout(self.idle);
+        // A peer that is gone, or does not answer a ping, would keep its slot for ever, also when it is told to leave.
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .keep_alive_interval(PING)
+            .keep_alive_timeout(PING);
         let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
         let mut first_head = pin!(sleep(self.first_head));
         let (mut waits, mut leaves) = (true, false);

@@ -55,13 +55,11 @@ pub(super) fn plan_merge(table: &Table, manifests: &[ManifestFile]) -> Option<Ve
     })
 }
 
-/// Whether so many manifests wait for their first merge that those beside the commits never come to their end.
+/// Whether there are so many manifests to merge that those beside the commits never come to their end.
 pub(super) fn merge_is_overdue(table: &Table, manifests: &[ManifestFile]) -> bool {
-    let (least, mergeable) = (min_count(table), mergeable(table));
-    let waiting = manifests
-        .iter()
-        .filter(|manifest| mergeable(manifest) && size_of(manifest, least) == 0);
-    waiting.count() >= least.saturating_mul(3)
+    let mergeable = mergeable(table);
+    let waiting = manifests.iter().filter(|manifest| mergeable(manifest));
+    waiting.count() >= min_count(table).saturating_mul(3)
 }
 
 /// Tells the manifests that a merge may take: data of the default spec, below the target size.

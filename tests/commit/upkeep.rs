@@ -185,8 +185,7 @@ async fn processes_that_live_for_one_commit_merge_too() -> TestResult {
     let table = world.catalog.load_table(&orders()).await?;
     let snapshot = table.metadata().current_snapshot().ok_or("no snapshot")?;
     let list = table.manifest_list_reader(snapshot).load().await?;
-    // Thirty that wait, and the successors of ten each.
-    assert!(list.entries().len() <= 36, "{}", list.entries().len());
+    assert!(list.entries().len() <= 30, "{}", list.entries().len());
     assert_eq!(world.ids().await?, ids);
     world.is_whole().await
 }

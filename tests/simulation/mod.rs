@@ -193,14 +193,9 @@ async fn one_seed_is_one_schedule() -> TestResult {
             for kind in Kind::ALL {
                 let plan = Plan::draw(seed, kind);
                 let (_, trace, log) = outcome(&plan, &sqlite, true);
-                // On a machine that is busy enough, two tasks of one moment have been seen to change places, once.
-                let others: Vec<_> = (0..2).map(|_| outcome(&plan, &sqlite, true)).collect();
-                if let [(_, one, other), (_, two, _)] = others.as_slice()
-                    && trace != *one
-                    && trace != *two
-                    && one != two
-                {
-                    let differs = log.iter().zip(other).find(|(one, other)| one != other);
+                let (_, again, other) = outcome(&plan, &sqlite, true);
+                if trace != again {
+                    let differs = log.iter().zip(&other).find(|(one, other)| one != other);
                     return Err(format!("Seed {seed} on {kind:?}: {differs:?}").into());
                 }
             }

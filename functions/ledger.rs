@@ -10,7 +10,8 @@ use landfast::app::Parts;
 use landfast::commit::Engine;
 use landfast::config::{Config, process_env, table_ident};
 use landfast::error::{Error, ErrorKind, Result};
-use landfast::maintenance::{Deliveries, LedgerPage, Repair, Repaired, forget, repair, show};
+use landfast::ledger::Forgetting;
+use landfast::maintenance::{LedgerPage, Repair, Repaired, forget, repair, show};
 use landfast::trigger::DeliveryId;
 use serde_json::json;
 
@@ -105,7 +106,7 @@ async fn run_forget(
     yes: bool,
     output: OutputFormat,
 ) -> Result<u8> {
-    let deliveries = Deliveries {
+    let deliveries = Forgetting {
         since: since.map(|since| since.timestamp()),
         ids: ids(delivery)?,
     };

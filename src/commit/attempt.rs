@@ -53,7 +53,8 @@ impl Engine {
     /// nothing was sent.
     pub async fn attempt(&self, head: &mut Head, changes: &mut ChangeSet) -> Result<i64> {
         let is_null = head.table.metadata().current_snapshot_id().is_none();
-        if is_null && changes.lands_something() && self.catalog().fences_by_snapshot() {
+        let needs_fence = changes.lands_something() || changes.ledger().is_some();
+        if is_null && needs_fence && self.catalog().fences_by_snapshot() {
             self.replace_null_fence(head, changes).await?;
         }
         self.send(head, changes).await
@@ -63,11 +64,16 @@ impl Engine {
     /// table again.
     ///
     /// # Errors
-    /// Those of an attempt; [`ErrorKind::Conflict`] when a delivery of the change set is in that load's ledger.
+    /// Those of an attempt; [`ErrorKind::Conflict`] when a delivery of the change set is in that load's ledger, and for a
+    /// ledger that takes the table's place, which must be made anew of the table as it is then.
     async fn replace_null_fence(&self, head: &mut Head, changes: &ChangeSet) -> Result<()> {
         let nothing = ChangeSet::append(self.random().uuid(), Moment::now(self.clock()));
         let mut nothing = nothing.with_retention(Duration::MAX);
         self.send(head, &mut nothing).await?;
+        if changes.ledger().is_some() {
+            let message = "The table had no snapshot; it has an empty one now.";
+            return Err(Error::new(ErrorKind::Conflict, message).with("table", head.table.identifier()));
+        }
         let table = self.catalog().load_table(head.table.identifier()).await?;
         self.move_to(head, table).await?;
         let known = self.check(head, changes).await?;

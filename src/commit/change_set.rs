@@ -177,8 +177,7 @@ impl ChangeSet {
         matches!(self.kind, Kind::Upkeep { .. })
     }
 
-    /// Whether rows or deliveries come with it: what must not be committed where there is no snapshot yet (protocol §4,
-    /// null fence).
+    /// Whether rows or deliveries come with it.
     pub(super) fn lands_something(&self) -> bool {
         !self.groups.is_empty() || self.overwritten().is_some()
     }

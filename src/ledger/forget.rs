@@ -9,7 +9,7 @@ use super::state::LedgerState;
 use crate::error::Result;
 use crate::random::Random;
 
-/// Which deliveries to forget.
+/// Which deliveries to forget: `--since` and `--delivery`.
 #[derive(Debug, Clone, Default)]
 pub struct Forgetting {
     /// Messages that were published then, in seconds since the Unix epoch, or later. What has no publish time stays:

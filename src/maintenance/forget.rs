@@ -6,10 +6,10 @@ use iceberg::TableIdent;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::Deliveries;
 use crate::clock::Moment;
 use crate::commit::{Backoff, ChangeSet, Engine, too_late};
 use crate::error::{Action, Result};
+use crate::ledger::Forgetting;
 
 /// How long a commit of ours may lose to others.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -39,7 +39,7 @@ pub struct Forgotten {
 pub async fn forget(
     engine: &Engine,
     ident: &TableIdent,
-    deliveries: &Deliveries,
+    deliveries: &Forgetting,
     dry_run: bool,
 ) -> Result<Forgotten> {
     let deadline = Instant::now() + PATIENCE;

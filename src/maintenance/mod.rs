@@ -35,11 +35,6 @@ pub use self::show::{LedgerPage, SpacePage, show};
 pub use self::tables::tables;
 pub use self::verify::{Verdict, verify};
 
-use crate::ledger::Forgetting;
-
-/// Which deliveries to forget: `--since` and `--delivery`.
-pub type Deliveries = Forgetting;
-
 /// Files and their bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Total {

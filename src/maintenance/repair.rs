@@ -53,12 +53,20 @@ pub struct Repaired {
 /// Gives a table whose ledger is gone or damaged the newest head that a kept snapshot names, less the segments that cannot
 /// be read; without one, with consent, the newest head that can be read at all.
 ///
-/// One attempt: whoever commits meanwhile has seen a whole ledger, and the next call finds it. Reads the whole ledger.
+/// Whoever commits meanwhile has seen a whole ledger, which a second look finds; a table without a snapshot gets an empty
+/// one first, and is looked at once more too. Reads the whole ledger.
 ///
 /// # Errors
 /// [`ErrorKind::Rejected`] when a newer version of landfast wrote a head, or no head can be read;
-/// [`ErrorKind::Conflict`] when the table moved: call again.
+/// [`ErrorKind::Conflict`] when the table moved twice: call again.
 pub async fn repair(engine: &Engine, ident: &TableIdent, consent: bool) -> Result<Repaired> {
+    match look_and_repair(engine, ident, consent).await {
+        Err(error) if error.kind() == ErrorKind::Conflict => look_and_repair(engine, ident, consent).await,
+        result => result,
+    }
+}
+
+async fn look_and_repair(engine: &Engine, ident: &TableIdent, consent: bool) -> Result<Repaired> {
     let begun = Moment::now(engine.clock());
     let table = engine.catalog().load_table(ident).await?;
     let pointer = table.metadata().properties().get(POINTER).cloned();

@@ -8,8 +8,8 @@ use iceberg::TableIdent;
 use landfast::clock::Moment;
 use landfast::commit::{ChangeSet, Engine, Group};
 use landfast::error::Action;
-use landfast::ledger::{Entry, Ledger};
-use landfast::maintenance::{Deliveries, forget};
+use landfast::ledger::{Entry, Forgetting, Ledger};
+use landfast::maintenance::forget;
 use landfast::random::Random;
 use landfast::trigger::DeliveryId;
 use libtest_mimic::Trial;
@@ -200,7 +200,7 @@ async fn head_whose_segments_were_swept_is_loaded_afresh() -> TestResult {
     let segments = house.warehouse.keys("_landfast").await?;
     let segments: Vec<_> = segments.iter().filter(|key| key.contains("segment-")).collect();
     assert_eq!(segments.len(), 1);
-    let one = Deliveries {
+    let one = Forgetting {
         since: None,
         ids: [entries[0].id].into(),
     };

@@ -6,15 +6,16 @@ use chrono::Utc;
 use iceberg::TableUpdate;
 use iceberg::spec::MAIN_BRANCH;
 use landfast::catalog::Catalog;
-use landfast::commit::{COMMIT_ID, Engine};
+use landfast::clock::Moment;
+use landfast::commit::{COMMIT_ID, ChangeSet, Engine};
 use landfast::error::ErrorKind;
-use landfast::ledger::{Ledger, POINTER, SUMMARY_HEAD};
-use landfast::maintenance::verify;
+use landfast::ledger::{Forgetting, Ledger, POINTER, SUMMARY_HEAD};
+use landfast::maintenance::{Repair, forget, repair, verify};
 use landfast::random::Random;
 use libtest_mimic::Trial;
 use object_store::memory::InMemory;
 
-use super::world::World;
+use super::world::{World, entries};
 use crate::simulation::rest::RestCatalog;
 use crate::support::clock::TestClock;
 use crate::support::faults::{Fault, FaultCatalog, Faults, Op};
@@ -25,6 +26,8 @@ pub fn tests() -> Vec<Trial> {
     paused_trials![
         empty_commit_brings_neither_pointer_nor_head,
         null_fence_that_comes_back_takes_no_pointer_back,
+        late_ledger_takes_no_pointer_back,
+        forget_and_repair_make_a_fence_first,
     ]
 }
 
@@ -109,5 +112,62 @@ async fn null_fence_that_comes_back_takes_no_pointer_back() -> TestResult {
     world.engine.attempt(&mut late, &mut changes).await?;
     assert!(world.have_landed(&[1, 2, 3]).await?);
     assert_eq!(world.ids().await?, [3]);
+    Ok(())
+}
+
+async fn late_ledger_takes_no_pointer_back() -> TestResult {
+    let world = world().await?;
+    world.commit_elsewhere(&[1]).await?;
+    replace_and_expire(&world).await?;
+    let mut late = world.fresh_head().await?;
+    let ledger = late.ledger().head().clone();
+    let begun = Moment::now(world.clock.as_ref());
+    let mut changes = ChangeSet::rewriting_ledger(world.random.uuid(), begun, "forget", ledger);
+    world.commit_elsewhere(&[2]).await?;
+    replace_and_expire(&world).await?;
+    world.fails(&mut late, &mut changes, ErrorKind::Conflict).await;
+    assert!(world.have_landed(&[1, 2]).await?);
+    Ok(())
+}
+
+async fn forget_and_repair_make_a_fence_first() -> TestResult {
+    let world = world().await?;
+    world.commit_elsewhere(&[1, 2]).await?;
+    replace_and_expire(&world).await?;
+    let one = Forgetting {
+        since: None,
+        ids: entries(&[1]).iter().map(|entry| entry.id).collect(),
+    };
+    let done = forget(&world.engine, &orders(), &one, false).await?;
+    assert_eq!((done.forgotten, done.remembered), (1, 1));
+    assert!(world.have_landed(&[2]).await? && !world.have_landed(&[1]).await?);
+    has_a_fence(&world).await?;
+
+    world.commit_elsewhere(&[3]).await?;
+    replace_and_expire(&world).await?;
+    let table = world.catalog.load_table(&orders()).await?;
+    let uuid = table.metadata().uuid();
+    let nowhere = format!("memory:///w/_landfast/ledger/{uuid}/head-000000000009-{uuid}.json");
+    world
+        .update_elsewhere(vec![TableUpdate::SetProperties {
+            updates: [(POINTER.to_owned(), nowhere)].into(),
+        }])
+        .await?;
+    let done = repair(&world.engine, &orders(), true).await?;
+    assert_eq!(done.result, Repair::Done);
+    assert!(world.have_landed(&[2, 3]).await? && !world.have_landed(&[1]).await?);
+    has_a_fence(&world).await
+}
+
+/// Asserts that the table's newest commit is the second since it had none.
+async fn has_a_fence(world: &World) -> TestResult {
+    let table = world.catalog.load_table(&orders()).await?;
+    let current = table.metadata().current_snapshot().ok_or("no snapshot")?;
+    let parent = current
+        .parent_snapshot_id()
+        .ok_or("the first commit moved the pointer")?;
+    let parent = table.metadata().snapshot_by_id(parent).ok_or("no parent")?;
+    assert_eq!(parent.parent_snapshot_id(), None);
+    assert!(!parent.summary().additional_properties.contains_key(SUMMARY_HEAD));
     Ok(())
 }

@@ -5,8 +5,8 @@ use chrono::DateTime;
 use iceberg::TableUpdate;
 use landfast::commit::Group;
 use landfast::error::ErrorKind;
-use landfast::ledger::{Entry, Known, POINTER, SUMMARY_HEAD};
-use landfast::maintenance::{Deliveries, Repair, forget, repair, show};
+use landfast::ledger::{Entry, Forgetting, Known, POINTER, SUMMARY_HEAD};
+use landfast::maintenance::{Repair, forget, repair, show};
 use landfast::trigger::DeliveryId;
 use libtest_mimic::Trial;
 
@@ -49,8 +49,8 @@ fn restarted(world: &World) -> landfast::commit::Engine {
     )
 }
 
-fn these(ids: &[i64]) -> Deliveries {
-    Deliveries {
+fn these(ids: &[i64]) -> Forgetting {
+    Forgetting {
         since: None,
         ids: entries(ids).iter().map(|entry| entry.id).collect(),
     }
@@ -139,7 +139,7 @@ async fn only_messages_are_forgotten_by_their_time() -> TestResult {
     assert!(!head.ledger().head().segments.is_empty());
     let later = kept.iter().filter(|entry| entry.index_time >= since).count();
     assert!((500..1000).contains(&later), "{later} of {}", kept.len());
-    let deliveries = Deliveries {
+    let deliveries = Forgetting {
         since: Some(since),
         ids: [].into(),
     };
@@ -149,7 +149,7 @@ async fn only_messages_are_forgotten_by_their_time() -> TestResult {
     assert_eq!(landed(&world, &messages[..50]).await?, 50);
     assert_eq!(landed(&world, &messages[50..]).await?, 0);
     // By its name a file goes, too.
-    let deliveries = Deliveries {
+    let deliveries = Forgetting {
         since: None,
         ids: [kept[0].id, kept[1400].id].into(),
     };

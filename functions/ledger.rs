@@ -1,21 +1,20 @@
 //! `landfast ledger`: what a table remembers of its deliveries.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use landfast::app::Parts;
 use landfast::commit::Engine;
-use landfast::config::{Config, process_env, table_ident};
+use landfast::config::table_ident;
 use landfast::error::{Error, ErrorKind, Result};
 use landfast::ledger::Forgetting;
 use landfast::maintenance::{LedgerPage, Repair, Repaired, forget, repair, show};
 use landfast::trigger::DeliveryId;
 use serde_json::json;
 
-use crate::output::{FAILED, OutputFormat, block_on_code, tell};
+use crate::output::{ConfigArgs, FAILED, OutputFormat, block_on_code, tell};
 
 /// What to do with a table's ledger.
 #[derive(Debug, Clone, Subcommand)]
@@ -27,7 +26,7 @@ pub enum LedgerCommand {
     #[command(
         after_help = "Examples:\n  landfast ledger forget --table shop.orders --since 2026-11-21T09:00:00Z --yes\n  \
         landfast ledger forget --table shop.orders --delivery projects/p/subscriptions/orders-push/1234567890 --yes\n\n\
-        Without --yes it says how many it would forget, and changes nothing."
+        Without --yes it says how many it would forget, changes nothing, and exits 1 if there are any."
     )]
     Forget {
         #[command(flatten)]
@@ -35,7 +34,8 @@ pub enum LedgerCommand {
         /// Forget messages that were published at this time (RFC 3339) or later. Files and requests want --delivery.
         #[arg(long, value_name = "TIME", required_unless_present = "delivery")]
         since: Option<DateTime<Utc>>,
-        /// Forget these deliveries: as logs and dead letters show them (`source/message-id`, `file/hash`), or 32 hex digits.
+        /// Forget these deliveries: as logs and dead letters show them (`source/message-id`, `file/hash`),
+        /// requests as `idempotency-key/KEY`, or 32 hex digits.
         #[arg(long, value_name = "ID", num_args = 1..)]
         delivery: Vec<String>,
         /// Do it.
@@ -44,7 +44,7 @@ pub enum LedgerCommand {
     },
     /// Mends a ledger that is gone or damaged with the newest that is left.
     #[command(after_help = "Example:\n  landfast ledger repair --table shop.orders\n\n\
-        Repairs at once what can be repaired without loss; else it says what would be lost, and wants --yes.")]
+        Repairs at once what can be repaired without loss; else it says what would be lost, wants --yes, and exits 1.")]
     Repair {
         #[command(flatten)]
         which: Which,
@@ -57,9 +57,8 @@ pub enum LedgerCommand {
 /// Which table.
 #[derive(Debug, Clone, Args)]
 pub struct Which {
-    /// The configuration file.
-    #[arg(long, default_value = "landfast.yaml")]
-    config: PathBuf,
+    #[command(flatten)]
+    config: ConfigArgs,
     /// The table, as `namespace.table`.
     #[arg(long)]
     table: String,
@@ -67,7 +66,7 @@ pub struct Which {
 
 impl Which {
     async fn open(&self) -> Result<(Engine, iceberg::TableIdent)> {
-        let config = Config::load(&self.config, &process_env)?;
+        let config = self.config.load_existing()?;
         let ident = table_ident(&self.table)?;
         Ok((Parts::from_config(&config).await?.engine(), ident))
     }
@@ -151,14 +150,14 @@ fn ids(shown: &[String]) -> Result<HashSet<u128>> {
     let mut ids = HashSet::new();
     for text in shown {
         let is_hash = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        match (u128::from_str_radix(text, 16), DeliveryId::hashes_of(text)) {
-            (Ok(id), _) if is_hash => {
+        match u128::from_str_radix(text, 16) {
+            Ok(id) if is_hash => {
                 ids.insert(id);
             }
-            (_, Some(hashes)) => ids.extend(hashes),
+            _ if text.contains('/') => ids.extend(DeliveryId::hashes_of(text)),
             _ => {
-                let message =
-                    "A delivery is `source/message-id`, `file/hash`, or the 32 hex digits of its hash.";
+                let message = "A delivery is `source/message-id`, `file/hash`, `idempotency-key/KEY`, or the 32 hex \
+                               digits of its hash.";
                 return Err(Error::new(ErrorKind::Config, message).with("delivery", text));
             }
         }

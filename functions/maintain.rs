@@ -1,29 +1,27 @@
 //! `landfast maintain`: old snapshots let go, and files that nothing names any more deleted.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
 use landfast::app::Parts;
-use landfast::config::{Config, process_env};
 use landfast::dead_letter::DeadLetters;
 use landfast::error::Result;
 use landfast::maintenance::{Settled, Totals, Upkeep, maintain, settle_letters, sum};
 use serde_json::{Value, json};
 
-use crate::output::{FAILED, OutputFormat, block_on_code, chosen_tables, failed, tell};
+use crate::output::{ConfigArgs, FAILED, OutputFormat, block_on_code, chosen_tables, failed, tell};
 
 /// Arguments of `maintain`.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example, once a day:\n  landfast maintain --config landfast.yaml\n\n\
-    Runs beside `serve`. Deletes only files of landfast's own naming that were written three days before the table's \
-    newest snapshot and that no kept snapshot and no ledger names. RUST_LOG=landfast=debug names every file."
+    Runs beside `serve`. Deletes only files of landfast's own naming that nothing kept names: data, manifests and ledger \
+    files that were written three days before the table's newest snapshot, metadata of a `storage` table after 24 hours \
+    (never the newest ten), and waiting dead letters that no commit names. RUST_LOG=landfast=debug names every file."
 )]
 pub struct MaintainArgs {
-    /// The configuration file.
-    #[arg(long, default_value = "landfast.yaml")]
-    config: PathBuf,
+    #[command(flatten)]
+    config: ConfigArgs,
     /// One table, as `namespace.table`. Default: every table of `tables`, and of the namespaces that `routes` name.
     #[arg(long)]
     table: Option<String>,
@@ -38,7 +36,7 @@ pub fn run(args: &MaintainArgs, output: OutputFormat) -> ExitCode {
 }
 
 async fn run_all(args: &MaintainArgs, output: OutputFormat) -> Result<u8> {
-    let config = Config::load(&args.config, &process_env)?;
+    let config = args.config.load_existing()?;
     let parts = Parts::from_config(&config).await?;
     let letters = DeadLetters::new(parts.dead_letters.clone());
     let engine = parts.engine();

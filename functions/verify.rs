@@ -1,17 +1,15 @@
 //! `landfast verify`: no delivery twice, no file twice, none missing.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
 use landfast::app::Parts;
-use landfast::config::{Config, process_env};
 use landfast::error::Result;
 use landfast::maintenance::{Verdict, verify};
 use serde_json::{Value, json};
 
 use crate::maintain::totals;
-use crate::output::{FAILED, FOUND, OutputFormat, block_on_code, chosen_tables, failed, tell};
+use crate::output::{ConfigArgs, FAILED, FOUND, OutputFormat, block_on_code, chosen_tables, failed, tell};
 
 /// Arguments of `verify`.
 #[derive(Debug, Args)]
@@ -21,9 +19,8 @@ use crate::output::{FAILED, FOUND, OutputFormat, block_on_code, chosen_tables, f
     1 it could not be found out."
 )]
 pub struct VerifyArgs {
-    /// The configuration file.
-    #[arg(long, default_value = "landfast.yaml")]
-    config: PathBuf,
+    #[command(flatten)]
+    config: ConfigArgs,
     /// One table, as `namespace.table`. Default: every table of `tables`, and of the namespaces that `routes` name.
     #[arg(long)]
     table: Option<String>,
@@ -35,7 +32,7 @@ pub fn run(args: &VerifyArgs, output: OutputFormat) -> ExitCode {
 }
 
 async fn run_all(args: &VerifyArgs, output: OutputFormat) -> Result<u8> {
-    let config = Config::load(&args.config, &process_env)?;
+    let config = args.config.load_existing()?;
     let engine = Parts::from_config(&config).await?.engine();
     let mut results = Vec::new();
     let mut code = 0;

@@ -44,7 +44,7 @@ pub(crate) use retention::is_gc_off;
 pub const WRITER: &str = "landfast.writer";
 /// Summary property: the change set that made the snapshot.
 pub const COMMIT_ID: &str = "landfast.commit-id";
-/// Summary property: how many deliveries the snapshot holds rows of.
+/// Summary property: how many deliveries the commit added to the ledger.
 pub const DELIVERY_COUNT: &str = "landfast.delivery-count";
 /// Summary property: why the ledger holds other than its parent and this commit's deliveries, `forget` or `repair`.
 pub const LEDGER_REWRITTEN: &str = "landfast.ledger-rewritten";

@@ -10,7 +10,7 @@ use super::head::Refs;
 
 /// Newest snapshots that stay whatever their age.
 const NEWEST: usize = 100;
-/// Snapshots that go at one time: fewer are not worth a look at every commit.
+/// Snapshots that go with a commit at one time: fewer are not worth a look at every commit.
 const AT_ONCE: usize = 20;
 const HOUR_MS: i64 = 3600 * 1000;
 const DAY_MS: i64 = 24 * HOUR_MS;
@@ -26,12 +26,19 @@ const UNREFERENCED_MS: i64 = 5 * DAY_MS;
 /// instead of 100; all that are younger than `max-snapshot-age-ms` instead of one an hour or day. `gc.enabled=false` keeps
 /// all. What a branch or tag of others points to stays, and so do the main branch's snapshots that a branch of others
 /// keeps by such settings. What no one but them reaches is not looked at.
+///
+/// With a commit they go twenty or more at a time, [`all_expired`] tells each that is due.
 pub(super) fn expired(metadata: &TableMetadata, refs: &Refs, now: DateTime<Utc>) -> Vec<i64> {
+    of_main(metadata, refs, now, AT_ONCE)
+}
+
+/// None if they are fewer than `at_once`.
+fn of_main(metadata: &TableMetadata, refs: &Refs, now: DateTime<Utc>, at_once: usize) -> Vec<i64> {
     let Some(rules) = Rules::of(metadata, now) else {
         return Vec::new();
     };
     let main = rules.of_ref(&refs.main_retention());
-    if metadata.snapshots().len() < main.newest.unwrap_or(NEWEST).saturating_add(AT_ONCE) {
+    if metadata.snapshots().len() < main.newest.unwrap_or(NEWEST).saturating_add(at_once) {
         return Vec::new();
     }
     let unreached = unreached(metadata, refs);
@@ -48,14 +55,14 @@ pub(super) fn expired(metadata: &TableMetadata, refs: &Refs, now: DateTime<Utc>)
     kept.extend(young.map(|snapshot| snapshot.snapshot_id()));
     let line = line.iter().map(|snapshot| snapshot.snapshot_id());
     let expired: Vec<i64> = line.filter(|id| !kept.contains(id)).collect();
-    if expired.len() < AT_ONCE {
+    if expired.len() < at_once {
         Vec::new()
     } else {
         expired
     }
 }
 
-/// The same, and what no branch or tag reaches once it is older than `history.expire.max-snapshot-age-ms`, or five days.
+/// The same to the last one, and what no branch or tag reaches once it is older than `history.expire.max-snapshot-age-ms`, or five days.
 pub(super) fn all_expired(metadata: &TableMetadata, refs: &Refs, now: DateTime<Utc>) -> Vec<i64> {
     let Some(rules) = Rules::of(metadata, now) else {
         return Vec::new();
@@ -66,7 +73,7 @@ pub(super) fn all_expired(metadata: &TableMetadata, refs: &Refs, now: DateTime<U
     let nobodys = unreached
         .iter()
         .filter(|snapshot| !mains.contains(&snapshot.snapshot_id()) && rules.is_unreferenced_long(snapshot));
-    expired(metadata, refs, now)
+    of_main(metadata, refs, now, 1)
         .into_iter()
         .chain(nobodys.map(|snapshot| snapshot.snapshot_id()))
         .collect()

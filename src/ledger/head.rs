@@ -23,7 +23,7 @@ pub struct LedgerHead {
     pub table_uuid: Uuid,
     /// One more than the parent's; never falls.
     pub sequence: u64,
-    /// The head before, for whoever repairs.
+    /// The head before, for whoever looks into it by hand.
     pub parent: Option<String>,
     /// The commit that it came with.
     pub commit_id: Uuid,

@@ -6,7 +6,8 @@
 //! comes and whatever became of the snapshots since (invariant 2).
 //!
 //! Files lie in the warehouse's `_landfast/ledger/<table uuid>/`, outside every table's folder, where no engine's
-//! orphan cleaner looks. A file that is missing or damaged stops the table; it never counts as an empty ledger.
+//! orphan cleaner looks. A head that is missing or damaged stops the table, a segment the deliveries that have to be looked for
+//! in it; neither ever counts as empty.
 
 mod audit;
 mod cache;
@@ -62,8 +63,8 @@ fn damaged(what: &str, location: &str) -> Error {
     Error::new(
         ErrorKind::Rejected,
         format!(
-            "{what} of the table's ledger is missing or damaged. Nothing is committed to the table until it is \
-             mended: `landfast ledger repair --table` and its name."
+            "{what} of the table's ledger is missing or damaged. What cannot be known without it is not committed until \
+             it is mended: `landfast ledger repair --table` and its name."
         ),
     )
     .with("location", location)

@@ -6,7 +6,8 @@
 //! all of it may run while deliveries land, and any number of times at once.
 //!
 //! The invariant of the sweep: a file is deleted only if it is ours by its name, was written three days before the newest
-//! snapshot by the store's own clock, and is named by nothing that anybody may still read.
+//! snapshot by the store's own clock, and is named by nothing that anybody may still read. Metadata of the `storage` catalog goes
+//! after a day, but never the newest, and waiting dead letters that no commit names after three.
 
 mod forget;
 mod letters;

@@ -38,7 +38,7 @@ pub struct Repaired {
     pub result: Repair,
     /// Where the pointer leads that is not whole.
     pub pointer: Option<String>,
-    /// The head that takes its place; none when an empty ledger must do.
+    /// The head that takes its place; none when nothing was to be done.
     pub head: Option<String>,
     /// Its number.
     pub sequence: u64,

@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use iceberg::table::Table;
 use iceberg::{NamespaceIdent, TableIdent};
 
 use crate::catalog::Catalog;
+use crate::commit::COMMIT_ID;
 use crate::config::{Config, TableTemplate, TemplatePart};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::POINTER;
@@ -40,9 +42,8 @@ pub async fn tables(config: &Config, catalog: &dyn Catalog) -> Result<Vec<(Table
             Error::new(ErrorKind::Config, "The route names no namespace.").with_source(error)
         })?;
         for ident in catalog.list_tables(&namespace).await? {
-            let ours = |table: &iceberg::table::Table| table.metadata().properties().contains_key(POINTER);
             if !tables.contains_key(&ident)
-                && let Some(loaded) = find(catalog, &ident, ours).await
+                && let Some(loaded) = find(catalog, &ident, is_ours).await
             {
                 tables.insert(ident, loaded);
             }
@@ -51,11 +52,19 @@ pub async fn tables(config: &Config, catalog: &dyn Catalog) -> Result<Vec<(Table
     Ok(tables.into_iter().collect())
 }
 
+/// Whether landfast has written to a table: the pointer may be gone, which maintenance is to find.
+fn is_ours(table: &Table) -> bool {
+    let metadata = table.metadata();
+    let mut snapshots = metadata.snapshots();
+    metadata.properties().contains_key(POINTER)
+        || snapshots.any(|snapshot| snapshot.summary().additional_properties.contains_key(COMMIT_ID))
+}
+
 /// Whether a table can be loaded; none when it is not there, or is not wanted.
 async fn find(
     catalog: &dyn Catalog,
     ident: &TableIdent,
-    wanted: impl Fn(&iceberg::table::Table) -> bool,
+    wanted: impl Fn(&Table) -> bool,
 ) -> Option<Result<()>> {
     match catalog.load_table(ident).await {
         Ok(table) => wanted(&table).then_some(Ok(())),

@@ -123,18 +123,23 @@ impl DeliveryId {
         self.index_time
     }
 
-    /// The hashes that a delivery shown as `scope/name` may have: one a space, since what is shown does not tell it.
-    pub fn hashes_of(shown: &str) -> Option<[u128; 3]> {
-        let (scope, name) = shown.rsplit_once('/')?;
-        Some(Space::ALL.map(|space| {
-            let id = Self {
-                space,
-                scope: scope.to_owned(),
-                name: name.to_owned(),
-                index_time: 0,
-            };
-            id.hash()
-        }))
+    /// The hashes that a delivery shown as `scope/name` may have: one a space and slash, since what is shown does not
+    /// tell which is meant. None without a slash.
+    pub fn hashes_of(shown: &str) -> Vec<u128> {
+        let of = |(place, slash): (usize, &str)| {
+            let (scope, rest) = shown.split_at(place);
+            let name = rest.strip_prefix(slash).unwrap_or_default();
+            Space::ALL.map(|space| {
+                let id = Self {
+                    space,
+                    scope: scope.to_owned(),
+                    name: name.to_owned(),
+                    index_time: 0,
+                };
+                id.hash()
+            })
+        };
+        shown.match_indices('/').flat_map(of).collect()
     }
 
     /// The first 128 bits of SHA-256 over the length-prefixed (space, scope, name).

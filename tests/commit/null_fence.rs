@@ -148,11 +148,7 @@ async fn forget_and_repair_make_a_fence_first() -> TestResult {
     let table = world.catalog.load_table(&orders()).await?;
     let uuid = table.metadata().uuid();
     let nowhere = format!("memory:///w/_landfast/ledger/{uuid}/head-000000000009-{uuid}.json");
-    world
-        .update_elsewhere(vec![TableUpdate::SetProperties {
-            updates: [(POINTER.to_owned(), nowhere)].into(),
-        }])
-        .await?;
+    world.set_elsewhere(POINTER, nowhere).await?;
     let done = repair(&world.engine, &orders(), true).await?;
     assert_eq!(done.result, Repair::Done);
     assert!(world.have_landed(&[2, 3]).await? && !world.have_landed(&[1]).await?);

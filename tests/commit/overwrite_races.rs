@@ -158,9 +158,8 @@ async fn other_partition_spec_since_is_refused() -> TestResult {
 
 async fn merged_manifests_since_are_tolerated() -> TestResult {
     let (world, _) = World::new().await?;
-    let small = [("commit.manifest.min-count-to-merge".to_owned(), "3".to_owned())].into();
     world
-        .update_elsewhere(vec![TableUpdate::SetProperties { updates: small }])
+        .set_elsewhere("commit.manifest.min-count-to-merge", "3")
         .await?;
     let mut other = world.fresh_head().await?;
     for id in [1, 2, 3] {

@@ -44,9 +44,8 @@ async fn commit_takes_two_round_trips_of_puts() -> TestResult {
 
 async fn manifests_are_merged_and_every_row_stays() -> TestResult {
     let (world, _head) = World::new().await?;
-    let small = [("commit.manifest.min-count-to-merge".to_owned(), "10".to_owned())].into();
     world
-        .update_elsewhere(vec![TableUpdate::SetProperties { updates: small }])
+        .set_elsewhere("commit.manifest.min-count-to-merge", "10")
         .await?;
     let mut head = world.fresh_head().await?;
     let ids: Vec<i64> = (1..=150).collect();
@@ -174,9 +173,8 @@ async fn retention_of_the_main_branch_is_left_as_it_is() -> TestResult {
 
 async fn processes_that_live_for_one_commit_merge_too() -> TestResult {
     let (world, _head) = World::new().await?;
-    let small = [("commit.manifest.min-count-to-merge".to_owned(), "10".to_owned())].into();
     world
-        .update_elsewhere(vec![TableUpdate::SetProperties { updates: small }])
+        .set_elsewhere("commit.manifest.min-count-to-merge", "10")
         .await?;
     let ids: Vec<i64> = (1..=60).collect();
     for id in &ids {
@@ -192,9 +190,8 @@ async fn processes_that_live_for_one_commit_merge_too() -> TestResult {
 
 async fn merge_that_waited_for_days_is_not_used() -> TestResult {
     let (world, _head) = World::new().await?;
-    let small = [("commit.manifest.min-count-to-merge".to_owned(), "2".to_owned())].into();
     world
-        .update_elsewhere(vec![TableUpdate::SetProperties { updates: small }])
+        .set_elsewhere("commit.manifest.min-count-to-merge", "2")
         .await?;
     let mut head = world.fresh_head().await?;
     for id in [1, 2] {
@@ -221,9 +218,8 @@ async fn merge_that_waited_for_days_is_not_used() -> TestResult {
 
 async fn merge_under_way_is_waited_for_by_no_commit() -> TestResult {
     let (world, _head) = World::new().await?;
-    let small = [("commit.manifest.min-count-to-merge".to_owned(), "2".to_owned())].into();
     world
-        .update_elsewhere(vec![TableUpdate::SetProperties { updates: small }])
+        .set_elsewhere("commit.manifest.min-count-to-merge", "2")
         .await?;
     let mut head = world.fresh_head().await?;
     let hour = Duration::from_secs(3600);

@@ -193,6 +193,13 @@ impl World {
         }
     }
 
+    /// Sets a property of the table as another engine would.
+    pub async fn set_elsewhere(&self, property: &str, value: impl Into<String>) -> TestResult {
+        let updates = [(property.to_owned(), value.into())].into();
+        self.update_elsewhere(vec![TableUpdate::SetProperties { updates }])
+            .await
+    }
+
     /// The table as a process that starts now loads it.
     pub async fn fresh_head(&self) -> TestResult<Head> {
         Ok(self

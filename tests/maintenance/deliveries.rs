@@ -194,11 +194,7 @@ async fn lost_pointer_is_found_again() -> TestResult {
     // The pointer leads to a file that is not there, above every number.
     let uuid = world.fresh_head().await?.table().metadata().uuid();
     let nowhere = format!("memory:///w/_landfast/ledger/{uuid}/head-000000000009-{uuid}.json");
-    world
-        .update_elsewhere(vec![TableUpdate::SetProperties {
-            updates: [(POINTER.to_owned(), nowhere)].into(),
-        }])
-        .await?;
+    world.set_elsewhere(POINTER, nowhere).await?;
     assert!(world.fresh_head().await.is_err());
     let done = repair(&world.engine, &orders(), false).await?;
     assert_eq!(done.result, Repair::Done);

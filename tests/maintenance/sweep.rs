@@ -42,9 +42,8 @@ pub fn tests() -> Vec<Trial> {
 
 /// Commits let go what is over a hundred themselves; this leaves some to upkeep.
 async fn keep_few_snapshots(world: &World) -> TestResult {
-    let few = [("history.expire.min-snapshots-to-keep".to_owned(), "10".to_owned())].into();
     world
-        .update_elsewhere(vec![TableUpdate::SetProperties { updates: few }])
+        .set_elsewhere("history.expire.min-snapshots-to-keep", "10")
         .await
 }
 
@@ -195,9 +194,8 @@ async fn late_commit_after_the_sweep_never_lands() -> TestResult {
 
 async fn merge_that_waited_longer_than_files_live_is_dropped() -> TestResult {
     let (world, _head) = World::aging().await?;
-    let small = [("commit.manifest.min-count-to-merge".to_owned(), "5".to_owned())].into();
     world
-        .update_elsewhere(vec![TableUpdate::SetProperties { updates: small }])
+        .set_elsewhere("commit.manifest.min-count-to-merge", "5")
         .await?;
     let mut head = world.fresh_head().await?;
     for commit in 0..8i64 {
@@ -264,10 +262,7 @@ async fn forbidden_collection_deletes_nothing() -> TestResult {
         world.commit_elsewhere(&[id]).await?;
     }
     abandon(&world, &[1000]).await?;
-    let off = [("gc.enabled".to_owned(), "false".to_owned())].into();
-    world
-        .update_elsewhere(vec![TableUpdate::SetProperties { updates: off }])
-        .await?;
+    world.set_elsewhere("gc.enabled", "false").await?;
     world.clock.advance(TimeDelta::days(40));
     let before = listing(&world).await?;
     let done = upkeep(&world).await?;

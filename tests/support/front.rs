@@ -7,14 +7,13 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::header::HeaderMap;
-use hyper::service::service_fn;
 use hyper::{Method, Request, Response};
-use hyper_util::rt::TokioIo;
 use percent_encoding::percent_decode_str;
 use tokio::net::TcpListener;
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::AbortHandle;
 
 use super::TestResult;
+use super::http::{Answer, Broken, serve};
 
 /// What happens to a request.
 #[derive(Debug, Clone)]
@@ -49,11 +48,6 @@ pub struct Front {
     serving: AbortHandle,
 }
 
-/// Closes the connection.
-#[derive(Debug, thiserror::Error)]
-#[error("the connection is closed")]
-struct Broken;
-
 impl Front {
     /// Starts before a server.
     pub async fn before(upstream: &str) -> TestResult<Self> {
@@ -66,7 +60,7 @@ impl Front {
             seen: Mutex::default(),
             last_headers: Mutex::default(),
         });
-        let serving = tokio::spawn(serve(listener, inner.clone())).abort_handle();
+        let serving = tokio::spawn(serve(listener, inner.clone(), Inner::answer)).abort_handle();
         Ok(Self {
             address,
             inner,
@@ -112,25 +106,8 @@ fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn serve(listener: TcpListener, inner: Arc<Inner>) {
-    // Dropped with the task, and with it every connection.
-    let mut connections = JoinSet::new();
-    loop {
-        let Ok((stream, _)) = listener.accept().await else {
-            return;
-        };
-        let inner = inner.clone();
-        let service = service_fn(move |request| inner.clone().answer(request));
-        let http = hyper::server::conn::http1::Builder::new();
-        connections.spawn(async move {
-            // A client that goes, or a connection that is closed on purpose.
-            let _ended = http.serve_connection(TokioIo::new(stream), service).await;
-        });
-    }
-}
-
 impl Inner {
-    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Broken> {
+    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Answer, Broken> {
         let (head, body) = request.into_parts();
         let body = body.collect().await.map_err(|_gone| Broken)?.to_bytes();
         let path = head
@@ -176,7 +153,7 @@ impl Inner {
     }
 }
 
-fn response(status: u16, body: Bytes) -> Result<Response<Full<Bytes>>, Broken> {
+fn response(status: u16, body: Bytes) -> Result<Answer, Broken> {
     let built = Response::builder().status(status).body(Full::new(body));
     built.map_err(|_wrong| Broken)
 }

@@ -12,16 +12,15 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_LENGTH, ETAG, HeaderMap};
-use hyper::service::service_fn;
 use hyper::{Method, Request, Response};
-use hyper_util::rt::TokioIo;
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::AbortHandle;
 use uuid::Uuid;
 
+use super::http::{Answer, Broken, serve};
 use super::{Component, TestResult, needs};
 
 /// How often a name takes a write.
@@ -52,13 +51,6 @@ pub struct GcsFront {
     serving: AbortHandle,
 }
 
-type Answer = Response<Full<Bytes>>;
-
-/// Why there is no answer: the connection is closed.
-#[derive(Debug, thiserror::Error)]
-#[error("the connection is closed")]
-struct Broken;
-
 impl GcsFront {
     /// Starts one before the server of the test run, with the bucket `lake`. Ends the test as ignored where there is none.
     pub async fn start() -> TestResult<Self> {
@@ -74,7 +66,7 @@ impl GcsFront {
             http,
             state: Mutex::default(),
         });
-        let serving = tokio::spawn(serve(listener, inner.clone())).abort_handle();
+        let serving = tokio::spawn(serve(listener, inner.clone(), Inner::answer)).abort_handle();
         Ok(Self {
             address,
             inner,
@@ -117,23 +109,6 @@ impl std::fmt::Debug for GcsFront {
 impl Drop for GcsFront {
     fn drop(&mut self) {
         self.serving.abort();
-    }
-}
-
-async fn serve(listener: TcpListener, inner: Arc<Inner>) {
-    // Dropped with the task, and with it every connection.
-    let mut connections = JoinSet::new();
-    loop {
-        let Ok((stream, _)) = listener.accept().await else {
-            return;
-        };
-        let inner = inner.clone();
-        let service = service_fn(move |request| inner.clone().answer(request));
-        let http = hyper::server::conn::http1::Builder::new();
-        connections.spawn(async move {
-            // A client that goes, or a connection that is closed on purpose.
-            let _ended = http.serve_connection(TokioIo::new(stream), service).await;
-        });
     }
 }
 

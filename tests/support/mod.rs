@@ -9,6 +9,7 @@ pub mod clock;
 pub mod faults;
 pub mod front;
 pub mod gcs;
+pub mod http;
 pub mod lake;
 pub mod mount;
 pub mod postgres;

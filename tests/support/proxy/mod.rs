@@ -18,16 +18,15 @@ use hyper::body::Incoming;
 use hyper::header::{
     ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, LOCATION, RETRY_AFTER,
 };
-use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::AbortHandle;
 use uuid::Uuid;
 
 use super::TestResult;
 use super::faults::Gate;
+use super::http::{Answer, Broken, serve};
 
 /// What a request is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,13 +135,6 @@ pub struct Proxy {
     serving: AbortHandle,
 }
 
-type Answer = Response<Full<Bytes>>;
-
-/// Closes the connection.
-#[derive(Debug, thiserror::Error)]
-#[error("the connection is closed")]
-struct Broken;
-
 impl Proxy {
     /// Starts before a server.
     pub async fn before(upstream: &str) -> TestResult<Self> {
@@ -162,7 +154,7 @@ impl Proxy {
             root: format!("t{}", Uuid::new_v4().simple()),
             state: Mutex::new(state),
         });
-        let serving = tokio::spawn(serve(listener, inner.clone())).abort_handle();
+        let serving = tokio::spawn(serve(listener, inner.clone(), Inner::answer)).abort_handle();
         let proxy = Self {
             address,
             inner,
@@ -269,23 +261,6 @@ impl Proxy {
 impl Drop for Proxy {
     fn drop(&mut self) {
         self.close();
-    }
-}
-
-async fn serve(listener: TcpListener, inner: Arc<Inner>) {
-    // Dropped with the task, and with it every connection.
-    let mut connections = JoinSet::new();
-    loop {
-        let Ok((stream, _)) = listener.accept().await else {
-            return;
-        };
-        let inner = inner.clone();
-        let service = service_fn(move |request| inner.clone().answer(request));
-        let http = hyper::server::conn::http1::Builder::new();
-        connections.spawn(async move {
-            // A client that goes, or a connection that is closed on purpose.
-            let _ended = http.serve_connection(TokioIo::new(stream), service).await;
-        });
     }
 }
 

@@ -51,7 +51,7 @@ fn reader() -> Reader {
 }
 
 /// Which tables a command works with: those of a configuration, or those of `dev`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct ConfigArgs {
     /// The configuration file.
     #[arg(long, value_name = "FILE", default_value = "landfast.yaml")]

@@ -111,7 +111,7 @@ impl Committer {
             return self.answers.dead_letter(parts).await;
         };
         let known = match self.adopt(&table, flight.is_empty()).await {
-            Ok(()) => self.known(&parts, flight.is_empty()).await,
+            Ok(()) => self.known(&parts, &table, flight).await,
             Err(error) => Err(error),
         };
         let parts = match known {
@@ -174,39 +174,21 @@ impl Committer {
         if !empty {
             checked?;
         }
-        let head = match self.shared.engine.head(table.clone()).await {
-            // The writer's load may be from before the ledger's last heads; only a fresh one can say that a ledger is lost.
-            Err(error) if error.kind() == ErrorKind::Rejected => {
-                let fresh = self.shared.engine.catalog().load_table(&self.ident).await?;
-                validate_append(table, &fresh)?;
-                self.shared.engine.head(fresh).await?
-            }
-            head => head?,
-        };
+        let head = self.shared.engine.head(table.clone()).await?;
+        validate_append(table, head.table())?;
         self.head = Some(head);
         Ok(())
     }
 
     /// Asks the head's ledger for the parts (step 5).
-    ///
-    /// A head that nobody has used for days may name files that the sweep removed since. Where no flight binds to it, a
-    /// fresh one is asked once more.
-    async fn known(&mut self, parts: &[Part], empty: bool) -> Result<Vec<Known>> {
+    async fn known(&mut self, parts: &[Part], table: &Table, flight: &Flight) -> Result<Vec<Known>> {
         let head = self.head.as_mut().ok_or_else(not_loaded)?;
         let entries: Vec<Entry> = parts.iter().map(|part| Entry::from(&part.envelope.id)).collect();
+        let since = parts.iter().map(|part| part.since).max();
         let engine = &self.shared.engine;
-        match engine.ledger().check(head.ledger(), &entries).await {
-            Err(error) if empty && error.kind() == ErrorKind::Rejected => {
-                let fresh = engine.catalog().load_table(&self.ident).await?;
-                if fresh.metadata_location() == head.table().metadata_location() {
-                    return Err(error);
-                }
-                validate_append(head.table(), &fresh)?;
-                *head = engine.head(fresh).await?;
-                engine.ledger().check(head.ledger(), &entries).await
-            }
-            answer => answer,
-        }
+        let known = engine.known(head, &flight.changes, &entries, since).await?;
+        validate_append(table, head.table())?;
+        Ok(known)
     }
 
     /// Attempts until the flight is in the table, something says it never can be, or the deadline is over. `None` when
@@ -223,7 +205,9 @@ impl Committer {
             let head = self.head.as_mut().ok_or_else(not_loaded)?;
             // Steps 5 and 6, for all of the flight and right before each attempt: a batch that came along may have brought
             // a newer load of the table, in whose ledger an earlier attempt is found.
-            let known = self.shared.engine.check(head, &flight.changes).await?;
+            let (entries, since) = (flight.changes.deliveries(), flight.since());
+            let engine = &self.shared.engine;
+            let known = engine.known(head, &flight.changes, &entries, since).await?;
             self.drop_landed(flight, &known).await?;
             if flight.is_empty() {
                 return Ok(None);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use iceberg::spec::Schema;
+use tokio::time::Instant;
 
 use super::part::Part;
 use crate::decode::{
@@ -81,6 +82,7 @@ pub(super) fn decode(
             letters: None,
             copies: Vec::new(),
             deadline,
+            since: Instant::now(),
             held,
             is_replay,
         });
@@ -225,7 +227,7 @@ mod tests {
             payload: payload.into(),
             ack: Ack::new().0,
             held,
-            deadline: tokio::time::Instant::now(),
+            deadline: Instant::now(),
             is_replay: false,
             positions: Vec::new(),
         }

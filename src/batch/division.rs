@@ -171,7 +171,7 @@ impl Ledgers {
         let engine = &self.shared.engine;
         let loading = async {
             match engine.catalog().load_table(ident).await {
-                Ok(table) => engine.ledger().open(&table).await.map(Some),
+                Ok(table) => Ok(Some(engine.head(table).await?.ledger().clone())),
                 Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
                 Err(error) => Err(error),
             }

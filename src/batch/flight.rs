@@ -82,6 +82,12 @@ impl Flight {
         self.staged.iter().map(|staged| staged.parts.len()).sum()
     }
 
+    /// When the last of its deliveries came.
+    pub(super) fn since(&self) -> Option<Instant> {
+        let parts = self.staged.iter().flat_map(|staged| &staged.parts);
+        parts.map(|part| part.since).max()
+    }
+
     pub(super) fn parts_mut(&mut self) -> impl Iterator<Item = &mut Part> {
         self.staged.iter_mut().flat_map(|staged| &mut staged.parts)
     }

@@ -29,6 +29,8 @@ pub(super) struct Part {
     /// Copies of this delivery that came while it was on its way: they share its outcome (protocol, step 1).
     pub(super) copies: Vec<(Ack, Held)>,
     pub(super) deadline: Instant,
+    /// It had come by then: what the table has of it is asked of a state from after that.
+    pub(super) since: Instant,
     pub(super) held: Held,
     pub(super) is_replay: bool,
 }
@@ -117,6 +119,7 @@ impl Part {
         if copy.envelope.division != self.envelope.division {
             return copy.nack(&divided_otherwise());
         }
+        self.since = self.since.max(copy.since);
         self.copies.push((copy.ack, copy.held));
         self.copies.extend(copy.copies);
     }

@@ -75,7 +75,11 @@ impl Engine {
             return Err(Error::new(ErrorKind::Conflict, message).with("table", head.table.identifier()));
         }
         let table = self.catalog().load_table(head.table.identifier()).await?;
-        self.move_to(head, table).await?;
+        self.move_to(head, table, changes).await?;
+        if head.table.metadata().current_snapshot_id().is_none() {
+            let message = "The table was replaced meanwhile, and has no snapshot again.";
+            return Err(Error::new(ErrorKind::Conflict, message).with("table", head.table.identifier()));
+        }
         let known = self.check(head, changes).await?;
         if known.iter().all(|known| *known == Known::New) {
             return Ok(());
@@ -103,6 +107,7 @@ impl Engine {
         let Attempt { snapshot_id, .. } = attempt;
         let commit = table_commit::of(head, changes, &attempt, let_go, self.writer(), self.clock().now());
         // Step 7: everything is durable; send.
+        let sent = Instant::now();
         match self.catalog().commit_table(&head.table, commit).await {
             Outcome::Committed(table) => {
                 // Before anything of the head moves: an error here leads to a load that finds the commit.
@@ -110,6 +115,7 @@ impl Engine {
                     head.ledger = self.ledger().adopt(next).await.map_err(landed_unmarked)?;
                 }
                 head.table = *table;
+                head.as_of = Some(sent);
                 head.turn.met(head.company(self.writer()));
                 head.turn.ended(begun, true);
                 if self.catalog().fences_by_snapshot()

@@ -14,7 +14,7 @@ use super::{Alteration, Backoff, ChangeSet, Part, alter, format, manifests};
 use crate::catalog::{Catalog, Outcome, TableCommit};
 use crate::clock::{Clock, Moment};
 use crate::error::{Action, Error, ErrorKind, Result};
-use crate::ledger::{Known, Ledger, LedgerState};
+use crate::ledger::{Entry, Known, Ledger, LedgerState};
 use crate::random::Random;
 use crate::storage::Store;
 
@@ -85,14 +85,26 @@ impl Engine {
         &self.random
     }
 
-    /// Takes a load of the table as the head of the next commits (protocol, step 4).
+    /// Takes a load of the table as the head of the next commits (protocol, step 4), or a newer one.
+    ///
+    /// A load from before the ledger's last heads cannot tell them from heads that nothing names. So a ledger counts as
+    /// lost only by a load that is still the newest: see that what was made for `table` fits [`Head::table`].
     ///
     /// # Errors
     /// Those of [`Ledger::open`], and [`ErrorKind::TableMismatch`] for a format version that is not written.
-    pub async fn head(&self, table: Table) -> Result<Head> {
-        format::check(&table)?;
-        let ledger = self.ledger.open(&table).await?;
-        Head::try_new(table, ledger)
+    pub async fn head(&self, mut table: Table) -> Result<Head> {
+        loop {
+            format::check(&table)?;
+            let error = match self.ledger.open(&table).await {
+                Err(error) if error.kind() == ErrorKind::Rejected => error,
+                ledger => return Head::try_new(table, ledger?),
+            };
+            let fresh = self.catalog.load_table(table.identifier()).await?;
+            if fresh.metadata_location() == table.metadata_location() {
+                return Err(error);
+            }
+            table = fresh;
+        }
     }
 
     /// Takes a load of the table as the head although its ledger cannot be opened: the one commit on it must bring a
@@ -107,18 +119,40 @@ impl Engine {
 
     /// Asks the head's ledger for the deliveries of a change set (steps 5 and 6); the answers are in their order.
     ///
-    /// A file that the sweep removed since the head was loaded is looked for once more on a fresh load.
+    /// # Errors
+    /// Those of [`Engine::known`].
+    pub async fn check(&self, head: &mut Head, changes: &ChangeSet) -> Result<Vec<Known>> {
+        self.known(head, changes, &changes.deliveries(), None).await
+    }
+
+    /// Asks the head's ledger for deliveries, of which some may be answered for without a commit, beside a change set that
+    /// waits for one.
+    ///
+    /// No fence proves such an answer. So that a delivery is there, or too old, is said only of the table as it was after
+    /// `since`, when the last of them came: it may have been dropped, or told to forget, by another process. A file that
+    /// the sweep removed since the head was loaded is looked for on a fresh load, too.
     ///
     /// # Errors
-    /// Those of [`Ledger::check`].
-    pub async fn check(&self, head: &mut Head, changes: &ChangeSet) -> Result<Vec<Known>> {
-        let entries = changes.deliveries();
-        match self.ledger.check(&head.ledger, &entries).await {
-            Err(error) if error.kind() == ErrorKind::Rejected && self.reload(head, changes).await? => {
-                self.ledger.check(&head.ledger, &entries).await
+    /// Those of [`Ledger::check`] and [`Engine::reload`].
+    pub async fn known(
+        &self,
+        head: &mut Head,
+        changes: &ChangeSet,
+        entries: &[Entry],
+        since: Option<Instant>,
+    ) -> Result<Vec<Known>> {
+        let answer = self.ledger.check(&head.ledger, entries).await;
+        let is_settled = match &answer {
+            Ok(known) => {
+                since.is_none_or(|since| !head.is_older(since))
+                    || known.iter().all(|known| *known == Known::New)
             }
-            answer => answer,
+            Err(error) => error.kind() != ErrorKind::Rejected,
+        };
+        if is_settled || !self.reload(head, changes).await? {
+            return answer;
         }
+        self.ledger.check(&head.ledger, entries).await
     }
 
     /// Loads the table again after an attempt that did not say *Committed* (step 8 back to step 4), and checks that the
@@ -131,12 +165,14 @@ impl Engine {
     /// Those of [`Catalog::load_table`] and [`Ledger::open`], and [`ErrorKind::TableMismatch`] when the change set no
     /// longer fits.
     pub async fn reload(&self, head: &mut Head, changes: &ChangeSet) -> Result<bool> {
+        let asked = Instant::now();
         let table = self.catalog.load_table(head.table.identifier()).await?;
         if table.metadata_location() == head.table.metadata_location() {
+            head.as_of = Some(asked);
             return Ok(false);
         }
-        changes.validate(&head.table, &table)?;
-        self.move_to(head, table).await?;
+        self.move_to(head, table, changes).await?;
+        head.as_of = Some(asked);
         head.turn.met(head.company(self.writer));
         Ok(true)
     }
@@ -275,7 +311,7 @@ impl Engine {
             let error = match self.catalog.commit_table(&head.table, commit).await {
                 Outcome::Committed(table) => {
                     // A server may have put it on a newer state than the head's.
-                    self.move_to(head, *table).await?;
+                    self.move_to(head, *table, &nothing).await?;
                     return Ok(true);
                 }
                 Outcome::Rejected(error) => return Err(error),
@@ -292,9 +328,12 @@ impl Engine {
         }
     }
 
-    /// Makes another load of the table the head; what is under way beside the commits goes on.
-    pub(super) async fn move_to(&self, head: &mut Head, table: Table) -> Result<()> {
+    /// Makes another load of the table the head, if the change set may be committed on it; what is under way beside the
+    /// commits goes on.
+    pub(super) async fn move_to(&self, head: &mut Head, table: Table, changes: &ChangeSet) -> Result<()> {
+        changes.validate(&head.table, &table)?;
         let fresh = self.head(table).await?;
+        changes.validate(&head.table, &fresh.table)?;
         // Nothing is awaited from here on, so that what is under way is never lost with an error.
         let (beside, turn) = (std::mem::take(&mut head.beside), head.turn);
         *head = Head {

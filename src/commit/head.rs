@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use iceberg::spec::{MAIN_BRANCH, ManifestFile, SnapshotReference, SnapshotRetention, TableMetadata};
 use iceberg::table::Table;
 use serde::Deserialize;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::beside::Beside;
@@ -20,7 +21,10 @@ const NEAR_MS: i64 = 5_000;
 
 /// A load of the table, the ledger of that load, and the manifests of its current snapshot once someone needed them.
 ///
-/// A head may be stale: the commit's fence makes that harmless.
+/// A head may be stale: for a commit its fence makes that harmless; where there is none to be made, [`Engine::known`]
+/// loads anew.
+///
+/// [`Engine::known`]: super::Engine::known
 #[derive(Debug)]
 pub struct Head {
     pub(super) table: Table,
@@ -29,6 +33,8 @@ pub struct Head {
     pub(super) manifests: Option<Vec<ManifestFile>>,
     pub(super) beside: Beside,
     pub(super) turn: Turn,
+    /// The table was like this at that moment, or later; not known of a load that was made elsewhere.
+    pub(super) as_of: Option<Instant>,
 }
 
 impl Head {
@@ -41,7 +47,13 @@ impl Head {
             manifests: None,
             beside: Beside::default(),
             turn: Turn::default(),
+            as_of: None,
         })
+    }
+
+    /// Whether the table may have changed since then.
+    pub(super) fn is_older(&self, than: Instant) -> bool {
+        self.as_of.is_none_or(|as_of| as_of < than)
     }
 
     /// The table as it was loaded.

@@ -12,6 +12,8 @@ use super::head::Refs;
 const NEWEST: usize = 100;
 /// Snapshots that go with a commit at one time: fewer are not worth a look at every commit.
 const AT_ONCE: usize = 20;
+/// Upkeep makes a snapshot itself, so one alone would go and come at every run.
+const AT_UPKEEP: usize = 2;
 const HOUR_MS: i64 = 3600 * 1000;
 const DAY_MS: i64 = 24 * HOUR_MS;
 /// Younger than this, one an hour stays; older, one a day.
@@ -27,7 +29,7 @@ const UNREFERENCED_MS: i64 = 5 * DAY_MS;
 /// all. What a branch or tag of others points to stays, and so do the main branch's snapshots that a branch of others
 /// keeps by such settings. What no one but them reaches is not looked at.
 ///
-/// With a commit they go twenty or more at a time, [`all_expired`] tells each that is due.
+/// With a commit they go twenty or more at a time.
 pub(super) fn expired(metadata: &TableMetadata, refs: &Refs, now: DateTime<Utc>) -> Vec<i64> {
     of_main(metadata, refs, now, AT_ONCE)
 }
@@ -62,7 +64,7 @@ fn of_main(metadata: &TableMetadata, refs: &Refs, now: DateTime<Utc>, at_once: u
     }
 }
 
-/// The same to the last one, and what no branch or tag reaches once it is older than `history.expire.max-snapshot-age-ms`, or five days.
+/// The same from two on, and what no branch or tag reaches once it is older than `history.expire.max-snapshot-age-ms`, or five days.
 pub(super) fn all_expired(metadata: &TableMetadata, refs: &Refs, now: DateTime<Utc>) -> Vec<i64> {
     let Some(rules) = Rules::of(metadata, now) else {
         return Vec::new();
@@ -73,7 +75,7 @@ pub(super) fn all_expired(metadata: &TableMetadata, refs: &Refs, now: DateTime<U
     let nobodys = unreached
         .iter()
         .filter(|snapshot| !mains.contains(&snapshot.snapshot_id()) && rules.is_unreferenced_long(snapshot));
-    of_main(metadata, refs, now, 1)
+    of_main(metadata, refs, now, AT_UPKEEP)
         .into_iter()
         .chain(nobodys.map(|snapshot| snapshot.snapshot_id()))
         .collect()

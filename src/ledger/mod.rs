@@ -35,6 +35,7 @@ pub use self::head::{LedgerHead, SegmentRef};
 pub use self::kept::{Kept, KeptAnswer};
 pub use self::mark::is_mark;
 pub use self::merge::Merge;
+pub(crate) use self::state::sequence_of;
 pub use self::state::{Addition, Known, LedgerState, NextHead};
 
 use crate::error::{Error, ErrorKind};

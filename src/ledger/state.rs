@@ -332,7 +332,7 @@ impl NextHead {
 }
 
 /// The number in a head's name.
-pub(super) fn sequence_of(location: &str) -> Option<u64> {
+pub(crate) fn sequence_of(location: &str) -> Option<u64> {
     let name = location.rsplit('/').next()?.strip_prefix("head-")?;
     name.split('-').next()?.parse().ok()
 }

@@ -12,7 +12,7 @@ use super::Loaded;
 use super::prepare::Prepared;
 use crate::batch::Shared;
 use crate::clock::Moment;
-use crate::commit::{ChangeSet, Committed, Group, Head};
+use crate::commit::{ChangeSet, Committed, Group, Head, validate_append};
 use crate::dead_letter::LetterName;
 use crate::error::Result;
 use crate::ledger::{Entry, Kept, Known};
@@ -36,7 +36,8 @@ pub(super) async fn finish(
     prepared: Vec<Prepared>,
 ) -> Result<Vec<Loaded>> {
     let started = Instant::now();
-    let mut head = shared.engine.head(table).await?;
+    let mut head = shared.engine.head(table.clone()).await?;
+    validate_append(&table, head.table())?;
     let entries: Vec<Entry> = prepared.iter().map(|file| Entry::from(&file.id)).collect();
     let known = shared.engine.ledger().check(head.ledger(), &entries).await?;
     let mut changes = ChangeSet::append(shared.random.uuid(), begun).with_retention(retention);

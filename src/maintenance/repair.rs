@@ -10,7 +10,7 @@ use super::time_of;
 use crate::clock::Moment;
 use crate::commit::{ChangeSet, Engine};
 use crate::error::{Error, ErrorKind, Result};
-use crate::ledger::{Found, Ledger, LedgerHead, POINTER, SUMMARY_HEAD};
+use crate::ledger::{Found, Ledger, LedgerHead, POINTER, SUMMARY_HEAD, folder, sequence_of};
 
 /// The summary's word for it.
 const WHY: &str = "repair";
@@ -50,8 +50,9 @@ pub struct Repaired {
     pub snapshot_id: Option<String>,
 }
 
-/// Gives a table whose ledger is gone or damaged the newest head that a kept snapshot names, less the segments that cannot
-/// be read; without one, with consent, the newest head that can be read at all.
+/// Gives a table whose ledger is gone or damaged the newest head that a kept snapshot or the pointer names, less the segments
+/// that cannot be read; without one, the newest head that can be read at all. What is lost by that wants consent: heads that
+/// were committed after it, and the doubt whether it was committed itself.
 ///
 /// Whoever commits meanwhile has seen a whole ledger, which a second look finds; a table without a snapshot gets an empty
 /// one first, and is looked at once more too. Reads the whole ledger.
@@ -140,14 +141,23 @@ async fn find(ledger: &Ledger, table: &Table) -> Result<Best> {
             return Err(error);
         }
     }
-    for (known, some) in [(true, committed), (false, others)] {
+    // Anybody may have set the pointer; above the heads of kept snapshots it is the best guess. Another table's is none.
+    let own = format!("/{}/", folder(uuid));
+    let pointer = table.metadata().properties().get(POINTER);
+    let pointer = pointer.filter(|location| location.contains(&own));
+    let pointed = others.iter().filter(|(_, location)| Some(location) == pointer);
+    let pointed =
+        pointed.filter(|(sequence, _)| committed.first().is_none_or(|(newest, _)| sequence > newest));
+    let pointed: Vec<_> = pointed.cloned().collect();
+    let last = last_committed(pointer, highest);
+    for (known, some) in [(false, pointed), (true, committed), (false, others)] {
         for (_, location) in some {
             match ledger.find_head(uuid, &location).await? {
                 Found::Newer(error) => return Err(error),
                 Found::Missing | Found::Damaged(_) => {}
                 Found::Whole(head) => {
                     let mut best = Best {
-                        lost: unknown_since(table, &head, known),
+                        lost: unknown_since(table, &head, known, last),
                         location,
                         head: *head,
                         highest,
@@ -172,8 +182,17 @@ fn kept_heads(table: &Table) -> impl Iterator<Item = &str> {
     heads.map(String::as_str)
 }
 
-/// What landed after the head, as far as snapshots tell.
-fn unknown_since(table: &Table, head: &LedgerHead, committed: bool) -> Vec<String> {
+/// The number of the last head that was committed, as pointer and files tell: the highest file may be of an attempt that
+/// never was, the one before it was not. Other engines may have let go of the snapshots that named it.
+fn last_committed(pointer: Option<&String>, highest: u64) -> u64 {
+    let pointed = pointer
+        .and_then(|location| sequence_of(location))
+        .unwrap_or_default();
+    pointed.max(highest.saturating_sub(1))
+}
+
+/// What landed after the head, as far as snapshots tell, and the number of the last head.
+fn unknown_since(table: &Table, head: &LedgerHead, committed: bool, last: u64) -> Vec<String> {
     let mut lost = Vec::new();
     if !committed {
         lost.push(
@@ -203,6 +222,13 @@ fn unknown_since(table: &Table, head: &LedgerHead, committed: bool) -> Vec<Strin
             "{} kept snapshots with {deliveries} deliveries are newer than this head; if those deliveries come again, they \
              land again.",
             later.len()
+        ));
+    }
+    if last > head.sequence {
+        lost.push(format!(
+            "This is head {}, and the last that was committed seems to be {last}; if deliveries that landed in between come \
+             again, they land again.",
+            head.sequence
         ));
     }
     lost

@@ -32,6 +32,8 @@ pub fn tests() -> Vec<Trial> {
         poison_stops_nothing,
         recreated_table_is_taken_up,
         recreated_table_is_taken_up_after_a_failed_file,
+        recreated_table_takes_what_the_old_one_had,
+        what_another_process_forgot_lands_again,
         head_whose_segments_were_swept_is_loaded_afresh,
     ]
 }
@@ -276,6 +278,37 @@ async fn recreated_table_is_taken_up_after_a_failed_file() -> TestResult {
     recreate(&house, &orders()).await?;
     lands_within(&house, 2, 2).await?;
     assert_eq!(house.ids().await?, [2]);
+    house.close().await
+}
+
+/// Nothing but redeliveries comes, so no commit finds out that the table is another.
+async fn recreated_table_takes_what_the_old_one_had() -> TestResult {
+    let house = House::new(declared());
+    house.send(1)?.acked().await?;
+    recreate(&house, &orders()).await?;
+    lands_within(&house, 1, 2).await?;
+    assert_eq!(house.ids().await?, [1]);
+    house.close().await
+}
+
+async fn what_another_process_forgot_lands_again() -> TestResult {
+    let house = House::new(declared());
+    let (first, second) = (house.send(1)?, house.send(2)?);
+    first.acked().await?;
+    second.acked().await?;
+    assert!(house.send(1)?.acked().await?.0.duplicate);
+    let id = house.delivery("1", &row(1), ACK_DEADLINE)?.0.envelope.id.clone();
+    let ledger = Ledger::new(house.warehouse.clone());
+    let (clock, random) = (TestClock::at(Utc::now()), Arc::new(Random::seeded(7)));
+    let elsewhere = Engine::new(house.catalog.clone(), ledger, clock, random);
+    let one = Forgetting {
+        since: None,
+        ids: [Entry::from(&id).id].into(),
+    };
+    assert_eq!(forget(&elsewhere, &orders(), &one, false).await?.forgotten, 1);
+    assert!(house.send(2)?.acked().await?.0.duplicate);
+    assert!(!house.send(1)?.acked().await?.0.duplicate);
+    assert_eq!(house.ids().await?, [1, 1, 2]);
     house.close().await
 }
 

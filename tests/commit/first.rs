@@ -20,6 +20,7 @@ use crate::support::{TestResult, paused_trials};
 pub fn tests() -> Vec<Trial> {
     paused_trials![
         only_commit_is_remembered_after_expiry_and_a_lost_pointer,
+        load_from_before_the_first_heads_is_no_damage,
         lost_first_head_is_no_ledger,
         first_commit_that_nobody_was_told_of_is_marked_before_it_is_answered_for,
         first_commit_without_a_mark_is_not_answered_for,
@@ -120,6 +121,18 @@ async fn only_commit_is_remembered_after_expiry_and_a_lost_pointer() -> TestResu
     let verdict = verify(&world.engine, &orders()).await?;
     assert_eq!(verdict.findings, Vec::<String>::new());
     world.is_whole().await
+}
+
+/// The load is from before two commits of others, whose heads nothing in it names.
+async fn load_from_before_the_first_heads_is_no_damage() -> TestResult {
+    let (world, _) = World::new().await?;
+    let old = world.catalog.load_table(&orders()).await?;
+    world.commit_elsewhere(&[1]).await?;
+    world.commit_elsewhere(&[2]).await?;
+    let head = world.engine.head(old).await?;
+    assert_eq!(head.ledger().head().sequence, 2);
+    assert!(head.table().metadata().current_snapshot_id().is_some());
+    Ok(())
 }
 
 async fn lost_first_head_is_no_ledger() -> TestResult {

@@ -7,8 +7,8 @@ use iceberg::TableUpdate;
 use iceberg::spec::MAIN_BRANCH;
 use landfast::catalog::Catalog;
 use landfast::clock::Moment;
-use landfast::commit::{COMMIT_ID, ChangeSet, Engine};
-use landfast::error::ErrorKind;
+use landfast::commit::{COMMIT_ID, ChangeSet, Engine, Head};
+use landfast::error::{Error, ErrorKind};
 use landfast::ledger::{Forgetting, Ledger, POINTER, SUMMARY_HEAD};
 use landfast::maintenance::{Repair, forget, repair, verify};
 use landfast::random::Random;
@@ -28,6 +28,8 @@ pub fn tests() -> Vec<Trial> {
         null_fence_that_comes_back_takes_no_pointer_back,
         late_ledger_takes_no_pointer_back,
         forget_and_repair_make_a_fence_first,
+        fence_that_is_replaced_at_once_takes_no_data,
+        table_that_is_another_behind_the_fence_takes_no_data,
     ]
 }
 
@@ -112,6 +114,52 @@ async fn null_fence_that_comes_back_takes_no_pointer_back() -> TestResult {
     world.engine.attempt(&mut late, &mut changes).await?;
     assert!(world.have_landed(&[1, 2, 3]).await?);
     assert_eq!(world.ids().await?, [3]);
+    Ok(())
+}
+
+/// Attempts a change set on a table without a snapshot; `meanwhile` happens between the empty commit and the load.
+async fn attempt_while<W>(world: &World, meanwhile: W) -> TestResult<(Head, ChangeSet, Error)>
+where
+    W: AsyncFnOnce() -> TestResult,
+{
+    let mut head = world.fresh_head().await?;
+    let mut changes = world.changes(&head, &[2]).await?;
+    let gate = world.faults.hold(Op::LoadTable, "");
+    let deed = async {
+        gate.reached().await;
+        world.faults.clear();
+        meanwhile().await?;
+        gate.release();
+        TestResult::Ok(())
+    };
+    let (attempted, done) = tokio::join!(world.engine.attempt(&mut head, &mut changes), deed);
+    done?;
+    let error = attempted.err().ok_or("It committed.")?;
+    Ok((head, changes, error))
+}
+
+async fn fence_that_is_replaced_at_once_takes_no_data() -> TestResult {
+    let world = world().await?;
+    let (mut head, mut changes, error) =
+        attempt_while(&world, async || replace_and_expire(&world).await).await?;
+    assert_eq!(error.kind(), ErrorKind::Conflict);
+    assert_eq!(world.ids().await?, Vec::<i64>::new());
+    world.reload(&mut head, &changes).await?;
+    world.engine.attempt(&mut head, &mut changes).await?;
+    assert_eq!(world.ids().await?, [2]);
+    has_a_fence(&world).await
+}
+
+async fn table_that_is_another_behind_the_fence_takes_no_data() -> TestResult {
+    let world = world().await?;
+    let recreate = async || {
+        world.catalog.drop_table(&orders()).await?;
+        create(world.catalog.as_ref(), &orders()).await?;
+        world.commit_elsewhere(&[1]).await
+    };
+    let (_, _, error) = attempt_while(&world, recreate).await?;
+    assert_eq!(error.kind(), ErrorKind::TableMismatch);
+    assert_eq!(world.ids().await?, [1]);
     Ok(())
 }
 

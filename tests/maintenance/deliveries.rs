@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use chrono::DateTime;
 use iceberg::TableUpdate;
+use iceberg::spec::{SnapshotReference, SnapshotRetention};
 use landfast::commit::Group;
 use landfast::error::ErrorKind;
 use landfast::ledger::{Entry, Forgetting, Known, POINTER, SUMMARY_HEAD};
@@ -27,6 +28,7 @@ pub fn tests() -> Vec<Trial> {
         damaged_head_is_replaced_by_the_one_before,
         damaged_segment_is_left_out,
         head_that_nobody_committed_wants_consent,
+        head_of_an_old_tag_is_no_silent_successor,
         newer_format_is_refused,
     ]
 }
@@ -196,9 +198,13 @@ async fn lost_pointer_is_found_again() -> TestResult {
     let nowhere = format!("memory:///w/_landfast/ledger/{uuid}/head-000000000009-{uuid}.json");
     world.set_elsewhere(POINTER, nowhere).await?;
     assert!(world.fresh_head().await.is_err());
-    let done = repair(&world.engine, &orders(), false).await?;
+    // Whether there ever was such a head nobody can tell.
+    let asked = repair(&world.engine, &orders(), false).await?;
+    assert_eq!(asked.result, Repair::NeedsConsent);
+    assert_eq!(asked.lost.len(), 1, "{:?}", asked.lost);
+    assert!(asked.lost[0].contains("This is head 3, and the last that was committed seems to be 9"));
+    let done = repair(&world.engine, &orders(), true).await?;
     assert_eq!(done.result, Repair::Done);
-    assert_eq!(done.lost, Vec::<String>::new());
     assert!(world.have_landed(&[1, 2, 100]).await?);
     let table = world.catalog.load_table(&orders()).await?;
     let pointer = table.metadata().properties().get(POINTER).cloned();
@@ -277,6 +283,55 @@ async fn head_that_nobody_committed_wants_consent() -> TestResult {
     let done = repair(&world.engine, &orders(), true).await?;
     assert_eq!((done.result, done.entries), (Repair::Done, 1193));
     assert!(world.have_landed(&[1, 2, 100]).await?);
+    Ok(())
+}
+
+/// Another engine let go of every snapshot of ours but the first, which has a tag.
+async fn head_of_an_old_tag_is_no_silent_successor() -> TestResult {
+    let world = world().await?;
+    let table = world.catalog.load_table(&orders()).await?;
+    let snapshots = table.metadata().snapshots();
+    let (first, later): (Vec<_>, Vec<_>) = snapshots.map(|snapshot| snapshot.snapshot_id()).partition(|id| {
+        table
+            .metadata()
+            .snapshot_by_id(*id)
+            .and_then(|one| one.parent_snapshot_id())
+            .is_none()
+    });
+    let retention = SnapshotRetention::Tag { max_ref_age_ms: None };
+    world
+        .update_elsewhere(vec![
+            TableUpdate::SetSnapshotRef {
+                ref_name: "audit".to_owned(),
+                reference: SnapshotReference::new(first[0], retention),
+            },
+            TableUpdate::RemoveSnapshotRef {
+                ref_name: "main".to_owned(),
+            },
+            TableUpdate::RemoveSnapshots { snapshot_ids: later },
+        ])
+        .await?;
+    assert!(world.have_landed(&[1, 2, 100]).await?);
+    // The segment goes: the head in use is still the best.
+    let keys = world.store.keys("_landfast").await?;
+    let segment = keys.iter().find(|key| key.contains("segment-")).ok_or("none")?;
+    let file = world.store.get(segment).await?.ok_or("none")?;
+    assert!(world.store.delete(segment).await?);
+    let asked = repair(&restarted(&world), &orders(), false).await?;
+    assert_eq!(
+        (asked.result, asked.sequence, asked.entries),
+        (Repair::NeedsConsent, 3, 2)
+    );
+    // The head goes: the tag's is two commits behind.
+    world.store.put(segment, file).await?;
+    assert!(world.store.delete(&head_key(&world).await?).await?);
+    let asked = repair(&restarted(&world), &orders(), false).await?;
+    assert_eq!((asked.result, asked.sequence), (Repair::NeedsConsent, 1));
+    assert!(
+        asked.lost[0].contains("the last that was committed seems to be 3"),
+        "{:?}",
+        asked.lost
+    );
     Ok(())
 }
 

@@ -25,7 +25,7 @@ pub(super) struct Committer {
     shared: Arc<Shared>,
     answers: Answers,
     wants: mpsc::UnboundedSender<Want>,
-    /// The newest state of the table that this process knows; a stale one costs a conflict, nothing else.
+    /// The newest state of the table that this process knows; for a commit a stale one costs a conflict, nothing else.
     head: Option<Head>,
     reopen: bool,
     log: CommitLog,

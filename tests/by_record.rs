@@ -27,7 +27,8 @@ pub fn tests() -> Vec<Trial> {
     trials![
         each_record_lands_where_it_is_wanted_once,
         refused_part_comes_again_and_the_others_are_dropped,
-        nothing_lands_while_a_table_of_a_part_cannot_be_asked,
+        nothing_lands_while_a_table_of_the_rules_cannot_be_asked,
+        damaged_table_stops_only_what_has_a_part_for_it,
         killed_servers_land_every_part_once,
         parts_of_two_divisions_never_land_together,
         delivery_that_one_table_has_whole_is_found_there_by_other_rules,
@@ -121,26 +122,44 @@ async fn refused_part_comes_again_and_the_others_are_dropped() -> TestResult {
     Ok(())
 }
 
-async fn nothing_lands_while_a_table_of_a_part_cannot_be_asked() -> TestResult {
+async fn nothing_lands_while_a_table_of_the_rules_cannot_be_asked() -> TestResult {
     let lake = Lake::new()?;
     let config = lake.config("", TABLES)?;
     let mut server = Server::serve(&config).await?;
     fs::create_dir_all(lake.table("shop"))?;
     fs::write(lake.table("shop.users"), "a file where a folder should be")?;
     let both = Push::new("all", 1, format!("{}{}", record("order", 1), record("user", 2)));
+    // It may be there whole, by rules of before.
     let order = Push::new("all", 2, record("order", 3));
     for _ in 0..2 {
         assert_eq!(server.pusher().push(&both).await, 503);
-        // What has nothing to do with that table goes on.
-        assert_eq!(server.pusher().push(&order).await, 204);
-        assert_eq!(lake.ids("shop.orders", "id")?, ([3].into(), 1));
+        assert_eq!(server.pusher().push(&order).await, 503);
     }
+    assert!(!lake.table("shop.orders").exists());
     server.kill()?;
     fs::remove_file(lake.table("shop.users"))?;
     let server = Server::serve(&config).await?;
     assert_eq!(server.pusher().push(&both).await, 204);
+    assert_eq!(server.pusher().push(&order).await, 204);
     assert_eq!(lake.ids("shop.orders", "id")?, ([1, 3].into(), 2));
     assert_eq!(lake.ids("shop.users", "id")?, ([2].into(), 1));
+    Ok(())
+}
+
+async fn damaged_table_stops_only_what_has_a_part_for_it() -> TestResult {
+    let lake = Lake::new()?;
+    let config = lake.config("", TABLES)?;
+    let server = Server::serve(&config).await?;
+    let metadata = lake.table("shop.users").join("metadata");
+    fs::create_dir_all(&metadata)?;
+    fs::write(metadata.join("v1.metadata.json"), "{")?;
+    let both = Push::new("all", 1, format!("{}{}", record("order", 1), record("user", 2)));
+    let order = Push::new("all", 2, record("order", 3));
+    for _ in 0..2 {
+        assert_eq!(server.pusher().push(&both).await, 503);
+        assert_eq!(server.pusher().push(&order).await, 204);
+        assert_eq!(lake.ids("shop.orders", "id")?, ([3].into(), 1));
+    }
     Ok(())
 }
 

@@ -99,8 +99,9 @@ impl Ledgers {
     /// memory; a table is loaded if that is [`FRESH`] ago.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`] and those of [`crate::ledger::Ledger::open`], of a table that is to get a part: nothing
-    /// may land. One that gets none, and is out of reach, counts as one that has none.
+    /// [`ErrorKind::Unavailable`] and those of [`crate::commit::Engine::head`]: nothing may land, since a table that cannot
+    /// be asked now may have a part, also one that is to get none. Only if that one is broken for good does it count as
+    /// one that has none.
     pub(super) async fn had(
         &self,
         rules: &ByRecord<'_>,
@@ -123,8 +124,9 @@ impl Ledgers {
             let kept = match found {
                 Ok((Known::Landed(value), _)) => Kept::decode(&value),
                 Ok((Known::New | Known::TooOld, _)) => continue,
-                // One broken table must not stop those that have nothing to do with it.
-                Err(_) if !gets_part => continue,
+                // A broken table must not stop for ever those that have nothing to do with it. A wait is no such harm: what
+                // is in both tables stays so.
+                Err(error) if !gets_part && is_broken(&error) => continue,
                 Err(error) => return Err(error),
             };
             if gets_part && kept.division == division {
@@ -179,6 +181,11 @@ impl Ledgers {
         let state = self.states.try_get_with_by_ref(ident, loading).await;
         state.map_err(|error: Arc<Error>| error.as_ref().clone())
     }
+}
+
+/// Whether a table would be found no better if the delivery came again: it, its ledger or the way to it has to be mended.
+fn is_broken(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Rejected | ErrorKind::TableMismatch)
 }
 
 fn silent() -> Error {

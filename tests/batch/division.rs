@@ -1,14 +1,76 @@
-//! A part of a delivery is never taken for another part of it that the table has, even if nobody looked before.
+//! A part of a delivery is never taken for another part of it that the table has, even if nobody looked before; and a
+//! table that cannot say what it has is not taken for one that has nothing.
 
-use landfast::error::Error;
+use std::sync::Arc;
+
+use chrono::Utc;
+use iceberg::TableIdent;
+use landfast::batch::accept_by_record;
+use landfast::config::Config;
+use landfast::error::{Error, ErrorKind};
+use landfast::route::{Route, Router};
 use libtest_mimic::Trial;
+use object_store::memory::InMemory;
 
 use super::{ACK_DEADLINE, House, Sent, declared, row, unavailable};
-use crate::support::tables::orders;
+use crate::support::clock::TestClock;
+use crate::support::faults::{Fault, Faults, Op};
+use crate::support::tables::{ids_now, orders};
 use crate::support::{TestResult, paused_trials};
 
 pub fn tests() -> Vec<Trial> {
-    paused_trials![part_of_another_division_is_refused_and_a_whole_delivery_is_a_letter]
+    paused_trials![
+        part_of_another_division_is_refused_and_a_whole_delivery_is_a_letter,
+        table_that_cannot_be_asked_now_is_not_taken_for_one_that_has_nothing,
+        broken_table_that_gets_no_part_stops_no_other,
+    ]
+}
+
+/// A process over these objects.
+fn process(objects: &Arc<InMemory>) -> House {
+    let (faults, letters) = (Faults::default(), Faults::default());
+    let warehouse = faults.store("memory:///w", objects.clone());
+    let kept = letters.store("memory:///d", InMemory::new());
+    House::over(
+        declared(),
+        1,
+        TestClock::at(Utc::now()),
+        (faults, warehouse),
+        (letters, kept),
+    )
+}
+
+/// Sends the record 1, which is an order, as one message, by rules that give orders to this table and users to that.
+async fn send_order(house: &House, [to_orders, to_users]: [&str; 2]) -> TestResult<Sent> {
+    let table = |kind: &str, table: &str| {
+        format!(
+            "  shop.{table}: {{ from: [{{ field: kind, equals: {kind} }}], \
+             schema: [{{ name: id, type: long, required: true }}] }}\n"
+        )
+    };
+    let text = format!(
+        "warehouse: memory:///w\ncatalog: {{ type: memory }}\ndead_letters: memory:///d\ntables:\n{}{}",
+        table("order", to_orders),
+        table("user", to_users)
+    );
+    let config = Config::parse("t.yaml", &text, &|_| None)?;
+    let (delivery, sent) = house.delivery("moved", "{\"kind\":\"order\",\"id\":1}", ACK_DEADLINE)?;
+    let envelope = delivery.envelope.clone();
+    match Router::new(&config).route(&envelope) {
+        Route::ByRecord(rules) => {
+            accept_by_record(&house.shared, &house.writers, &rules, delivery, None).await;
+            Ok(sent)
+        }
+        other => Err(format!("No rules for single records: {other:?}").into()),
+    }
+}
+
+async fn ids_of(house: &House, table: &str) -> TestResult<Vec<i64>> {
+    let ident = TableIdent::from_strs(["shop", table])?;
+    match house.catalog.load_table(&ident).await {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        _ => ids_now(house.catalog.as_ref(), &ident).await,
+    }
 }
 
 fn send(house: &House, division: Option<u64>) -> TestResult<Sent> {
@@ -35,5 +97,34 @@ async fn part_of_another_division_is_refused_and_a_whole_delivery_is_a_letter() 
     assert_eq!((receipt.dead_letter_count, receipt.duplicate), (1, false));
     assert_eq!(house.letter_kinds().await?, ["redivided"]);
     assert_eq!(house.ids().await?, [1]);
+    house.close().await
+}
+
+/// The acknowledgement was lost, the service was started again with other rules, and the message comes again.
+async fn table_that_cannot_be_asked_now_is_not_taken_for_one_that_has_nothing() -> TestResult {
+    for (op, path) in [(Op::List, "shop/b/metadata"), (Op::Get, "_landfast/ledger*head")] {
+        let objects = Arc::new(InMemory::new());
+        let before = process(&objects);
+        send_order(&before, ["b", "a"]).await?.acked().await?;
+        before.close().await?;
+
+        let after = process(&objects);
+        after.faults.once(op, path, Fault::Refuse);
+        unavailable(&send_order(&after, ["a", "b"]).await?.nacked().await?);
+        let (receipt, _) = send_order(&after, ["a", "b"]).await?.acked().await?;
+        assert!(receipt.duplicate, "{op:?}");
+        let found = (ids_of(&after, "a").await?, ids_of(&after, "b").await?);
+        assert_eq!(found, (vec![], vec![1]), "{op:?}");
+        after.close().await?;
+    }
+    Ok(())
+}
+
+async fn broken_table_that_gets_no_part_stops_no_other() -> TestResult {
+    let house = process(&Arc::new(InMemory::new()));
+    let damaged = "shop/b/metadata/v1.metadata.json";
+    house.warehouse.put(damaged, "{".into()).await?;
+    send_order(&house, ["a", "b"]).await?.acked().await?;
+    assert_eq!(ids_of(&house, "a").await?, [1]);
     house.close().await
 }

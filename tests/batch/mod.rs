@@ -64,6 +64,7 @@ struct House {
     letter_faults: Faults,
     catalog: Arc<dyn Catalog>,
     limits: Arc<Limits>,
+    shared: Arc<Shared>,
     writers: Arc<Writers>,
     config: TableConfig,
     started: Instant,
@@ -156,7 +157,8 @@ impl House {
             letter_faults,
             catalog,
             limits,
-            writers: Writers::new(shared),
+            writers: Writers::new(shared.clone()),
+            shared,
             config,
             started: Instant::now(),
         }

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::time::{Duration, Instant, sleep};
 
 use super::folder::{Claim, Claiming, Folder, Found};
-use super::place::{Refusal, move_landed, move_refused};
+use super::place::{Leaving, Refusal, move_landed, move_refused};
 use super::reports::Reports;
 use super::watched::{Watched, Work};
 use crate::batch::Shared;
@@ -19,6 +19,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::load::{Input, Loaded, Progress, load};
 use crate::route::{Route, Router};
 use crate::telemetry;
+use crate::trigger::DeliveryId;
 
 /// Between two looks. A file that two looks find unchanged is complete: a second is longer than a busy writer pauses
 /// and than the steps of most file systems' times, and short for a person who waits.
@@ -162,7 +163,9 @@ impl Lander {
             };
             let step = match &watch.work {
                 Work::Load => self.load(folder, &found, down).await,
-                Work::MoveLanded { .. } => self.move_landed(folder, &found).await,
+                Work::MoveLanded { landed_as, .. } => {
+                    self.move_landed(folder, &found, landed_as.clone()).await
+                }
                 Work::MoveRefused(refusal) => self.move_refused(folder, &found, refusal.clone()).await,
             };
             match step {
@@ -210,7 +213,10 @@ impl Lander {
             Ok(loaded) => {
                 let took = started.elapsed();
                 self.reports.landed(&ident, &path, found, &loaded, took);
-                Step::Next(Work::MoveLanded { _claim: claim })
+                Step::Next(Work::MoveLanded {
+                    _claim: claim,
+                    landed_as: loaded.id,
+                })
             }
             Err(error) => {
                 let step = self.failed(folder, found, &ident, &error).await;
@@ -284,15 +290,22 @@ impl Lander {
     }
 
     /// Moves a file that landed.
-    async fn move_landed(&self, folder: &Arc<Folder>, found: &Found) -> Step {
+    async fn move_landed(&self, folder: &Arc<Folder>, found: &Found, landed_as: DeliveryId) -> Step {
         let (from, to) = (folder.path(&found.name), folder.landed(&found.name));
         let (checked, found, now) = (folder.clone(), found.clone(), self.shared.clock.now());
         let moving = from.clone();
         // Commit before move: after a crash between the two the file is read again, and the table's ledger knows it by
         // its name and content. The other order would lose it.
-        let moved = blocking(move || match checked.is_unchanged(&found)? {
-            true => move_landed(&moving, &to, now).map(Some),
-            false => Ok(None),
+        let moved = blocking(move || {
+            let leaving = Leaving {
+                path: &moving,
+                stamp: found.stamp,
+                landed_as: Some(&landed_as),
+            };
+            match checked.is_unchanged(&found)? {
+                true => move_landed(&leaving, &to, now),
+                false => Ok(None),
+            }
         });
         match moved.await {
             Ok(Some(_)) => Step::Gone,
@@ -321,9 +334,16 @@ impl Lander {
         let (from, to) = (folder.path(&found.name), folder.refused(&found.name));
         let (checked, found, now) = (folder.clone(), found.clone(), self.shared.clock.now());
         let (moving, reason) = (from.clone(), refusal.clone());
-        let moved = blocking(move || match checked.is_unchanged(&found)? {
-            true => move_refused(&moving, &to, &reason, now).map(Some),
-            false => Ok(None),
+        let moved = blocking(move || {
+            let leaving = Leaving {
+                path: &moving,
+                stamp: found.stamp,
+                landed_as: None,
+            };
+            match checked.is_unchanged(&found)? {
+                true => move_refused(&leaving, &to, &reason, now),
+                false => Ok(None),
+            }
         });
         match moved.await {
             Ok(Some(to)) => {

@@ -1,4 +1,5 @@
-//! Moving a file to where it stays: nothing that is there is replaced, and nothing is half there.
+//! Moving a file to where it stays: nothing that is there is replaced, nothing is half there, and no other file that took
+//! the name meanwhile goes along.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -6,9 +7,22 @@ use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use crate::load::Stamp;
+use crate::trigger::DeliveryId;
 
 /// Names that are tried for one file.
 const MAX_NAMES: u32 = 1000;
+
+/// A file that is done with, and to be moved.
+#[derive(Debug)]
+pub(super) struct Leaving<'a> {
+    pub(super) path: &'a Path,
+    pub(super) stamp: Stamp,
+    /// What landed, if it did.
+    pub(super) landed_as: Option<&'a DeliveryId>,
+}
 
 /// Why a file cannot become rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,28 +51,33 @@ struct ExplainedReason<'a> {
     message: &'a str,
 }
 
-/// Moves a file that landed. Gives where it is now.
+/// Moves a file that landed. Gives where it is now; `None` when another file had taken its name, which is back then.
 ///
 /// # Errors
-/// Those of the file system; the file is then where it was. [`io::ErrorKind::NotFound`] when it is gone.
-pub(super) fn move_landed(from: &Path, to: &Path, now: DateTime<Utc>) -> io::Result<PathBuf> {
+/// Those of the file system; the file is then where it was, unless the error says where. [`io::ErrorKind::NotFound`] when
+/// it is gone.
+pub(super) fn move_landed(
+    leaving: &Leaving<'_>,
+    to: &Path,
+    now: DateTime<Utc>,
+) -> io::Result<Option<PathBuf>> {
     let place = Place::reserve(to, now, false)?;
-    place.take(from)
+    place.take(leaving, now)
 }
 
-/// Moves a file that is refused, with the reason beside it. Gives where it is now.
+/// Moves a file that is refused, with the reason beside it. Gives what [`move_landed`] does.
 ///
 /// # Errors
 /// As [`move_landed`].
 pub(super) fn move_refused(
-    from: &Path,
+    leaving: &Leaving<'_>,
     to: &Path,
     refusal: &Refusal,
     now: DateTime<Utc>,
-) -> io::Result<PathBuf> {
+) -> io::Result<Option<PathBuf>> {
     let mut place = Place::reserve(to, now, true)?;
     let explanation = Explanation {
-        file: from.display().to_string(),
+        file: leaving.path.display().to_string(),
         table: refusal.table.as_deref(),
         reason: ExplainedReason {
             kind: refusal.kind,
@@ -68,7 +87,51 @@ pub(super) fn move_refused(
         landfast_version: env!("CARGO_PKG_VERSION"),
     };
     place.explain(&explanation)?;
-    place.take(from)
+    place.take(leaving, now)
+}
+
+impl Leaving<'_> {
+    /// Whether that is the file, where it is now. Its content tells as well, if it landed: on some mounts, such as those of
+    /// buckets, a file is another one once it is renamed.
+    fn is(&self, moved: &Path) -> bool {
+        let has_stamp = stamp(moved).is_ok_and(|stamp| stamp == self.stamp);
+        let has_content = || {
+            let landed = self.landed_as?;
+            Some(self.content(moved).is_ok_and(|content| content == *landed))
+        };
+        has_stamp || has_content().unwrap_or(false)
+    }
+
+    /// What a file would land as under this one's name.
+    fn content(&self, of: &Path) -> io::Result<DeliveryId> {
+        // Opening a pipe would wait for its other end.
+        if !fs::symlink_metadata(of)?.is_file() {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let mut hash = Sha256::new();
+        io::copy(&mut File::open(of)?, &mut hash)?;
+        let name = self.path.file_name().unwrap_or_default().to_string_lossy();
+        Ok(DeliveryId::file(name, &hash.finalize().into()))
+    }
+
+    /// Puts back what was moved and is another file: under the name that it had, or if that is taken again, one with the
+    /// time in it, where it is found as well. Nothing is replaced. The moved name may stay, as a second one.
+    pub(super) fn put_back(&self, moved: &Path, now: DateTime<Utc>) -> io::Result<()> {
+        // A rename would replace what has taken the name since.
+        let linked = free_name(self.path, now, 0, |name| fs::hard_link(moved, name));
+        let is_known = self.landed_as.is_some();
+        let back = match linked {
+            // There are no links on the mount, or not to files of others. A name with our time in it is nobody else's.
+            Err(_) if is_known => free_name(self.path, now, 1, |name| Place::create(name, false))
+                .and_then(|place| place.rename(moved)),
+            linked => linked,
+        };
+        back.map_err(|error| {
+            let moved = moved.display();
+            let what = format!("another file took its name, did not land and is at {moved} now: {error}");
+            io::Error::other(what)
+        })
+    }
 }
 
 /// A name that is taken by an empty file of ours until the real one stands there. Dropping it gives the name back.
@@ -85,14 +148,7 @@ impl Place {
         if let Some(folder) = to.parent() {
             fs::create_dir_all(folder)?;
         }
-        let mut last = None;
-        for attempt in 0..MAX_NAMES {
-            match Self::create(renamed(to, now, attempt), with_reason) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => last = Some(error),
-                created => return created,
-            }
-        }
-        Err(last.unwrap_or_else(|| io::ErrorKind::AlreadyExists.into()))
+        free_name(to, now, 0, |name| Self::create(name, with_reason))
     }
 
     fn create(path: PathBuf, with_reason: bool) -> io::Result<Self> {
@@ -124,13 +180,61 @@ impl Place {
     }
 
     /// Puts the file there. A rename is all or nothing; between file systems, a copy is renamed once it is whole.
-    fn take(mut self, from: &Path) -> io::Result<PathBuf> {
-        match fs::rename(from, &self.path) {
-            Err(error) if error.kind() == io::ErrorKind::CrossesDevices => self.copy(from)?,
+    fn take(mut self, leaving: &Leaving<'_>, now: DateTime<Utc>) -> io::Result<Option<PathBuf>> {
+        match fs::rename(leaving.path, &self.path) {
+            Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
+                return self.take_copy(leaving, now);
+            }
             renamed => renamed?,
         }
         self.taken = true;
-        Ok(self.path.clone())
+        // Between the last look at the name and the rename it may have become another file's.
+        if leaving.is(&self.path) {
+            return Ok(Some(self.path.clone()));
+        }
+        match leaving.put_back(&self.path, now) {
+            Ok(()) => {
+                self.taken = false;
+                Ok(None)
+            }
+            // It is refused with another's reason, if it is another: nothing tells. It is there to be seen.
+            Err(_) if leaving.landed_as.is_none() => Ok(Some(self.path.clone())),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// As [`Place::take`], where no rename leads: the file goes once its copy is there for good, and it is the one.
+    fn take_copy(mut self, leaving: &Leaving<'_>, now: DateTime<Utc>) -> io::Result<Option<PathBuf>> {
+        self.copy(leaving.path)?;
+        if !leaving.is(leaving.path) {
+            return Ok(None);
+        }
+        let copied = match leaving.landed_as {
+            Some(landed) => landed.clone(),
+            None => leaving.content(&self.path)?,
+        };
+        let leaving = Leaving {
+            landed_as: Some(&copied),
+            ..*leaving
+        };
+        // Removing by name would remove what has taken the name since.
+        let mut aside = leaving.path.as_os_str().to_owned();
+        aside.push(".leaving.tmp");
+        let mut aside = Self::reserve(Path::new(&aside), now, false)?;
+        fs::rename(leaving.path, &aside.path)?;
+        aside.taken = true;
+        self.taken = leaving.is(&aside.path);
+        if !self.taken {
+            leaving.put_back(&aside.path, now)?;
+        }
+        aside.taken = false;
+        Ok(self.taken.then(|| self.path.clone()))
+    }
+
+    fn rename(mut self, from: &Path) -> io::Result<()> {
+        fs::rename(from, &self.path)?;
+        self.taken = true;
+        Ok(())
     }
 
     fn copy(&self, from: &Path) -> io::Result<()> {
@@ -149,7 +253,7 @@ impl Place {
             // The copy must be there for good before the file is gone.
             File::open(folder)?.sync_all()?;
         }
-        fs::remove_file(from)
+        Ok(())
     }
 }
 
@@ -168,6 +272,34 @@ impl Drop for Place {
 
 fn create_new(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).open(path)
+}
+
+/// What tells a file that was moved from others. Opening it asks a network mount anew what it may have in its cache.
+fn stamp(path: &Path) -> io::Result<Stamp> {
+    let metadata = fs::symlink_metadata(path)?;
+    // What we may not read can still be looked at.
+    let opened = metadata.is_file().then(|| File::open(path));
+    match opened {
+        Some(Ok(file)) => Ok(Stamp::from(&file.metadata()?)),
+        _ => Ok(Stamp::from(&metadata)),
+    }
+}
+
+/// Takes the first name that is free.
+fn free_name<T>(
+    to: &Path,
+    now: DateTime<Utc>,
+    first: u32,
+    mut take: impl FnMut(PathBuf) -> io::Result<T>,
+) -> io::Result<T> {
+    let mut last = None;
+    for attempt in first..MAX_NAMES {
+        match take(renamed(to, now, attempt)) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => last = Some(error),
+            taken => return taken,
+        }
+    }
+    Err(last.unwrap_or_else(|| io::ErrorKind::AlreadyExists.into()))
 }
 
 /// `orders.json.gz`, then `orders-20261121T120000.123Z.json.gz`, then the same with `-2` behind the time.

@@ -4,13 +4,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use chrono::DateTime;
+use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use tokio::time::{Duration, Instant};
 
 use super::folder::{Claim, Claiming, Folder, Found, MAX_FILES};
-use super::place::{Refusal, move_landed, move_refused};
+use super::place::{Leaving, Refusal, move_landed, move_refused};
 use super::watched::{Watched, Work};
+use crate::load::Stamp;
 use crate::random::Random;
+use crate::trigger::DeliveryId;
 
 /// A landing folder, and the folder that everything is in.
 fn folder() -> (TempDir, Folder) {
@@ -45,6 +48,35 @@ fn claim(folder: &Folder, found: &Found) -> Claim {
         Claiming::Claimed(claim) => claim,
         other => panic!("{other:?}"),
     }
+}
+
+/// What a file with this content lands as.
+fn landed_as(path: &Path, content: &str) -> DeliveryId {
+    let name = path.file_name().unwrap().to_string_lossy();
+    DeliveryId::file(name, &Sha256::digest(content).into())
+}
+
+fn landed(claim: Claim) -> Work {
+    Work::MoveLanded {
+        _claim: claim,
+        landed_as: landed_as(Path::new("a"), ""),
+    }
+}
+
+/// A file of a folder as it is now.
+fn leaving(path: &Path) -> Leaving<'_> {
+    Leaving {
+        path,
+        stamp: Stamp::from(&fs::symlink_metadata(path).unwrap()),
+        landed_as: None,
+    }
+}
+
+/// Puts another file under a name by renaming it, as writers do.
+fn swap(path: &Path, content: &str) {
+    let other = path.with_extension("other.tmp");
+    fs::write(&other, content).unwrap();
+    fs::rename(other, path).unwrap();
 }
 
 fn everything(dir: &Path) -> Vec<String> {
@@ -207,10 +239,7 @@ fn what_landed_is_not_loaded_again_though_a_look_misses_it() {
     watched.update(found.clone(), now);
     watched.update(found.clone(), now);
     let claim = claim(&folder, &found[0]);
-    watched
-        .get_mut(Path::new("a"))
-        .unwrap()
-        .begin(Work::MoveLanded { _claim: claim });
+    watched.get_mut(Path::new("a")).unwrap().begin(landed(claim));
     watched.update(Vec::new(), now);
     watched.update(found, now);
     let work = &watched.get_mut(Path::new("a")).unwrap().work;
@@ -231,7 +260,7 @@ fn too_many_that_cannot_be_moved_stop_the_loading() {
         assert_eq!(watched.due(now).len(), 101, "after {place}");
         let claim = claim(&folder, found);
         let watch = watched.get_mut(&found.name).unwrap();
-        watch.begin(Work::MoveLanded { _claim: claim });
+        watch.begin(landed(claim));
     }
     assert_eq!(watched.due(now).len(), 100);
     watched.forget(Path::new("050"));
@@ -245,7 +274,7 @@ fn files_of_one_name_are_all_kept() {
     for content in ["1", "2", "3"] {
         let from = put(&folder, "orders/a.json.gz", content);
         let to = folder.landed(Path::new("orders/a.json.gz"));
-        let place = move_landed(&from, &to, now).unwrap();
+        let place = move_landed(&leaving(&from), &to, now).unwrap().unwrap();
         assert_eq!(fs::read_to_string(place).unwrap(), content);
     }
     assert_eq!(
@@ -271,7 +300,8 @@ fn refused_files_have_their_reason_beside_them() {
     let mut places = Vec::new();
     for content in ["1", "2"] {
         let from = put(&folder, "x/a.json", content);
-        places.push(move_refused(&from, &to, &refusal, now).unwrap());
+        let place = move_refused(&leaving(&from), &to, &refusal, now).unwrap();
+        places.push(place.unwrap());
     }
     assert_eq!(
         everything(dir.path()),
@@ -300,7 +330,9 @@ fn refused_files_have_their_reason_beside_them() {
 fn moves_that_fail_leave_nothing_behind() {
     let (dir, folder) = folder();
     let now = DateTime::UNIX_EPOCH;
-    let gone = folder.path(Path::new("gone"));
+    let gone = put(&folder, "gone", "1");
+    let leaving = leaving(&gone);
+    fs::remove_file(&gone).unwrap();
     let refusal = Refusal {
         kind: "no_route",
         message: String::new(),
@@ -310,7 +342,71 @@ fn moves_that_fail_leave_nothing_behind() {
         folder.landed(Path::new("gone")),
         folder.refused(Path::new("gone")),
     );
-    assert!(move_landed(&gone, &landed, now).is_err());
-    assert!(move_refused(&gone, &refused, &refusal, now).is_err());
+    assert!(move_landed(&leaving, &landed, now).is_err());
+    assert!(move_refused(&leaving, &refused, &refusal, now).is_err());
     assert_eq!(everything(dir.path()), Vec::<String>::new());
+}
+
+/// Another file took the name after the last look at it: the move takes that one along.
+#[test]
+fn file_that_took_the_name_of_a_moved_one_is_back_and_not_moved() {
+    let (dir, folder) = folder();
+    let elsewhere = TempDir::new_in("/dev/shm").ok();
+    let now = DateTime::from_timestamp_millis(1_795_231_323_004).unwrap();
+    let refusal = Refusal {
+        kind: "rejected",
+        message: "The file is cut.".to_owned(),
+        table: None,
+    };
+    let name = Path::new("orders/a.json");
+    let others = elsewhere.iter().map(|other| other.path().join("a.json"));
+    for to in [folder.landed(name), folder.refused(name)]
+        .into_iter()
+        .chain(others)
+    {
+        let from = put(&folder, "orders/a.json", "1");
+        let id = landed_as(&from, "1");
+        let found = leaving(&from);
+        swap(&from, "2");
+        assert_eq!(move_refused(&found, &to, &refusal, now).unwrap(), None);
+        let found = Leaving {
+            landed_as: Some(&id),
+            ..found
+        };
+        assert_eq!(move_landed(&found, &to, now).unwrap(), None);
+        assert_eq!(everything(dir.path()), ["landing/orders/a.json"], "{to:?}");
+        assert_eq!(fs::read_to_string(&from).unwrap(), "2");
+        assert_eq!(everything(to.parent().unwrap()), Vec::<String>::new());
+
+        // The same bytes again are what landed, whatever file they are in.
+        swap(&from, "1");
+        assert_eq!(move_landed(&found, &to, now).unwrap(), Some(to.clone()));
+        assert_eq!(fs::read_to_string(&to).unwrap(), "1");
+        fs::remove_file(to).unwrap();
+        assert_eq!(everything(dir.path()), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn file_that_is_put_back_replaces_none() {
+    let (_dir, folder) = folder();
+    let now = DateTime::from_timestamp_millis(1_795_231_323_004).unwrap();
+    let from = put(&folder, "a.json", "1");
+    let id = landed_as(&from, "1");
+    let moved = Leaving {
+        landed_as: Some(&id),
+        ..leaving(&from)
+    };
+    swap(&from, "2");
+    let place = folder.landed(Path::new("a.json"));
+    fs::rename(&from, &place).unwrap();
+    put(&folder, "a.json", "3");
+    moved.put_back(&place, now).unwrap();
+    let content = |name: &str| fs::read_to_string(folder.path(Path::new(name))).unwrap();
+    let found = look(&folder);
+    assert_eq!(names(&found), ["a-20261121T032203.004Z.json", "a.json"]);
+    assert_eq!(
+        (content("a-20261121T032203.004Z.json"), content("a.json")),
+        ("2".to_owned(), "3".to_owned())
+    );
 }

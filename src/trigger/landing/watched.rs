@@ -9,6 +9,7 @@ use super::folder::{Claim, Found};
 use super::place::Refusal;
 use crate::load::Stamp;
 use crate::random::Random;
+use crate::trigger::DeliveryId;
 
 /// How long a file without a byte is left alone: many writers make the file first and fill it later.
 const EMPTY_PATIENCE: Duration = Duration::from_secs(60);
@@ -28,6 +29,7 @@ pub(super) enum Work {
     /// It is committed: only the move is missing, and no other process may load it.
     MoveLanded {
         _claim: Claim,
+        landed_as: DeliveryId,
     },
     MoveRefused(Refusal),
 }

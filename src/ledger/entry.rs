@@ -14,7 +14,7 @@ pub enum Space {
     /// Objects, files, replays of dead letters: few, kept for ever.
     #[serde(rename = "K")]
     Kept,
-    /// Requests with an `Idempotency-Key`: kept for the retention after their commit.
+    /// Requests with an `Idempotency-Key`: kept for the retention after their commit, at least.
     #[serde(rename = "H")]
     Request,
 }

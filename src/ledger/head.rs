@@ -31,6 +31,11 @@ pub struct LedgerHead {
     pub newest: i64,
     /// Messages with an older index time cannot be proven new any more. Never falls.
     pub floor: i64,
+    /// The ledger's own time, in milliseconds: the clock of whoever began it, and since then only what its committers
+    /// measured from taking up a head to making the next one. It never runs faster than time does, whatever their clocks
+    /// say, and stands still while nobody holds its newest head. Absent in heads of before there was any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time: Option<i64>,
     /// Entries that are not in a segment yet, sorted.
     #[serde(serialize_with = "write_entries", deserialize_with = "read_entries")]
     pub entries: Vec<Entry>,
@@ -54,7 +59,7 @@ pub struct SegmentRef {
     pub min_time: i64,
     /// The newest index time in it.
     pub max_time: i64,
-    /// When the newest of its entries was committed, in seconds since the Unix epoch.
+    /// When the newest of its entries was committed, in seconds of the ledger's own time.
     pub committed_at: i64,
 }
 
@@ -69,6 +74,7 @@ impl LedgerHead {
             commit_id: Uuid::nil(),
             newest: i64::MIN,
             floor: i64::MIN,
+            time: None,
             entries: Vec::new(),
             segments: Vec::new(),
         }

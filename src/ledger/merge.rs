@@ -39,9 +39,13 @@ impl Merge {
             return false;
         }
         let place = segments.iter().position(is_input).unwrap_or_default();
+        // A commit since may have stamped the inputs anew.
+        let newest = segments.iter().filter(|segment| is_input(segment));
+        let newest = newest.map(|segment| segment.committed_at).max();
         segments.retain(|segment| !is_input(segment));
-        if let Some(output) = &self.output {
-            segments.insert(place.min(segments.len()), output.clone());
+        if let Some(mut output) = self.output.clone() {
+            output.committed_at = newest.unwrap_or(output.committed_at);
+            segments.insert(place.min(segments.len()), output);
         }
         true
     }

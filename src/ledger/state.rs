@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use iceberg::table::Table;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::cache::Ledger;
@@ -46,6 +47,8 @@ pub struct LedgerState {
     /// Absent before the first commit.
     location: Option<String>,
     head: Arc<LedgerHead>,
+    /// When this process took the head up, which was not before it was made.
+    since: Instant,
     inline: Arc<HashMap<u128, Bytes>>,
 }
 
@@ -58,9 +61,9 @@ pub struct Addition<'a> {
     pub instead: Option<&'a LedgerHead>,
     /// The deliveries that it lands.
     pub entries: &'a [Entry],
-    /// When.
+    /// When, by this machine's clock.
     pub now: DateTime<Utc>,
-    /// How long messages and requests are remembered.
+    /// How long messages and requests are remembered at least.
     pub retention: Duration,
     /// Segments merged beside the commits, taken if its inputs are all still there.
     pub merge: Option<&'a Merge>,
@@ -85,6 +88,7 @@ impl LedgerState {
             folder: folder(table),
             location,
             head: Arc::new(head),
+            since: Instant::now(),
             inline: Arc::new(inline),
         }
     }
@@ -271,10 +275,11 @@ impl Ledger {
         let merged = addition
             .merge
             .is_some_and(|merge| merge.apply(&mut head.segments));
-        forget(&mut head, addition);
+        let time = pass_time(&mut head, state.since.elapsed(), addition.now);
+        forget(&mut head, addition, time);
         let mut segments = Vec::new();
         while head.entries.len() > INLINE_ENTRIES {
-            let (segment, file) = spill(&mut head.entries, addition.now, random)?;
+            let (segment, file) = spill(&mut head.entries, time, random)?;
             head.segments.push(segment.clone());
             segments.push((segment, file));
         }
@@ -337,8 +342,30 @@ pub(crate) fn sequence_of(location: &str) -> Option<u64> {
     name.split('-').next()?.parse().ok()
 }
 
-/// Moves the floor, and drops what lies under it: whole segments, by index time, never by a local clock alone.
-fn forget(head: &mut LedgerHead, addition: &Addition<'_>) {
+/// Moves the ledger's own time on by what its committer measured, and returns it in seconds. No clock has a say in it: one
+/// that is days ahead would have requests forgotten that are minutes old, and so would the stamp of one that is behind.
+///
+/// Where it begins, nothing tells by which clocks earlier segments are stamped: they are taken to be of this moment.
+fn pass_time(head: &mut LedgerHead, measured: Duration, now: DateTime<Utc>) -> i64 {
+    const SECOND_MS: i64 = 1000;
+    let measured = i64::try_from(measured.as_millis()).unwrap_or_default();
+    let time = match head.time {
+        Some(time) => time.saturating_add(measured),
+        None => now.timestamp_millis(),
+    };
+    let seconds = time.div_euclid(SECOND_MS);
+    if head.time.is_none() {
+        for segment in &mut head.segments {
+            segment.committed_at = seconds;
+        }
+    }
+    head.time = Some(time);
+    seconds
+}
+
+/// Moves the floor, and drops what lies under it: whole segments, by index time, never by a local clock alone. Requests
+/// have no time but that of their commit, and go by the ledger's own.
+fn forget(head: &mut LedgerHead, addition: &Addition<'_>, time: i64) {
     let seconds = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
     let now = addition.now.timestamp();
     let retention = seconds(addition.retention);
@@ -354,13 +381,13 @@ fn forget(head: &mut LedgerHead, addition: &Addition<'_>) {
         .retain(|entry| entry.space != Space::Message || entry.index_time >= floor);
     head.segments.retain(|segment| match segment.space {
         Space::Message => segment.max_time >= floor,
-        Space::Request => segment.committed_at >= now.saturating_sub(retention),
+        Space::Request => segment.committed_at >= time.saturating_sub(retention),
         Space::Kept => true,
     });
 }
 
 /// Moves the entries of the space that has most of them into a segment.
-fn spill(entries: &mut Vec<Entry>, now: DateTime<Utc>, random: &Random) -> Result<(SegmentRef, Bytes)> {
+fn spill(entries: &mut Vec<Entry>, time: i64, random: &Random) -> Result<(SegmentRef, Bytes)> {
     let count = |space| entries.iter().filter(|entry| entry.space == space).count();
     let space = Space::ALL
         .into_iter()
@@ -379,7 +406,7 @@ fn spill(entries: &mut Vec<Entry>, now: DateTime<Utc>, random: &Random) -> Resul
         byte_count: 0,
         min_time: times().min().unwrap_or_default(),
         max_time: times().max().unwrap_or_default(),
-        committed_at: now.timestamp(),
+        committed_at: time,
     };
     let mut writer = SegmentWriter::try_new()?;
     for entry in spilled {

@@ -173,6 +173,94 @@ async fn floor_follows_the_newest_message_and_never_falls() {
     assert_eq!(table.check(kept).await, Known::Landed(Bytes::new()));
 }
 
+fn requests(from: u128) -> Vec<Entry> {
+    let request = |id| Entry {
+        space: Space::Request,
+        ..message(id, 0)
+    };
+    (from..from + 1001).map(request).collect()
+}
+
+/// As another process sees it whose clock is off by this.
+async fn elsewhere(table: &Table, off: TimeDelta) -> Table {
+    let mut other = table.reopened().await;
+    other.now = now() + off;
+    other.random = Random::seeded(100 + table.state.head().sequence);
+    other
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_clock_makes_requests_forgotten_early() {
+    let landed = Known::Landed(Bytes::new());
+    for off in [TimeDelta::days(40), TimeDelta::days(-40)] {
+        let mut table = Table::new();
+        table.retention = DAY;
+        table.commit(&requests(0)).await;
+        // The one with the wrong clock fills segments of its own, one after the other; then both go on in turn.
+        let mut wrong = elsewhere(&table, off).await;
+        for number in 1..4 {
+            wrong.commit(&requests(number * 10_000)).await;
+        }
+        for number in [4, 6] {
+            table = elsewhere(&wrong, TimeDelta::zero()).await;
+            table.commit(&requests(number * 10_000)).await;
+            wrong = elsewhere(&table, off).await;
+            wrong.commit(&requests((number + 1) * 10_000)).await;
+        }
+        assert_eq!(wrong.state.head().segments.len(), 8);
+        for number in 0..8 {
+            let [request, ..] = &requests(number * 10_000)[..] else {
+                panic!("no request")
+            };
+            assert_eq!(wrong.check(request.clone()).await, landed, "{off} {number}");
+        }
+        // A merge that was made meanwhile is as young as the youngest of them.
+        let merge = wrong.ledger.merge(&wrong.state, &wrong.random).await.unwrap();
+        assert!(wrong.commit_with(&[], merge.as_ref()).await);
+        tokio::time::advance(DAY - Duration::from_secs(1)).await;
+        wrong.commit(&[]).await;
+        assert_eq!(wrong.state.head().segments.len(), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_are_forgotten_once_the_retention_was_measured() {
+    let mut table = Table::new();
+    table.retention = DAY;
+    table.commit(&requests(0)).await;
+    let [request, ..] = &requests(0)[..] else {
+        panic!("no request")
+    };
+    // By short commits, and by processes that take over from each other, their clocks apart.
+    for commit in 0..100 {
+        tokio::time::advance(DAY / 100).await;
+        assert_ne!(table.check(request.clone()).await, Known::New, "{commit}");
+        table.commit(&[]).await;
+        table = elsewhere(&table, TimeDelta::days(commit % 7)).await;
+    }
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert_ne!(table.check(request.clone()).await, Known::New);
+    table.commit(&[]).await;
+    assert_eq!(table.check(request.clone()).await, Known::New);
+}
+
+#[tokio::test(start_paused = true)]
+async fn stamps_of_before_the_ledger_had_a_time_count_from_now() {
+    let mut table = Table::new();
+    table.retention = DAY;
+    table.commit(&requests(0)).await;
+    let mut head = table.state.head().clone();
+    head.time = None;
+    head.segments[0].committed_at -= 40 * 86_400;
+    let location = table.state.location().map(str::to_owned);
+    table.state = LedgerState::new(head.table_uuid, location, head);
+    table.commit(&[]).await;
+    assert_eq!(table.state.head().segments.len(), 1);
+    tokio::time::advance(DAY + Duration::from_secs(1)).await;
+    table.commit(&[]).await;
+    assert_eq!(table.state.head().segments.len(), 0);
+}
+
 #[tokio::test]
 async fn old_segments_are_dropped_whole() {
     let mut table = Table::new();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures::future::try_join_all;
-use iceberg::spec::ManifestFile;
+use iceberg::spec::{ManifestFile, TableMetadata};
 use iceberg::table::Table;
 use tokio::time::Instant;
 
@@ -145,12 +145,12 @@ impl Engine {
     /// # Errors
     /// [`ErrorKind::Conflict`] when the table has moved.
     async fn to_let_go(&self, head: &mut Head, changes: &ChangeSet) -> Result<Vec<i64>> {
-        let over = match changes.is_upkeep() {
-            true => retention::all_expired,
-            false => retention::expired,
-        };
         let now = self.clock().now();
-        let let_go = over(head.table.metadata(), &head.refs, now);
+        let over = |metadata: &TableMetadata, refs: &Refs| match changes.is_upkeep() {
+            true => retention::all_expired(metadata, refs, now),
+            false => retention::expired(metadata, refs, now, self.writer()),
+        };
+        let let_go = over(head.table.metadata(), &head.refs);
         if let_go.is_empty() || !self.catalog().fences_by_snapshot() {
             return Ok(let_go);
         }
@@ -164,7 +164,7 @@ impl Engine {
             return Err(Error::new(ErrorKind::Conflict, message).with("table", head.table.identifier()));
         }
         head.refs = Refs::of(fresh)?;
-        Ok(over(head.table.metadata(), &head.refs, now))
+        Ok(over(head.table.metadata(), &head.refs))
     }
 
     /// Computes the attempt's files on the head, and makes them and the data durable, all at the same time.

@@ -28,6 +28,7 @@ mod riding;
 mod summary;
 mod table_commit;
 mod turn;
+mod witness;
 
 pub use alter::Alteration;
 pub use append::validate as validate_append;

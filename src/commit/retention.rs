@@ -5,8 +5,10 @@ use std::collections::{BTreeSet, HashSet};
 
 use chrono::{DateTime, Utc};
 use iceberg::spec::{SnapshotRef, SnapshotRetention, TableMetadata};
+use uuid::Uuid;
 
 use super::head::Refs;
+use super::witness::{self, Witness};
 
 /// Newest snapshots that stay whatever their age.
 const NEWEST: usize = 100;
@@ -29,16 +31,19 @@ const UNREFERENCED_MS: i64 = 5 * DAY_MS;
 /// all. What a branch or tag of others points to stays, and so do the main branch's snapshots that a branch of others
 /// keeps by such settings. What no one but them reaches is not looked at.
 ///
-/// With a commit they go twenty or more at a time.
-pub(super) fn expired(metadata: &TableMetadata, refs: &Refs, now: DateTime<Utc>) -> Vec<i64> {
-    of_main(metadata, refs, now, AT_ONCE)
+/// With a commit they go twenty or more at a time. A commit's clock may be wrong,
+/// and nobody looks at what it lets go: so it counts for no more than an hour after the table's newest snapshot, and what
+/// is on no branch, where others may have staged it, goes by the newest time that another than `writer` wrote; only the
+/// writer's own by its clock. What that leaves on a table that was quiet goes with a later commit, or with upkeep.
+pub(super) fn expired(metadata: &TableMetadata, refs: &Refs, now: DateTime<Utc>, writer: Uuid) -> Vec<i64> {
+    let rules = Rules::of(metadata, now);
+    rules.map_or_else(Vec::new, |rules| {
+        of_main(metadata, refs, &rules.witnessed(metadata, writer), AT_ONCE)
+    })
 }
 
 /// None if they are fewer than `at_once`.
-fn of_main(metadata: &TableMetadata, refs: &Refs, now: DateTime<Utc>, at_once: usize) -> Vec<i64> {
-    let Some(rules) = Rules::of(metadata, now) else {
-        return Vec::new();
-    };
+fn of_main(metadata: &TableMetadata, refs: &Refs, rules: &Rules, at_once: usize) -> Vec<i64> {
     let main = rules.of_ref(&refs.main_retention());
     if metadata.snapshots().len() < main.newest.unwrap_or(NEWEST).saturating_add(at_once) {
         return Vec::new();
@@ -65,6 +70,8 @@ fn of_main(metadata: &TableMetadata, refs: &Refs, now: DateTime<Utc>, at_once: u
 }
 
 /// The same from two on, and what no branch or tag reaches once it is older than `history.expire.max-snapshot-age-ms`, or five days.
+///
+/// By `now` alone: on a table that was quiet for weeks nothing tells a clock that is weeks ahead from one that is right.
 pub(super) fn all_expired(metadata: &TableMetadata, refs: &Refs, now: DateTime<Utc>) -> Vec<i64> {
     let Some(rules) = Rules::of(metadata, now) else {
         return Vec::new();
@@ -75,7 +82,7 @@ pub(super) fn all_expired(metadata: &TableMetadata, refs: &Refs, now: DateTime<U
     let nobodys = unreached
         .iter()
         .filter(|snapshot| !mains.contains(&snapshot.snapshot_id()) && rules.is_unreferenced_long(snapshot));
-    of_main(metadata, refs, now, AT_UPKEEP)
+    of_main(metadata, refs, &rules, AT_UPKEEP)
         .into_iter()
         .chain(nobodys.map(|snapshot| snapshot.snapshot_id()))
         .collect()
@@ -94,6 +101,8 @@ struct Rules {
     /// The age up to which snapshots on no branch stay. No branch has a say in it.
     unreferenced_ms: i64,
     now: i64,
+    /// Of a commit: what tells the age of snapshots on no branch.
+    witness: Option<Witness>,
 }
 
 impl Rules {
@@ -111,7 +120,15 @@ impl Rules {
             max_age_ms,
             unreferenced_ms: max_age_ms.unwrap_or(UNREFERENCED_MS),
             now: now.timestamp_millis(),
+            witness: None,
         })
+    }
+
+    /// The same by a clock that is believed only as far as the table bears it out.
+    fn witnessed(mut self, metadata: &TableMetadata, writer: Uuid) -> Self {
+        self.now = witness::bounded(metadata, self.now);
+        self.witness = Some(Witness::of(metadata, writer));
+        self
     }
 
     /// The settings of a branch, over the table's. A tag keeps what it points to.
@@ -132,6 +149,7 @@ impl Rules {
         Self {
             newest,
             max_age_ms,
+            witness: None,
             ..*self
         }
     }
@@ -165,7 +183,11 @@ impl Rules {
     }
 
     fn is_unreferenced_long(&self, snapshot: &SnapshotRef) -> bool {
-        self.is_older(snapshot.timestamp_ms(), self.unreferenced_ms)
+        let now = match &self.witness {
+            Some(witness) => witness.now_for(snapshot, self.now),
+            None => self.now,
+        };
+        snapshot.timestamp_ms() < now.saturating_sub(self.unreferenced_ms)
     }
 
     fn is_older(&self, at: i64, age_ms: i64) -> bool {
@@ -224,6 +246,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::commit::WRITER;
 
     /// A table with a snapshot every `every_ms` up to `now`, and a tag on the oldest.
     fn table(count: i64, every_ms: i64, now: i64, properties: serde_json::Value) -> (TableMetadata, Refs) {
@@ -280,7 +303,7 @@ mod tests {
             json["refs"][name] = reference.clone();
         }
         let (metadata, refs) = read(json);
-        let expired = expired(&metadata, &refs, at(NOW));
+        let expired = expired(&metadata, &refs, at(NOW), Uuid::nil());
         (1..=count).filter(|id| !expired.contains(id)).collect()
     }
 
@@ -356,12 +379,47 @@ mod tests {
             let strays = expired.into_iter().filter(|id| strays.contains(id));
             strays.count()
         };
-        let gone = expired(&metadata, &refs, at(NOW));
+        let gone = expired(&metadata, &refs, at(NOW), Uuid::nil());
         assert!(gone.len() >= 35, "{gone:?}");
         assert_eq!(strays_of(gone), 0);
         assert_eq!(strays_of(all_expired(&metadata, &refs, at(NOW))), 0);
+        // A clock that is five days ahead does not make them older, before its commit and after it.
         let later = at(NOW + 5 * DAY_MS);
-        assert!(strays_of(expired(&metadata, &refs, later)) >= 24);
+        let writer = Uuid::from_u128(9);
+        assert_eq!(strays_of(expired(&metadata, &refs, later, writer)), 0);
+        let with_later = |by: Uuid| {
+            let mut json = serde_json::to_value(&metadata).unwrap();
+            json["last-updated-ms"] = json!(NOW + 5 * DAY_MS);
+            let snapshots = json["snapshots"].as_array_mut().unwrap();
+            let newest = snapshots
+                .iter_mut()
+                .max_by_key(|snapshot| snapshot["sequence-number"].as_i64());
+            let newest = newest.unwrap();
+            newest["timestamp-ms"] = json!(NOW + 5 * DAY_MS);
+            newest["summary"][WRITER] = json!(by.to_string());
+            read(json)
+        };
+        let (after, refs) = with_later(writer);
+        assert_eq!(strays_of(expired(&after, &refs, later, writer)), 0);
+        // Nor do others then follow it.
+        assert_eq!(strays_of(expired(&after, &refs, at(NOW), Uuid::nil())), 0);
+        // Once another's time says so, they go.
+        let (after, refs) = with_later(Uuid::from_u128(10));
+        assert!(strays_of(expired(&after, &refs, later, writer)) >= 24);
+        assert!(strays_of(all_expired(&metadata, &refs, later)) >= 24);
+    }
+
+    #[test]
+    fn a_clock_ahead_thins_by_an_hour_more_at_most() {
+        let aged = json!({"history.expire.max-snapshot-age-ms": (DAY_MS).to_string()});
+        // One a minute for a day and a half.
+        let (metadata, refs) = table(36 * 60, 60_000, NOW, aged);
+        let kept = |now: i64| 36 * 60 - expired(&metadata, &refs, at(now), Uuid::nil()).len();
+        assert_eq!(kept(NOW), 24 * 60 + 2);
+        assert_eq!(kept(NOW + 9 * DAY_MS), 23 * 60 + 2);
+        // Upkeep goes by its clock: the newest 100, and the tag's.
+        let upkeep = all_expired(&metadata, &refs, at(NOW + 9 * DAY_MS));
+        assert_eq!(36 * 60 - upkeep.len(), 101);
     }
 
     #[test]
@@ -377,7 +435,7 @@ mod tests {
         let kept = ids.iter().filter(|id| !gone.contains(id)).count();
         // 100, some 118 hourly and some 25 daily ones.
         assert!((235..=255).contains(&kept), "{kept}");
-        assert_eq!(expired(&metadata, &refs, at(NOW)), gone);
+        assert_eq!(expired(&metadata, &refs, at(NOW), Uuid::nil()), gone);
     }
 
     #[test]
@@ -397,7 +455,7 @@ mod tests {
         gone.sort_unstable();
         // Ids 21 to 24 are more than five days old; 25 is five days old to the millisecond.
         assert_eq!(gone, [21, 22, 23, 24]);
-        assert_eq!(expired(&metadata, &refs, at(NOW)), Vec::<i64>::new());
+        assert_eq!(expired(&metadata, &refs, at(NOW), Uuid::nil()), Vec::<i64>::new());
     }
 
     /// A table of these snapshots of one a minute, whose parents are mostly gone.

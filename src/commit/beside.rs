@@ -1,17 +1,28 @@
 //! Work beside the commits: merged manifests and ledger segments are prepared while no commit waits, and swapped in by
 //! the next one that finds all their inputs.
 
-use tokio::task::JoinSet;
+use std::time::Duration;
+
+use iceberg::spec::ManifestFile;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::timeout;
 
 use super::attempt::MAX_LIFE;
 use super::engine::Engine;
 use super::head::Head;
 use super::merge::{self, ManifestMerge};
 use crate::clock::{Clock, Moment};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::ledger::Merge;
 
+const MANIFESTS: &str = "manifests";
 const SEGMENTS: &str = "ledger's segments";
+
+/// How long a commit waits for a merge that is overdue. It must be well below the shortest deadline of a commit: what runs
+/// out of that is dropped with the merge, and the next attempt would begin with the same merge, for ever. And it must be
+/// enough where a process lives for one commit, and nothing is beside it: a hundred small manifests are read and written in
+/// less than a second where a request takes 100 ms.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// A merge on its way, or ready.
 #[derive(Debug, Default)]
@@ -27,15 +38,7 @@ impl<T: Send + 'static> Work<T> {
     fn take(&mut self, what: &'static str) -> Option<T> {
         match std::mem::take(self) {
             Self::Running(mut tasks) => match tasks.try_join_next() {
-                Some(Ok(Ok(merged))) => merged,
-                Some(Ok(Err(error))) => {
-                    tell_failed(what, &error);
-                    None
-                }
-                Some(Err(error)) => {
-                    tracing::warn!(%error, "The merge of the {what} stopped; a later commit tries again.");
-                    None
-                }
+                Some(ended) => merged_by(ended, what),
                 None => {
                     *self = Self::Running(tasks);
                     None
@@ -46,11 +49,36 @@ impl<T: Send + 'static> Work<T> {
         }
     }
 
+    /// Waits until it has ended. Cancelled, it goes on.
+    async fn ended(&mut self, what: &'static str) {
+        if let Self::Running(tasks) = self
+            && let Some(ended) = tasks.join_next().await
+        {
+            *self = merged_by(ended, what).map_or(Self::Idle, Self::Ready);
+        }
+    }
+
     /// Starts the work on a task that ends with its owner.
     fn start(&mut self, work: impl Future<Output = Result<Option<T>>> + Send + 'static) {
         let mut tasks = JoinSet::new();
         tasks.spawn(work);
         *self = Self::Running(tasks);
+    }
+}
+
+/// What a task has merged, if anything.
+fn merged_by<T>(ended: Result<Result<Option<T>>, JoinError>, what: &'static str) -> Option<T> {
+    match ended {
+        Ok(Ok(merged)) => merged,
+        Ok(Err(error)) => {
+            let error = error.report();
+            tracing::warn!(error, "The {what} were not merged; a later commit tries again.");
+            None
+        }
+        Err(error) => {
+            tracing::warn!(%error, "The merge of the {what} stopped; a later commit tries again.");
+            None
+        }
     }
 }
 
@@ -77,7 +105,7 @@ impl Beside {
             *self = Self::default();
         }
         Ready {
-            manifests: self.manifests.take("manifests"),
+            manifests: self.manifests.take(MANIFESTS),
             ledger: self.ledger.take(SEGMENTS),
         }
     }
@@ -99,35 +127,28 @@ impl Beside {
         }
     }
 
-    /// Does what is long overdue before the commit, where nothing is under way beside it: processes that live for one
-    /// commit leave it to the next.
+    /// Starts what is long overdue before the commit, where nothing is under way beside it, and waits a moment for it:
+    /// processes that live for one commit leave it to the next. What takes longer goes on beside this commit, for a later
+    /// one.
     ///
     /// # Errors
     /// Those of reading the manifest list. A merge that fails is told, and left to a later commit.
     pub(super) async fn catch_up(engine: &Engine, head: &mut Head) -> Result<()> {
-        let manifests = engine.manifests(head).await?;
-        if let Work::Idle = head.beside.manifests
-            && merge::merge_is_overdue(&head.table, &manifests)
-            && let Some(inputs) = merge::plan_merge(&head.table, &manifests)
-        {
-            match merge::merge(&head.table, &inputs, engine.random()).await {
-                Ok(merge) => {
-                    head.beside.begin(engine.clock());
-                    head.beside.manifests = Work::Ready(merge);
-                }
-                Err(error) => tell_failed("manifests", &error),
+        let listed = engine.manifests(head).await?;
+        let manifests =
+            merge::merge_is_overdue(&head.table, &listed) && Self::start_manifests(engine, head, &listed);
+        let ledger = head.ledger.merge_is_overdue() && Self::start_ledger(engine, head);
+        let beside = &mut head.beside;
+        let ended = async {
+            if manifests {
+                beside.manifests.ended(MANIFESTS).await;
             }
-        }
-        if let Work::Idle = head.beside.ledger
-            && head.ledger.merge_is_overdue()
-        {
-            match engine.ledger().merge(&head.ledger, engine.random()).await {
-                Ok(merge) => {
-                    head.beside.begin(engine.clock());
-                    head.beside.ledger = merge.map_or(Work::Idle, Work::Ready);
-                }
-                Err(error) => tell_failed(SEGMENTS, &error),
+            if ledger {
+                beside.ledger.ended(SEGMENTS).await;
             }
+        };
+        if (manifests || ledger) && timeout(PATIENCE, ended).await.is_err() {
+            tracing::debug!("A merge that is overdue takes long; the commit goes on without it.");
         }
         Ok(())
     }
@@ -138,30 +159,41 @@ impl Beside {
         if let (Work::Idle, Work::Idle) = (&beside.manifests, &beside.ledger) {
             beside.begun = None;
         }
-        if let Work::Idle = head.beside.manifests
-            && let Some(listed) = &head.manifests
-            && let Some(inputs) = merge::plan_merge(&head.table, listed)
-        {
-            let (table, random) = (head.table.clone(), engine.random().clone());
-            let merging = async move { merge::merge(&table, &inputs, &random).await.map(Some) };
-            head.beside.begin(engine.clock());
-            head.beside.manifests.start(merging);
+        if let Some(listed) = head.manifests.take() {
+            Self::start_manifests(engine, head, &listed);
+            head.manifests = Some(listed);
         }
-        if let Work::Idle = head.beside.ledger
-            && head.ledger.wants_merge()
-        {
-            let (ledger, state) = (engine.ledger().clone(), head.ledger.clone());
-            let random = engine.random().clone();
-            let merging = async move { ledger.merge(&state, &random).await };
-            head.beside.begin(engine.clock());
-            head.beside.ledger.start(merging);
-        }
+        Self::start_ledger(engine, head);
     }
-}
 
-fn tell_failed(what: &str, error: &Error) {
-    tracing::warn!(
-        error = error.report(),
-        "The {what} were not merged; a later commit tries again."
-    );
+    /// Says whether it did.
+    fn start_manifests(engine: &Engine, head: &mut Head, listed: &[ManifestFile]) -> bool {
+        let Work::Idle = head.beside.manifests else {
+            return false;
+        };
+        let Some(inputs) = merge::plan_merge(&head.table, listed) else {
+            return false;
+        };
+        let (table, random) = (head.table.clone(), engine.random().clone());
+        let merging = async move { merge::merge(&table, &inputs, &random).await.map(Some) };
+        head.beside.begin(engine.clock());
+        head.beside.manifests.start(merging);
+        true
+    }
+
+    /// Says whether it did.
+    fn start_ledger(engine: &Engine, head: &mut Head) -> bool {
+        let Work::Idle = head.beside.ledger else {
+            return false;
+        };
+        if !head.ledger.wants_merge() {
+            return false;
+        }
+        let (ledger, state) = (engine.ledger().clone(), head.ledger.clone());
+        let random = engine.random().clone();
+        let merging = async move { ledger.merge(&state, &random).await };
+        head.beside.begin(engine.clock());
+        head.beside.ledger.start(merging);
+        true
+    }
 }

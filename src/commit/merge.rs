@@ -1,5 +1,6 @@
 //! Merging manifests: small ones become one beside the commits, so that there are few whatever the table's age.
 
+use futures::stream::{self, StreamExt};
 use iceberg::spec::{ManifestContentType, ManifestFile, ManifestWriterBuilder};
 use iceberg::table::Table;
 
@@ -13,6 +14,8 @@ const MIN_COUNT_TO_MERGE: usize = 100;
 const FAN_IN: usize = 10;
 /// A manifest of this size is not merged any more. Java's default.
 const TARGET_BYTES: i64 = 8 << 20;
+/// Manifests that are read at the same time: they are small, and a request takes longer than its bytes.
+const AT_ONCE: usize = 16;
 
 /// Manifests that were merged beside the commits, and their successor.
 #[derive(Debug)]
@@ -116,8 +119,13 @@ pub(super) async fn merge(table: &Table, inputs: &[ManifestFile], random: &Rando
         let output = table.file_io().new_output(&location)?;
         let schema = metadata.current_schema().clone();
         let mut writer = ManifestWriterBuilder::new(output, None, schema, spec).build_v2_data();
-        for input in inputs {
-            let (entries, _metadata) = input.load_manifest(table.file_io()).await?.into_parts();
+        let loading: Vec<_> = inputs
+            .iter()
+            .map(|input| input.load_manifest(table.file_io()))
+            .collect();
+        let mut loading = stream::iter(inputs).zip(stream::iter(loading).buffered(AT_ONCE));
+        while let Some((input, loaded)) = loading.next().await {
+            let (entries, _metadata) = loaded?.into_parts();
             for entry in entries.iter().filter(|entry| entry.is_alive()) {
                 writer.add_existing_file(
                     entry.data_file().clone(),

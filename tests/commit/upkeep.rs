@@ -20,6 +20,8 @@ pub fn tests() -> Vec<Trial> {
         processes_that_live_for_one_commit_merge_too,
         merge_that_waited_for_days_is_not_used,
         merge_under_way_is_waited_for_by_no_commit,
+        merge_that_is_overdue_holds_up_no_commit_for_long,
+        overdue_merge_of_a_slow_store_is_done_by_one_commit,
         snapshots_are_let_go_and_tags_stay,
         statistics_go_with_their_snapshots,
         retention_of_the_main_branch_is_left_as_it_is,
@@ -234,4 +236,70 @@ async fn merge_under_way_is_waited_for_by_no_commit() -> TestResult {
     assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
     assert_eq!(world.ids().await?, ids);
     Ok(())
+}
+
+/// A table that nobody merged for, with a hundred manifests to merge three times over.
+async fn overdue() -> TestResult<(World, Vec<i64>)> {
+    let (world, _head) = World::new().await?;
+    let ids: Vec<i64> = (1..=300).collect();
+    world
+        .set_elsewhere("commit.manifest-merge.enabled", "false")
+        .await?;
+    let mut head = world.fresh_head().await?;
+    for id in &ids {
+        let mut changes = world.changes(&head, &[*id]).await?;
+        world.engine.attempt(&mut head, &mut changes).await?;
+    }
+    world
+        .set_elsewhere("commit.manifest-merge.enabled", "true")
+        .await?;
+    Ok((world, ids))
+}
+
+async fn merge_that_is_overdue_holds_up_no_commit_for_long() -> TestResult {
+    let (world, mut ids) = overdue().await?;
+    let slow = Fault::Delay(Duration::from_secs(5));
+    world.faults.always(Op::Get, "-m0.avro", slow);
+    let mut head = world.fresh_head().await?;
+    let begun = Instant::now();
+    // The shortest deadline of a delivery; and another that begins anew, as after a deadline that was missed.
+    let patience = Duration::from_secs(10);
+    for id in [1000, 1001] {
+        let mut changes = world.changes(&head, &[id]).await?;
+        let committing = world.engine.attempt(&mut head, &mut changes);
+        tokio::time::timeout(patience, committing).await??;
+        ids.push(id);
+        if id == 1000 {
+            assert!(begun.elapsed() < patience / 2, "{:?}", begun.elapsed());
+            head = world.fresh_head().await?;
+        }
+    }
+    // What was begun goes on beside the commits, and rides on one of them.
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let mut changes = world.changes(&head, &[1002]).await?;
+    world.engine.attempt(&mut head, &mut changes).await?;
+    ids.push(1002);
+    let snapshot = head.table().metadata().current_snapshot().ok_or("no snapshot")?;
+    let list = head.table().manifest_list_reader(snapshot).load().await?;
+    assert_eq!(list.entries().len(), 303 - 100 + 1);
+    assert_eq!(world.ids().await?, ids);
+    world.is_whole().await
+}
+
+async fn overdue_merge_of_a_slow_store_is_done_by_one_commit() -> TestResult {
+    let (world, mut ids) = overdue().await?;
+    for op in [Op::Get, Op::Put] {
+        let slow = Fault::Delay(Duration::from_millis(150));
+        world.faults.always(op, "metadata/", slow);
+    }
+    let begun = Instant::now();
+    world.commit_elsewhere(&[1000]).await?;
+    ids.push(1000);
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    let head = world.fresh_head().await?;
+    let snapshot = head.table().metadata().current_snapshot().ok_or("no snapshot")?;
+    let list = head.table().manifest_list_reader(snapshot).load().await?;
+    assert_eq!(list.entries().len(), 301 - 100 + 1);
+    assert_eq!(world.ids().await?, ids);
+    world.is_whole().await
 }

@@ -141,15 +141,16 @@ async fn find(ledger: &Ledger, table: &Table) -> Result<Best> {
             return Err(error);
         }
     }
-    // Anybody may have set the pointer; above the heads of kept snapshots it is the best guess. Another table's is none.
+    // Anybody may have set the pointer, also back. Where no head is known to be later it is the best guess; another table's
+    // is none.
     let own = format!("/{}/", folder(uuid));
     let pointer = table.metadata().properties().get(POINTER);
     let pointer = pointer.filter(|location| location.contains(&own));
     let pointed = others.iter().filter(|(_, location)| Some(location) == pointer);
-    let pointed =
-        pointed.filter(|(sequence, _)| committed.first().is_none_or(|(newest, _)| sequence > newest));
-    let pointed: Vec<_> = pointed.cloned().collect();
     let last = last_committed(pointer, highest);
+    let newest = committed.first().map_or(0, |(newest, _)| *newest);
+    let pointed = pointed.filter(|(sequence, _)| *sequence >= last && *sequence > newest);
+    let pointed: Vec<_> = pointed.cloned().collect();
     for (known, some) in [(false, pointed), (true, committed), (false, others)] {
         for (_, location) in some {
             match ledger.find_head(uuid, &location).await? {

@@ -31,10 +31,10 @@ const UNREFERENCED_MS: i64 = 5 * DAY_MS;
 /// all. What a branch or tag of others points to stays, and so do the main branch's snapshots that a branch of others
 /// keeps by such settings. What no one but them reaches is not looked at.
 ///
-/// With a commit they go twenty or more at a time. A commit's clock may be wrong,
-/// and nobody looks at what it lets go: so it counts for no more than an hour after the table's newest snapshot, and what
-/// is on no branch, where others may have staged it, goes by the newest time that another than `writer` wrote; only the
-/// writer's own by its clock. What that leaves on a table that was quiet goes with a later commit, or with upkeep.
+/// With a commit they go twenty or more at a time. A commit's clock may be wrong, and nobody looks at what it lets go: so it
+/// counts for no more than an hour after the table's newest snapshot, and what is on no branch, where others may have
+/// staged it, goes by the newest time that another than `writer` wrote; only the writer's own by its clock. What that
+/// leaves on a table that was quiet goes with a later commit, or with upkeep.
 pub(super) fn expired(metadata: &TableMetadata, refs: &Refs, now: DateTime<Utc>, writer: Uuid) -> Vec<i64> {
     let rules = Rules::of(metadata, now);
     rules.map_or_else(Vec::new, |rules| {
@@ -69,7 +69,8 @@ fn of_main(metadata: &TableMetadata, refs: &Refs, rules: &Rules, at_once: usize)
     }
 }
 
-/// The same from two on, and what no branch or tag reaches once it is older than `history.expire.max-snapshot-age-ms`, or five days.
+/// The same from two on, and what no branch or tag reaches once it is older than `history.expire.max-snapshot-age-ms`, or
+/// five days.
 ///
 /// By `now` alone: on a table that was quiet for weeks nothing tells a clock that is weeks ahead from one that is right.
 pub(super) fn all_expired(metadata: &TableMetadata, refs: &Refs, now: DateTime<Utc>) -> Vec<i64> {

@@ -30,7 +30,8 @@ pub const DELIVERIES: &str = "landfast_deliveries_total";
 pub const REFUSALS: &str = "landfast_refused_requests_total";
 /// Dead letters written. Counter; labels `table`, `reason`.
 pub const DEAD_LETTERS: &str = "landfast_dead_letters_total";
-/// Copies of deliveries that were dropped: the first had `landed`, or was still `in_flight`. Counter; labels `table`, `reason`.
+/// Copies of deliveries that were dropped: the first had `landed`, or was still `in_flight`. Counter; labels `table`,
+/// `reason`.
 pub const DUPLICATES: &str = "landfast_duplicates_total";
 /// Attempts that did not commit. Counter; labels `table`, `kind` (`conflict`, `outcome_unknown`).
 pub const COMMIT_RETRIES: &str = "landfast_commit_retries_total";

@@ -49,8 +49,8 @@ impl Engine {
     ///
     /// # Errors
     /// [`ErrorKind::Conflict`] and [`ErrorKind::OutcomeUnknown`]: [`Engine::reload`], check, then attempt again.
-    /// [`ErrorKind::Rejected`], [`ErrorKind::TableMismatch`]: never again as it is. [`ErrorKind::Unavailable`]: a file of the attempt could not be written,
-    /// nothing was sent.
+    /// [`ErrorKind::Rejected`], [`ErrorKind::TableMismatch`]: never again as it is. [`ErrorKind::Unavailable`]: a file
+    /// of the attempt could not be written, nothing was sent.
     pub async fn attempt(&self, head: &mut Head, changes: &mut ChangeSet) -> Result<i64> {
         let is_null = head.table.metadata().current_snapshot_id().is_none();
         let needs_fence = changes.lands_something() || changes.ledger().is_some();

@@ -153,7 +153,8 @@ impl DeadLetters {
         Ok(())
     }
 
-    /// Writes records of a delivery that no table wants, once the others are in their tables. Durable on `Ok`; repeating it writes nothing new.
+    /// Writes records of a delivery that no table wants, once the others are in their tables. Durable on `Ok`;
+    /// repeating it writes nothing new.
     ///
     /// # Errors
     /// [`crate::error::ErrorKind::Unavailable`]: the delivery must not be acknowledged.

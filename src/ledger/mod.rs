@@ -6,8 +6,8 @@
 //! comes and whatever became of the snapshots since (invariant 2).
 //!
 //! Files lie in the warehouse's `_landfast/ledger/<table uuid>/`, outside every table's folder, where no engine's
-//! orphan cleaner looks. A head that is missing or damaged stops the table, a segment the deliveries that have to be looked for
-//! in it; neither ever counts as empty.
+//! orphan cleaner looks. A head that is missing or damaged stops the table, a segment the deliveries that have to be
+//! looked for in it; neither ever counts as empty.
 
 mod audit;
 mod cache;

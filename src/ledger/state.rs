@@ -314,7 +314,8 @@ impl Ledger {
     ///
     /// # Errors
     /// [`ErrorKind::Rejected`](crate::error::ErrorKind::Rejected) when what was written cannot be read,
-    /// [`ErrorKind::Unavailable`](crate::error::ErrorKind::Unavailable) when it cannot be marked. It is committed all the same.
+    /// [`ErrorKind::Unavailable`](crate::error::ErrorKind::Unavailable) when it cannot be marked. It is committed all
+    /// the same.
     pub async fn adopt(&self, next: NextHead) -> Result<LedgerState> {
         self.mark(&next.state).await?;
         for (segment, file) in next.segments {

@@ -1,13 +1,13 @@
 //! Maintenance: what keeps a table small and proves that it is whole, beside the data path.
 //!
 //! [`maintain`] lets old snapshots go and sweeps files that nothing names (protocol §5), [`verify`] proves and changes
-//! nothing, [`settle_letters`] deals with dead letters that wait for a commit, [`show`], [`forget`] and [`repair`] are for the
-//! table's ledger. Every change is a commit through the engine, so
-//! all of it may run while deliveries land, and any number of times at once.
+//! nothing, [`settle_letters`] deals with dead letters that wait for a commit, [`show`], [`forget`] and [`repair`] are
+//! for the table's ledger. Every change is a commit through the engine, so all of it may run while deliveries land, and
+//! any number of times at once.
 //!
-//! The invariant of the sweep: a file is deleted only if it is ours by its name, was written three days before the newest
-//! snapshot by the store's own clock, and is named by nothing that anybody may still read. Metadata of the `storage` catalog goes
-//! after a day, but never the newest, and waiting dead letters that no commit names after three.
+//! The invariant of the sweep: a file is deleted only if it is ours by its name, was written three days before the
+//! newest snapshot by the store's own clock, and is named by nothing that anybody may still read. Metadata of the
+//! `storage` catalog goes after a day, but never the newest, and waiting dead letters that no commit names after three.
 
 mod forget;
 mod letters;

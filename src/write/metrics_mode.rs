@@ -52,8 +52,9 @@ pub(super) struct MetricsModes {
 }
 
 impl MetricsModes {
-    /// `default` is for all columns; without one the first columns that hold values, those of a level before those nested
-    /// in it, have `truncate(16)` and the rest nothing. Columns named one by one win; names that the schema lacks are for others.
+    /// `default` is for all columns; without one the first columns that hold values, those of a level before those
+    /// nested in it, have `truncate(16)` and the rest nothing. Columns named one by one win; names that the schema
+    /// lacks are for others.
     pub(super) fn new(
         schema: &Schema,
         default: Option<MetricsMode>,

@@ -55,8 +55,8 @@ impl Default for WriteOptions {
 
 /// Writes a batch as data files off the async threads: one file, or one for each partition in it.
 ///
-/// On `Ok` the files are encoded, and on their way: wait for [`PendingFiles::durable`]. A dropped future may leave orphans. Holds the batch and its files: for a stream of
-/// batches use [`TableWriter`].
+/// On `Ok` the files are encoded, and on their way: wait for [`PendingFiles::durable`]. A dropped future may leave
+/// orphans. Holds the batch and its files: for a stream of batches use [`TableWriter`].
 ///
 /// # Errors
 /// Those of [`TableWriter::try_new`] and [`TableWriter::write`].

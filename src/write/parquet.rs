@@ -59,7 +59,8 @@ impl ParquetFile {
         &self.location
     }
 
-    /// Encodes rows; a row group that reached its size, or as many pages as fit in memory, is closed. Slices decide how sharply that is kept.
+    /// Encodes rows; a row group that reached its size, or as many pages as fit in memory, is closed. Slices decide how
+    /// sharply that is kept.
     pub(super) fn write(&mut self, plan: &Plan, rows: &RecordBatch) -> Result<()> {
         count_batch_nans(rows, &mut self.nans);
         self.writer

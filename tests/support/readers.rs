@@ -151,7 +151,8 @@ impl Reader {
         self.ask("columns", location, json!({}))
     }
 
-    /// The metadata as PyIceberg parsed it, in the specification's JSON: `snapshots`, `schemas`, `properties` ... PyIceberg only.
+    /// The metadata as PyIceberg parsed it, in the specification's JSON: `snapshots`, `schemas`, `properties` ...
+    /// PyIceberg only.
     pub fn describe(&self, location: impl AsRef<Path>) -> TestResult<Value> {
         self.ask("describe", location, json!({}))
     }

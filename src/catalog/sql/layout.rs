@@ -79,7 +79,8 @@ impl Statements {
     }
 }
 
-/// Makes SQLite's file and the catalog's tables where they are missing, finds out their version, and checks that commits are durable.
+/// Makes SQLite's file and the catalog's tables where they are missing, finds out their version, and checks that
+/// commits are durable.
 ///
 /// # Errors
 /// [`ErrorKind::Config`] when the database answers before a commit is durable; [`ErrorKind::Unavailable`] when it gives

@@ -50,8 +50,8 @@ impl Verdict {
 ///
 /// # Errors
 /// [`ErrorKind::NotFound`](crate::error::ErrorKind::NotFound) when there is no such table, and
-/// [`ErrorKind::Unavailable`](crate::error::ErrorKind::Unavailable) when the store cannot be asked. What is missing or damaged
-/// is a finding, not an error.
+/// [`ErrorKind::Unavailable`](crate::error::ErrorKind::Unavailable) when the store cannot be asked. What is missing or
+/// damaged is a finding, not an error.
 pub async fn verify(engine: &Engine, ident: &TableIdent) -> Result<Verdict> {
     let table = engine.catalog().load_table(ident).await?;
     let folders = Folders::of(engine, &table)?;

@@ -15,6 +15,7 @@ use landfast::random::Random;
 use landfast::storage::{Creation, Store};
 use object_store::memory::InMemory;
 use serde_json::Value;
+use uuid::Uuid;
 
 use super::plan::Kind;
 use super::rest::RestCatalog;
@@ -47,9 +48,10 @@ pub struct Lake {
     /// The objects without faults.
     pub store: Store,
     truth: Truth,
-    states: Mutex<BTreeMap<TableIdent, Vec<State>>>,
+    /// By name, also those of tables that are gone: `None` is a drop. On `storage` the place is the number in the name.
+    states: Mutex<BTreeMap<TableIdent, Vec<Option<State>>>>,
     /// What processes were told is committed: table and snapshot.
-    committed: Mutex<Vec<(TableIdent, i64)>>,
+    committed: Mutex<Vec<(Uuid, i64)>>,
 }
 
 impl Lake {
@@ -99,44 +101,55 @@ impl Lake {
         self.seen_through(&Faults::default(), clock).0
     }
 
-    fn states_mut(&self) -> MutexGuard<'_, BTreeMap<TableIdent, Vec<State>>> {
+    fn states_mut(&self) -> MutexGuard<'_, BTreeMap<TableIdent, Vec<Option<State>>>> {
         self.states.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Every state of a table so far, oldest first; none while there is no table.
+    /// Every state so far of the table that has the name now, oldest first; none while there is no table.
     pub async fn states(&self, ident: &TableIdent) -> TestResult<Vec<State>> {
-        let known = self.states_mut().get(ident).map_or(0, Vec::len);
+        let known = self.known(ident);
         let mut new = Vec::new();
         match &self.truth {
             Truth::Storage => {
                 while let Some(bytes) = self.store.get(&version_key(ident, known + new.len() + 1)).await? {
-                    new.push(Arc::new(serde_json::from_slice::<TableMetadata>(&bytes)?));
+                    let is_tombstone = serde_json::from_slice::<Value>(&bytes)?["landfast-dropped"] == true;
+                    new.push(match is_tombstone {
+                        true => None,
+                        false => Some(serde_json::from_slice::<TableMetadata>(&bytes)?),
+                    });
                 }
             }
-            Truth::Rest(catalog) => {
-                new.extend(catalog.states_after(ident, known).into_iter().map(Arc::new));
-            }
+            Truth::Rest(catalog) => new = catalog.states_after(ident, known),
             Truth::Sqlite(..) => {}
         }
         let mut all = self.states_mut();
         let states = all.entry(ident.clone()).or_default();
-        states.extend(new.into_iter().map(|metadata| State {
-            metadata,
-            is_foreign: false,
+        states.extend(new.into_iter().map(|metadata| {
+            metadata.map(|metadata| State {
+                metadata: Arc::new(metadata),
+                is_foreign: false,
+            })
         }));
-        Ok(states.clone())
+        let dropped = states.iter().rposition(Option::is_none);
+        let first = dropped.map_or(0, |at| at + 1);
+        Ok(states[first..].iter().flatten().cloned().collect())
+    }
+
+    /// States and drops of a name that have been seen.
+    fn known(&self, ident: &TableIdent) -> usize {
+        self.states_mut().get(ident).map_or(0, Vec::len)
     }
 
     /// Notes what the database names now: called after every statement, so that no state is missed.
-    fn note(&self, table: &Table) {
-        let mut all = self.states_mut();
-        all.entry(table.identifier().clone()).or_default().push(State {
-            metadata: table.metadata_ref(),
+    fn note(&self, ident: &TableIdent, metadata: Option<TableMetadataRef>) {
+        let state = metadata.map(|metadata| State {
+            metadata,
             is_foreign: false,
         });
+        self.states_mut().entry(ident.clone()).or_default().push(state);
     }
 
-    pub fn committed(&self) -> Vec<(TableIdent, i64)> {
+    pub fn committed(&self) -> Vec<(Uuid, i64)> {
         self.committed
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -173,7 +186,7 @@ impl Lake {
         let metadata: TableMetadata = serde_json::from_value(json)?;
         match &self.truth {
             Truth::Storage => {
-                let key = version_key(ident, states.len() + 1);
+                let key = version_key(ident, self.known(ident) + 1);
                 let created = self
                     .store
                     .create(&key, serde_json::to_vec(&metadata)?.into())
@@ -182,7 +195,7 @@ impl Lake {
             }
             Truth::Rest(catalog) => catalog.push(ident, metadata.clone()),
             Truth::Sqlite(database, _) => {
-                let number = states.len();
+                let number = self.known(ident);
                 let location = format!(
                     "{}/metadata/{number:05}-foreign.metadata.json",
                     metadata.location()
@@ -192,10 +205,13 @@ impl Lake {
                 database.point(ident, location)?;
             }
         }
-        self.states_mut().entry(ident.clone()).or_default().push(State {
-            metadata: Arc::new(metadata),
-            is_foreign: true,
-        });
+        self.states_mut()
+            .entry(ident.clone())
+            .or_default()
+            .push(Some(State {
+                metadata: Arc::new(metadata),
+                is_foreign: true,
+            }));
         Ok(true)
     }
 }
@@ -272,7 +288,7 @@ impl Catalog for View {
             Outcome::Committed(table) => {
                 if let Some(id) = table.metadata().current_snapshot_id() {
                     let mut committed = self.lake.committed.lock().unwrap_or_else(PoisonError::into_inner);
-                    committed.push((table.identifier().clone(), id));
+                    committed.push((table.metadata().uuid(), id));
                 }
                 match self.own(&table) {
                     Ok(table) => Outcome::Committed(Box::new(table)),
@@ -321,7 +337,7 @@ impl Catalog for Blocking {
         let namespace = namespace.clone();
         let created = self.call(|catalog| async move { catalog.create_table(&namespace, creation).await });
         if let Ok(table) = &created {
-            self.0.note(table);
+            self.0.note(table.identifier(), Some(table.metadata_ref()));
         }
         created
     }
@@ -332,15 +348,19 @@ impl Catalog for Blocking {
     }
 
     async fn drop_table(&self, table: &TableIdent) -> Result<()> {
-        let table = table.clone();
-        self.call(|catalog| async move { catalog.drop_table(&table).await })
+        let ident = table.clone();
+        let dropped = self.call(|catalog| async move { catalog.drop_table(&ident).await });
+        if dropped.is_ok() {
+            self.0.note(table, None);
+        }
+        dropped
     }
 
     async fn commit_table(&self, base: &Table, commit: TableCommit) -> Outcome {
         let base = base.clone();
         let outcome = self.call(|catalog| async move { catalog.commit_table(&base, commit).await });
         if let Outcome::Committed(table) = &outcome {
-            self.0.note(table);
+            self.0.note(table.identifier(), Some(table.metadata_ref()));
         }
         outcome
     }

@@ -8,14 +8,15 @@ use chrono::DateTime;
 use iceberg::TableIdent;
 use landfast::clock::{Clock, Moment};
 use landfast::commit::{ChangeSet, Engine, Group};
-use landfast::ledger::{Entry, Ledger};
+use landfast::ledger::{Entry, Forgetting, Ledger};
+use landfast::maintenance::forget;
 use landfast::random::Random;
 use landfast::trigger::DeliveryId;
 use tokio::time::sleep;
 
 use super::clock::{EPOCH, SimClock};
 use super::foreign::FOREIGN_ROWS;
-use super::parcel::{config, ident};
+use super::parcel::{config, envelope, ident};
 use super::plan::{DAY, Deed};
 use super::world::World;
 use crate::support::TestResult;
@@ -54,7 +55,43 @@ impl World {
                 sleep(Duration::from_secs(1)).await;
                 self.clean(&ident).await
             }
+            Deed::Forget => self.forget(number).await,
+            Deed::Drop => self.drop_table(number).await,
         }
+    }
+
+    /// An operator lets what a rollback took land again. What has rejected records stays, since their letters are there.
+    async fn forget(&mut self, number: usize) -> TestResult {
+        let parcels = self.plan.parcels.iter().enumerate();
+        let again: Vec<(usize, Entry)> = parcels
+            .filter(|(parcel, one)| {
+                one.rejected == 0 && self.fates().rolled_back.contains(&(*parcel, number))
+            })
+            .map(|(parcel, one)| (parcel, Entry::from(&envelope(parcel, one).id)))
+            .collect();
+        let clock: Arc<dyn Clock> = SimClock::new(self.started, 0);
+        let (catalog, ledger) = (self.lake.clean(&clock), Ledger::new(self.lake.store.clone()));
+        let engine = Engine::new(catalog, ledger, clock, self.foreign.random.clone());
+        let forgetting = Forgetting {
+            ids: again.iter().map(|(_, entry)| entry.id).collect(),
+            ..Forgetting::default()
+        };
+        forget(&engine, &ident(number), &forgetting, false).await?;
+        for (parcel, _) in again {
+            self.fates().begin_anew((parcel, number));
+        }
+        Ok(())
+    }
+
+    async fn drop_table(&mut self, number: usize) -> TestResult {
+        let clock: Arc<dyn Clock> = SimClock::new(self.started, 0);
+        self.lake.clean(&clock).drop_table(&ident(number)).await?;
+        for parcel in 0..self.plan.parcels.len() {
+            self.fates().begin_anew((parcel, number));
+        }
+        // The table that comes next has not had them.
+        self.plan.preloads[number] = 0;
+        Ok(())
     }
 
     /// Takes all that names the only commit of ours: its snapshot, and the pointer to its head. What it landed is known once

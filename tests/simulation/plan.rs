@@ -51,6 +51,10 @@ pub enum Deed {
     Copied,
     /// Deletes unreferenced files of the table's folder that are older than three days.
     Clean,
+    /// Lets the deliveries land again whose rows a rollback took: `landfast ledger forget`.
+    Forget,
+    /// Drops the table; the next delivery makes it anew.
+    Drop,
 }
 
 /// One step of a schedule.
@@ -206,7 +210,7 @@ impl Plan {
 }
 
 /// What others do in one schedule. A rollback and a lost pointer together take the ledger back, which is an operator's
-/// to repair; apart, each must be survived.
+/// to repair; apart, each must be survived. Deeds that undo what was acknowledged come with all others.
 fn deeds(random: &mut StdRng) -> Vec<Deed> {
     let mut deeds = vec![
         Deed::Append,
@@ -216,9 +220,12 @@ fn deeds(random: &mut StdRng) -> Vec<Deed> {
         Deed::Clean,
     ];
     match random.random_range(0..3) {
-        0 => deeds.push(Deed::Rollback),
+        0 => deeds.extend([Deed::Rollback, Deed::Forget]),
         1 => deeds.extend([Deed::Unset, Deed::Copied]),
         _ => {}
+    }
+    if random.random_bool(0.2) {
+        deeds.push(Deed::Drop);
     }
     let some = random.random_range(0.0..1.0);
     deeds.retain(|_| random.random_bool(some));

@@ -14,11 +14,11 @@ use landfast::storage::Store;
 
 use super::lake::open;
 
-/// Tables and the states they went through, newest last.
+/// Tables and the states they went through, newest last; `None` is a drop.
 #[derive(Debug)]
 pub struct RestCatalog {
     store: Store,
-    tables: Mutex<BTreeMap<TableIdent, Vec<TableMetadata>>>,
+    tables: Mutex<BTreeMap<TableIdent, Vec<Option<TableMetadata>>>>,
 }
 
 impl RestCatalog {
@@ -29,12 +29,12 @@ impl RestCatalog {
         }
     }
 
-    fn tables(&self) -> MutexGuard<'_, BTreeMap<TableIdent, Vec<TableMetadata>>> {
+    fn tables(&self) -> MutexGuard<'_, BTreeMap<TableIdent, Vec<Option<TableMetadata>>>> {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The states of a table after the first so many.
-    pub fn states_after(&self, ident: &TableIdent, known: usize) -> Vec<TableMetadata> {
+    /// The states and drops of a name after the first so many.
+    pub fn states_after(&self, ident: &TableIdent, known: usize) -> Vec<Option<TableMetadata>> {
         let tables = self.tables();
         tables
             .get(ident)
@@ -47,11 +47,14 @@ impl RestCatalog {
 
     /// Adds a state, as an administrator would.
     pub fn push(&self, ident: &TableIdent, metadata: TableMetadata) {
-        self.tables().entry(ident.clone()).or_default().push(metadata);
+        self.tables()
+            .entry(ident.clone())
+            .or_default()
+            .push(Some(metadata));
     }
 
-    fn table(&self, ident: &TableIdent, states: &[TableMetadata]) -> Result<Table> {
-        let metadata = states.last().cloned().ok_or_else(|| not_found(ident))?;
+    fn table(&self, ident: &TableIdent, states: &[Option<TableMetadata>]) -> Result<Table> {
+        let metadata = states.last().cloned().flatten().ok_or_else(|| not_found(ident))?;
         let location = location(&metadata, states.len());
         open(&self.store, ident, metadata, location)
     }
@@ -72,7 +75,11 @@ impl Catalog for RestCatalog {
     }
 
     async fn list_tables(&self, _namespace: &NamespaceIdent) -> Result<Vec<TableIdent>> {
-        Ok(self.tables().keys().cloned().collect())
+        let tables = self.tables();
+        let there = tables
+            .iter()
+            .filter(|(_, states)| matches!(states.last(), Some(Some(_))));
+        Ok(there.map(|(ident, _)| ident.clone()).collect())
     }
 
     async fn create_table(&self, namespace: &NamespaceIdent, mut creation: TableCreation) -> Result<Table> {
@@ -86,13 +93,12 @@ impl Catalog for RestCatalog {
             .map_err(|error| Error::new(ErrorKind::Rejected, "The table cannot be made.").with_source(error))?
             .metadata;
         let mut tables = self.tables();
-        if tables.contains_key(&ident) {
+        let states = tables.entry(ident.clone()).or_default();
+        if let Some(Some(_)) = states.last() {
             return Err(Error::new(ErrorKind::AlreadyExists, "The table exists."));
         }
-        let states = vec![metadata];
-        let table = self.table(&ident, &states);
-        tables.insert(ident, states);
-        table
+        states.push(Some(metadata));
+        self.table(&ident, states)
     }
 
     async fn load_table(&self, ident: &TableIdent) -> Result<Table> {
@@ -101,19 +107,22 @@ impl Catalog for RestCatalog {
     }
 
     async fn drop_table(&self, ident: &TableIdent) -> Result<()> {
-        self.tables()
-            .remove(ident)
-            .map(drop)
-            .ok_or_else(|| not_found(ident))
+        match self.tables().get_mut(ident) {
+            Some(states) if matches!(states.last(), Some(Some(_))) => {
+                states.push(None);
+                Ok(())
+            }
+            _ => Err(not_found(ident)),
+        }
     }
 
     async fn commit_table(&self, base: &Table, commit: TableCommit) -> Outcome {
         let ident = base.identifier();
         let mut tables = self.tables();
-        let Some(states) = tables.get_mut(ident) else {
+        let states = tables.entry(ident.clone()).or_default();
+        let Some(newest) = states.last().cloned().flatten() else {
             return Outcome::Rejected(not_found(ident));
         };
-        let newest = states[states.len() - 1].clone();
         let newest_location = location(&newest, states.len());
         let conflict = |error| {
             let message = "The server's table is no longer what the commit requires.";
@@ -129,7 +138,7 @@ impl Catalog for RestCatalog {
             builder = builder.and_then(|builder| update.apply(builder));
         }
         match builder.and_then(TableMetadataBuilder::build) {
-            Ok(built) => states.push(built.metadata),
+            Ok(built) => states.push(Some(built.metadata)),
             // A 400 of a table that moved is a conflict: a stale sequence number.
             Err(error) if base.metadata_location() != Some(&newest_location) => return conflict(error),
             Err(error) => {

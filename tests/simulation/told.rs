@@ -1,6 +1,6 @@
 //! What senders heard, and what schedules add up to.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
 use landfast::error::Error;
@@ -44,22 +44,40 @@ impl Told {
 pub struct Fates {
     pub acked: BTreeSet<(usize, usize)>,
     pub rolled_back: BTreeSet<(usize, usize)>,
+    /// How often each may have landed anew. An answer to what was sent before says nothing of what holds after.
+    eras: BTreeMap<(usize, usize), u64>,
     pub refusals: Vec<String>,
     pub told: Told,
 }
 
-/// Notes an answer.
+impl Fates {
+    pub fn era(&self, one: (usize, usize)) -> u64 {
+        self.eras.get(&one).copied().unwrap_or_default()
+    }
+
+    /// Someone saw to it that it lands again when it is delivered again.
+    pub fn begin_anew(&mut self, one: (usize, usize)) {
+        self.acked.remove(&one);
+        self.rolled_back.remove(&one);
+        *self.eras.entry(one).or_default() += 1;
+    }
+}
+
+/// Notes an answer to what was sent in an era.
 pub fn hear(
     fates: &Mutex<Fates>,
     wire: &Wire,
     (parcel, table): (usize, usize),
+    era: u64,
     outcome: Result<Receipt, Error>,
 ) {
     let mut fates = fates.lock().unwrap_or_else(PoisonError::into_inner);
     match outcome {
         Ok(_) => {
             fates.told.acks += 1;
-            fates.acked.insert((parcel, table));
+            if fates.era((parcel, table)) == era {
+                fates.acked.insert((parcel, table));
+            }
             wire.happened(&format!("ack {parcel} {table}"));
         }
         Err(error) => {

@@ -191,10 +191,11 @@ impl World {
                 continue;
             }
             let (lives, fates, wire) = (process.lives(), self.fates.clone(), self.wire.clone());
+            let era = self.fates().era((parcel, table));
             tokio::spawn(async move {
                 let outcome = answer.outcome().await;
                 if lives() {
-                    hear(&fates, &wire, (parcel, table), outcome);
+                    hear(&fates, &wire, (parcel, table), era, outcome);
                 }
             });
         }
@@ -215,6 +216,7 @@ impl World {
                     rejected: parcel.rejected,
                     is_acked: fates.acked.contains(&(number, table)),
                     is_rolled_back: fates.rolled_back.contains(&(number, table)),
+                    era: fates.era((number, table)),
                 }
             })
             .collect()

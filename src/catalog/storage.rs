@@ -338,14 +338,32 @@ impl Catalog for StorageCatalog {
         };
         let next = version.saturating_add(1);
         // Before the create: once the name exists, another load of this process may note the new version.
-        let base_seen = self.seen().get(ident).copied();
+        let base_seen = match self.fence(ident, version).await {
+            Ok(Some(moment)) => moment,
+            Ok(None) => return lost_race(ident),
+            Err(error) => {
+                let message = "Whether the table is as it was loaded could not be seen; nothing was sent.";
+                let error = Error::new(ErrorKind::OutcomeUnknown, message).with_source(error);
+                return Outcome::OutcomeUnknown(error.with("table", ident));
+            }
+        };
+        let sent = Moment::now(self.shared.clock.as_ref());
         let created = self.create(ident, next, &metadata).await;
         if !matches!(created, Ok(Creation::Exists)) {
             // An unknown outcome may have moved the table as well.
             self.hint(ident);
         }
         match created {
-            Ok(Creation::Created) => self.created(ident, version, base_seen, metadata),
+            Ok(Creation::Created) if base_seen.elapsed(self.shared.clock.as_ref()) < FENCE_TRUST => {
+                self.created(ident, next, sent, metadata)
+            }
+            Ok(Creation::Created) => Outcome::OutcomeUnknown(
+                Error::new(
+                    ErrorKind::OutcomeUnknown,
+                    "The commit took too long to trust its fence; it is looked up.",
+                )
+                .with("table", ident),
+            ),
             Ok(Creation::Exists) => lost_race(ident),
             // Before the first byte or after the last: a store's error does not tell.
             Err(error) if error.kind() == ErrorKind::Rejected => Outcome::Rejected(error),
@@ -374,29 +392,27 @@ impl Catalog for StorageCatalog {
 }
 
 impl StorageCatalog {
-    /// Decides what a successful create of the version after `base` proves (protocol §4, `storage`, *Committed*).
-    fn created(
-        &self,
-        ident: &TableIdent,
-        base: u64,
-        base_seen: Option<(u64, Moment)>,
-        metadata: TableMetadata,
-    ) -> Outcome {
+    /// When the base of a commit was last known to be the newest version; looked at again where that is so long ago that
+    /// a create might not prove anything any more (protocol §4, `storage`, *Committed*). `None` when there is a newer one.
+    async fn fence(&self, ident: &TableIdent, base: u64) -> Result<Option<Moment>> {
         let clock = self.shared.clock.as_ref();
-        let next = base.saturating_add(1);
-        let trusted =
-            base_seen.is_some_and(|(seen, moment)| seen == base && moment.elapsed(clock) < FENCE_TRUST);
-        if !trusted {
-            return Outcome::OutcomeUnknown(
-                Error::new(
-                    ErrorKind::OutcomeUnknown,
-                    "The commit took too long to trust its fence; it is looked up.",
-                )
-                .with("table", ident),
-            );
+        let seen = self.seen().get(ident).copied();
+        if let Some((newest, moment)) = seen
+            && newest >= base
+            && moment.elapsed(clock) < FENCE_TRUST / 2
+        {
+            return Ok(Some(moment).filter(|_| newest == base));
         }
-        self.note_newest(ident, next, Moment::now(clock));
-        match self.table(ident, next, metadata) {
+        let moment = Moment::now(clock);
+        let newest = newest_version(&self.shared.warehouse, ident).await?;
+        self.note_newest(ident, newest.unwrap_or_default(), moment);
+        Ok(Some(moment).filter(|_| newest == Some(base)))
+    }
+
+    /// The table after a create that proves its commit. `sent` is when its name was free yet: the newest version *then*.
+    fn created(&self, ident: &TableIdent, version: u64, sent: Moment, metadata: TableMetadata) -> Outcome {
+        self.note_newest(ident, version, sent);
+        match self.table(ident, version, metadata) {
             Ok(table) => Outcome::Committed(Box::new(table)),
             Err(error) => Outcome::OutcomeUnknown(error),
         }

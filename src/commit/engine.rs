@@ -31,9 +31,10 @@ pub struct Engine {
 /// What became of a change set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Committed {
-    /// It is in the table by this snapshot.
+    /// It is in the table by this snapshot, of this attempt or of one whose answer was lost.
     Now(i64),
-    /// Every delivery of it was in the table already, by an earlier attempt or another process; nothing was added.
+    /// Every delivery of it was in the table already, by another process, or by an attempt whose snapshot the table has
+    /// let go since; nothing was added.
     Before,
 }
 
@@ -249,6 +250,13 @@ impl Engine {
                 let message =
                     "A delivery is older than the table's ledger remembers: it cannot be proven new.";
                 return Err(Error::new(ErrorKind::Rejected, message).with("table", head.table.identifier()));
+            }
+            let is_there = |known: &Known| matches!(known, Known::Landed(_));
+            if !known.is_empty()
+                && known.iter().all(is_there)
+                && let Some(snapshot_id) = head.snapshot_of(changes.commit_id())
+            {
+                return Ok(Committed::Now(snapshot_id));
             }
             if changes.is_settled_by(&known)? {
                 return Ok(Committed::Before);

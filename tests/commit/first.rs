@@ -194,7 +194,10 @@ async fn first_commit_without_a_mark_is_not_answered_for() -> TestResult {
             .await;
         // As after any unknown outcome: load, ask, and only then answer.
         let committed = world.engine.commit(&mut head, &mut changes, patience()).await?;
-        assert_eq!(committed, Committed::Before);
+        assert_eq!(
+            Some(committed),
+            head.snapshot_of(changes.commit_id()).map(Committed::Now)
+        );
         assert_eq!(world.ids().await?, [1]);
         lose(&world).await?;
         assert!(world.have_landed(&[1]).await?);

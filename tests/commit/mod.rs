@@ -15,11 +15,12 @@ use chrono::TimeDelta;
 use iceberg::TableUpdate;
 use iceberg::spec::PrimitiveType;
 use landfast::catalog::{Outcome, TableCommit};
-use landfast::commit::{COMMIT_ID, DELIVERY_COUNT, Group};
+use landfast::commit::{COMMIT_ID, Committed, DELIVERY_COUNT, Group};
 use landfast::error::ErrorKind;
 use landfast::storage::Store;
 use libtest_mimic::Trial;
 use serde_json::json;
+use tokio::time::{Duration, Instant};
 
 use self::world::World;
 use crate::support::faults::{Fault, Faults, Gate, Op};
@@ -51,6 +52,7 @@ fn attempts() -> Vec<Trial> {
         lost_race_lands_on_the_second_attempt_and_deletes_nothing,
         manifests_are_written_once_over_all_attempts,
         lost_answer_of_an_applied_commit_is_found_landed,
+        commit_whose_answer_was_lost_is_told_as_its_own,
         repeated_commit_is_found_landed,
         refused_commit_is_found_unmoved_and_lands_once,
         late_commit_and_its_retry_exclude_each_other,
@@ -206,6 +208,25 @@ async fn lost_answer_of_an_applied_commit_is_found_landed() -> TestResult {
         world.engine.attempt(&mut head, &mut next).await?;
         world.is_whole().await?;
     }
+    Ok(())
+}
+
+/// Else whoever loads a file is told that it was there before, and loads it once more.
+async fn commit_whose_answer_was_lost_is_told_as_its_own() -> TestResult {
+    let (world, mut head) = World::new().await?;
+    let patience = Instant::now() + Duration::from_secs(60);
+    let mut changes = world.changes(&head, &[1, 2]).await?;
+    world.faults.once(Op::CommitTable, "", Fault::FailAfter);
+    let committed = world.engine.commit(&mut head, &mut changes, patience).await?;
+    let snapshot_id = head.table().metadata().current_snapshot_id();
+    assert_eq!(Some(committed), snapshot_id.map(Committed::Now));
+    assert_eq!(changes.row_count(), 2, "what it landed can be counted");
+    // What another process landed is not.
+    let mut changes = world.changes(&head, &[3]).await?;
+    world.commit_elsewhere(&[3]).await?;
+    let committed = world.engine.commit(&mut head, &mut changes, patience).await?;
+    assert_eq!(committed, Committed::Before);
+    assert_eq!(world.ids().await?, [1, 2, 3]);
     Ok(())
 }
 

@@ -215,7 +215,8 @@ async fn lost_answer_of_an_overwrite_is_found_landed() -> TestResult {
             world.commit_elsewhere(&[3]).await?;
         }
         world.engine.reload(&mut head, &changes).await?;
-        assert_eq!(commit(&world, &mut head, &mut changes).await?, Committed::Before);
+        let landed = head.snapshot_of(changes.commit_id()).map(Committed::Now);
+        assert_eq!(Some(commit(&world, &mut head, &mut changes).await?), landed);
         let expected = if buried { vec![2, 3] } else { vec![2] };
         assert_eq!(world.ids().await?, expected);
         world.is_whole().await?;
@@ -281,7 +282,8 @@ async fn late_overwrite_and_its_retry_exclude_each_other() -> TestResult {
                 gate.release_and_settle().await;
                 world.fails(&mut head, &mut changes, ErrorKind::Conflict).await;
                 world.engine.reload(&mut head, &changes).await?;
-                assert_eq!(commit(&world, &mut head, &mut changes).await?, Committed::Before);
+                let landed = head.snapshot_of(changes.commit_id()).map(Committed::Now);
+                assert_eq!(Some(commit(&world, &mut head, &mut changes).await?), landed);
             } else {
                 world.engine.attempt(&mut head, &mut changes).await?;
                 gate.release_and_settle().await;

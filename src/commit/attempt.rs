@@ -90,15 +90,19 @@ impl Engine {
 
     async fn send(&self, head: &mut Head, changes: &mut ChangeSet) -> Result<i64> {
         let begun = Instant::now();
-        let let_go = self.to_let_go(head, changes).await?;
         let mut ready = Ready::default();
         // A null fence can come back, and a late copy of what was committed there with it: no merge rides on it.
         if head.table.metadata().current_snapshot_id().is_some() {
             Beside::catch_up(self, head).await?;
             ready = head.beside.ready(self.clock());
         }
-        let attempt = match self.prepare(head, changes, &mut ready).await {
-            Ok(attempt) => attempt,
+        let prepared = async {
+            let attempt = self.prepare(head, changes, &mut ready).await?;
+            // Last, so that hardly anybody makes a branch or a tag between that look and the commit.
+            Ok((attempt, self.to_let_go(head, changes).await?))
+        };
+        let (attempt, let_go) = match prepared.await {
+            Ok(prepared) => prepared,
             Err(error) => {
                 head.beside.give_back(ready, self.clock());
                 return Err(error);

@@ -34,7 +34,7 @@ pub fn tests() -> Vec<Trial> {
 }
 
 /// A world over a catalog with the rules of REST servers.
-async fn world() -> TestResult<World> {
+pub(super) async fn world() -> TestResult<World> {
     let faults = Faults::default();
     let store = faults.store("memory:///w", InMemory::new());
     let inner = Arc::new(RestCatalog::new(store.clone()));

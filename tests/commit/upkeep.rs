@@ -8,6 +8,7 @@ use iceberg::spec::{PartitionStatisticsFile, SnapshotReference, SnapshotRetentio
 use libtest_mimic::Trial;
 use tokio::time::{Duration, Instant};
 
+use super::null_fence;
 use super::world::World;
 use crate::support::faults::{Fault, Op};
 use crate::support::tables::orders;
@@ -19,6 +20,7 @@ pub fn tests() -> Vec<Trial> {
         manifests_are_merged_and_every_row_stays,
         processes_that_live_for_one_commit_merge_too,
         merge_that_waited_for_days_is_not_used,
+        snapshot_that_is_tagged_during_an_upload_stays,
         merge_under_way_is_waited_for_by_no_commit,
         merge_that_is_overdue_holds_up_no_commit_for_long,
         overdue_merge_of_a_slow_store_is_done_by_one_commit,
@@ -215,6 +217,44 @@ async fn merge_that_waited_for_days_is_not_used() -> TestResult {
     let patience = Instant::now() + Duration::from_secs(60);
     world.engine.commit(&mut head, &mut changes, patience).await?;
     assert_eq!(world.ids().await?, [1, 2, 3]);
+    Ok(())
+}
+
+/// Where only a moved snapshot fences, no requirement says that nobody made a tag meanwhile.
+async fn snapshot_that_is_tagged_during_an_upload_stays() -> TestResult {
+    let world = null_fence::world().await?;
+    for id in 0..25 {
+        world.clock.advance(TimeDelta::seconds(1));
+        world.commit_elsewhere(&[id]).await?;
+    }
+    for property in ["min-snapshots-to-keep", "max-snapshot-age-ms"] {
+        world
+            .set_elsewhere(&format!("history.expire.{property}"), "1")
+            .await?;
+    }
+    let mut head = world.fresh_head().await?;
+    let mut due: Vec<_> = head.table().metadata().snapshots().cloned().collect();
+    due.sort_by_key(|snapshot| snapshot.sequence_number());
+    let (tagged, neighbour) = (due[3].snapshot_id(), due[4].snapshot_id());
+    world.clock.advance(TimeDelta::seconds(1));
+    let mut changes = world.changes(&head, &[100]).await?;
+    let gate = world.faults.hold(Op::Put, "/snap-");
+    let tagging = async {
+        gate.reached().await;
+        let reference = SnapshotReference::new(tagged, SnapshotRetention::Tag { max_ref_age_ms: None });
+        let ref_name = "audit".to_owned();
+        world
+            .update_elsewhere(vec![TableUpdate::SetSnapshotRef { ref_name, reference }])
+            .await?;
+        gate.release();
+        TestResult::Ok(())
+    };
+    let (attempted, done) = tokio::join!(world.engine.attempt(&mut head, &mut changes), tagging);
+    done?;
+    attempted?;
+    let table = world.catalog.load_table(&orders()).await?;
+    let is_there = |id: i64| table.metadata().snapshot_by_id(id).is_some();
+    assert!(is_there(tagged) && !is_there(neighbour));
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use iceberg::spec::SnapshotRef;
 use iceberg::table::Table;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -16,7 +17,7 @@ use super::head::{LedgerHead, SegmentRef};
 use super::merge::{self, Merge};
 use super::segment::SegmentWriter;
 use super::{POINTER, SUMMARY_HEAD, damaged, folder};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::random::Random;
 
 /// Entries that a head holds itself; beyond it they go to a segment.
@@ -136,8 +137,8 @@ impl Ledger {
     /// (protocol §7); without such a snapshot from the mark of the first head, if there is no later one.
     ///
     /// # Errors
-    /// [`ErrorKind::Rejected`](crate::error::ErrorKind::Rejected) when the ledger is missing, damaged or of a newer
-    /// version: no row may land. [`ErrorKind::Unavailable`](crate::error::ErrorKind::Unavailable) when it cannot be read.
+    /// [`ErrorKind::Rejected`] when the ledger is missing, damaged or of a newer
+    /// version: no row may land. [`ErrorKind::Unavailable`] when it cannot be read.
     pub async fn open(&self, table: &Table) -> Result<LedgerState> {
         let opened = self.find_state(table).await;
         opened.map_err(|error| error.with("table", table.identifier()))
@@ -147,6 +148,9 @@ impl Ledger {
         let metadata = table.metadata();
         let uuid = metadata.uuid();
         let pointer = metadata.properties().get(POINTER).map(String::as_str);
+        if let Some(location) = pointer.filter(|location| self.is_elsewhere(uuid, location)) {
+            return Err(elsewhere(location));
+        }
         let pointer = pointer.filter(|location| self.is_own(uuid, location));
         let snapshot = self.nearest_own(table);
         let location = match (pointer, snapshot) {
@@ -165,7 +169,13 @@ impl Ledger {
             }
             (Some(pointer), _) => Some(pointer.to_owned()),
             (None, Some(_)) => self.mended(table, "is gone, or leads to no head of the table's", snapshot),
-            (None, None) => self.marked_head(table).await?,
+            (None, None) => {
+                let mut heads = metadata.snapshots().filter_map(head_of);
+                if let Some(location) = heads.find(|location| self.is_elsewhere(uuid, location)) {
+                    return Err(elsewhere(location));
+                }
+                self.marked_head(table).await?
+            }
         };
         let Some(location) = location else {
             return Ok(LedgerState::none(uuid));
@@ -192,13 +202,21 @@ impl Ledger {
         name.is_some_and(|name| name.starts_with('/')) && sequence_of(location).is_some()
     }
 
+    /// Whether a location is that of a head of this table in another warehouse than ours: one that `warehouse` was set to
+    /// before. It is no copied property, and what it knows is not known here.
+    fn is_elsewhere(&self, table: Uuid, location: &str) -> bool {
+        let is_head = location.contains(&format!("/{}/", folder(table))) && sequence_of(location).is_some();
+        is_head && !self.is_own(table, location)
+    }
+
     /// The head of the nearest snapshot of ours in the current snapshot's ancestry, and its number.
     fn nearest_own<'t>(&self, table: &'t Table) -> Option<(&'t str, u64)> {
         let metadata = table.metadata();
         let mut snapshot = metadata.current_snapshot();
-        while let Some(found) = snapshot {
-            let location = found.summary().additional_properties.get(SUMMARY_HEAD);
-            if let Some(location) = location.filter(|location| self.is_own(metadata.uuid(), location)) {
+        // No further than there are snapshots: a broken writer's parents may go in a circle.
+        for _ in metadata.snapshots() {
+            let found = snapshot?;
+            if let Some(location) = head_of(found).filter(|location| self.is_own(metadata.uuid(), location)) {
                 return Some((location, sequence_of(location)?));
             }
             snapshot = found
@@ -263,7 +281,7 @@ impl Ledger {
     /// Computes the head after a commit, under names that nothing had. Writes nothing.
     ///
     /// # Errors
-    /// [`ErrorKind::Rejected`](crate::error::ErrorKind::Rejected) when it cannot be encoded.
+    /// [`ErrorKind::Rejected`] when it cannot be encoded.
     pub fn next(&self, state: &LedgerState, addition: &Addition<'_>, random: &Random) -> Result<NextHead> {
         let mut head = addition.instead.unwrap_or(&state.head).clone();
         head.sequence = head.sequence.saturating_add(1);
@@ -272,9 +290,7 @@ impl Ledger {
         head.entries.extend_from_slice(addition.entries);
         head.entries.sort_unstable();
         head.entries.dedup();
-        let merged = addition
-            .merge
-            .is_some_and(|merge| merge.apply(&mut head.segments));
+        let merged = addition.merge.is_some_and(|merge| merge.apply(&mut head));
         let time = pass_time(&mut head, state.since.elapsed(), addition.now);
         forget(&mut head, addition, time);
         let mut segments = Vec::new();
@@ -301,7 +317,7 @@ impl Ledger {
     /// Makes the files of the next head durable.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`](crate::error::ErrorKind::Unavailable).
+    /// [`ErrorKind::Unavailable`].
     pub async fn put(&self, next: &NextHead) -> Result<()> {
         let puts = next
             .files
@@ -313,8 +329,8 @@ impl Ledger {
     /// Takes the next head as the table's state, once its commit is, and marks it if it is the first.
     ///
     /// # Errors
-    /// [`ErrorKind::Rejected`](crate::error::ErrorKind::Rejected) when what was written cannot be read,
-    /// [`ErrorKind::Unavailable`](crate::error::ErrorKind::Unavailable) when it cannot be marked. It is committed all
+    /// [`ErrorKind::Rejected`] when what was written cannot be read,
+    /// [`ErrorKind::Unavailable`] when it cannot be marked. It is committed all
     /// the same.
     pub async fn adopt(&self, next: NextHead) -> Result<LedgerState> {
         self.mark(&next.state).await?;
@@ -335,6 +351,19 @@ impl NextHead {
     pub fn sequence(&self) -> u64 {
         self.state.head.sequence
     }
+}
+
+/// The head that came with a snapshot of ours.
+fn head_of(snapshot: &SnapshotRef) -> Option<&str> {
+    let location = snapshot.summary().additional_properties.get(SUMMARY_HEAD);
+    location.map(String::as_str)
+}
+
+/// Fail closed: an empty ledger in the new place would land again whatever is delivered again.
+fn elsewhere(location: &str) -> Error {
+    let message = "The table's ledger is in another warehouse than the configured one. Set `warehouse` back to where it \
+                   was: a ledger does not move.";
+    Error::new(ErrorKind::Rejected, message).with("location", location)
 }
 
 /// The number in a head's name.

@@ -1,12 +1,16 @@
 //! The ledger under a table: found again whatever became of pointer, snapshots and files, and never taken for empty.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use chrono::Utc;
 use iceberg::TableUpdate;
 use landfast::commit::{ChangeSet, Committed};
 use landfast::error::ErrorKind;
 use landfast::ledger::{Ledger, POINTER, SUMMARY_HEAD, SUMMARY_SEQUENCE};
+use landfast::storage::Store;
 use libtest_mimic::Trial;
+use object_store::memory::InMemory;
 use tokio::time::Duration;
 
 use super::world::{World, entries, patience};
@@ -24,6 +28,7 @@ pub fn tests() -> Vec<Trial> {
         delivery_is_known_after_its_snapshot_expired,
         pointer_that_is_gone_or_old_is_put_right,
         pointer_copied_from_another_table_is_foreign,
+        ledger_of_another_warehouse_stops_the_table,
         lost_ledger_stops_the_table,
         dropped_and_recreated_table_has_a_ledger_of_its_own,
         many_deliveries_are_found_by_a_process_that_starts,
@@ -167,6 +172,31 @@ async fn pointer_copied_from_another_table_is_foreign() -> TestResult {
     let copy = world.engine.head(*copy).await?;
     assert_eq!(copy.ledger().location(), None);
     assert_eq!(copy.ledger().head().entry_count(), 0);
+    Ok(())
+}
+
+/// `warehouse` was set to another place, where tables of a REST or SQL catalog stay where they are.
+async fn ledger_of_another_warehouse_stops_the_table() -> TestResult {
+    let (world, _head) = World::new().await?;
+    world.commit_elsewhere(&[1]).await?;
+    let moved = Store::new("memory:///elsewhere", Arc::new(InMemory::new()));
+    for removes_pointer in [false, true] {
+        if removes_pointer {
+            let removals = vec![POINTER.to_owned()];
+            world
+                .update_elsewhere(vec![TableUpdate::RemoveProperties { removals }])
+                .await?;
+        }
+        let table = world.catalog.load_table(&orders()).await?;
+        let error = Ledger::new(moved.clone()).open(&table).await.expect_err("none");
+        assert_eq!(error.kind(), ErrorKind::Rejected);
+        assert!(
+            error.report().contains("Set `warehouse` back"),
+            "{}",
+            error.report()
+        );
+        assert!(world.have_landed(&[1]).await?);
+    }
     Ok(())
 }
 

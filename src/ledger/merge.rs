@@ -29,11 +29,14 @@ pub struct Merge {
     inputs: Vec<String>,
     /// None when every entry was too old to be kept.
     output: Option<SegmentRef>,
+    /// Messages below it were too old to be kept. A repair may have taken the head's own back since.
+    floor: i64,
 }
 
 impl Merge {
     /// Swaps the inputs for the output; leaves all as it is unless every input is there.
-    pub(super) fn apply(&self, segments: &mut Vec<SegmentRef>) -> bool {
+    pub(super) fn apply(&self, head: &mut LedgerHead) -> bool {
+        let segments = &mut head.segments;
         let is_input = |segment: &SegmentRef| self.inputs.contains(&segment.name);
         if segments.iter().filter(|segment| is_input(segment)).count() != self.inputs.len() {
             return false;
@@ -47,6 +50,7 @@ impl Merge {
             output.committed_at = newest.unwrap_or(output.committed_at);
             segments.insert(place.min(segments.len()), output);
         }
+        head.floor = head.floor.max(self.floor);
         true
     }
 }
@@ -114,6 +118,7 @@ impl Ledger {
         Ok(Some(Merge {
             inputs: chosen.into_iter().map(|segment| segment.name).collect(),
             output,
+            floor,
         }))
     }
 
@@ -269,6 +274,24 @@ mod tests {
     }
 
     #[test]
+    fn merge_brings_the_floor_that_it_was_made_for() {
+        // A repair took the head back to one with a lower floor meanwhile, which still has the inputs.
+        let mut head = LedgerHead::empty(Uuid::from_u128(7));
+        head.segments = vec![segment(1, 10), segment(2, 10)];
+        head.floor = 5;
+        let merge = Merge {
+            inputs: head.segments.iter().map(|one| one.name.clone()).collect(),
+            output: None,
+            floor: 100,
+        };
+        assert!(merge.apply(&mut head));
+        assert_eq!(
+            head.floor, 100,
+            "what was dropped for its age is too old, not new"
+        );
+    }
+
+    #[test]
     fn segments_stay_few_at_a_thousand_messages_a_second_for_eight_days() {
         let mut head = LedgerHead::empty(Uuid::from_u128(7));
         let (mut written, mut most) = (0, 0);
@@ -285,8 +308,9 @@ mod tests {
                         entry_count,
                         ..first.clone()
                     }),
+                    floor: i64::MIN,
                 };
-                assert!(merge.apply(&mut head.segments));
+                assert!(merge.apply(&mut head));
             }
             most = most.max(head.segments.len());
         }

@@ -1,6 +1,10 @@
 //! Metadata files: which states of a table may go (protocol §4).
 
+use std::borrow::Cow;
+use std::io::Read;
+
 use chrono::{DateTime, TimeDelta, Utc};
+use flate2::read::GzDecoder;
 use futures::{StreamExt, TryStreamExt, stream};
 use iceberg::table::Table;
 
@@ -17,6 +21,8 @@ const NEWEST: usize = 10;
 /// A state's first bytes name its table.
 const BEGINNING: u64 = 1024;
 const READS_AT_ONCE: usize = 16;
+/// Other writers may compress a state.
+const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
 /// The states of a table of the `storage` catalog that may go, oldest first: older than 24 hours at `moment`, none of the
 /// newest ten, and none after one that has to stay, so that the names that are left have no gaps.
@@ -50,7 +56,7 @@ pub(super) async fn refuse_shared_folder(table: &Table, store: &Store, states: &
                 0 => None,
                 _ => store.get_range(&state.key, 0..end).await?,
             };
-            let text = beginning.map(|bytes| String::from_utf8_lossy(&bytes).contains(uuid));
+            let text = beginning.map(|bytes| String::from_utf8_lossy(&unpacked(&bytes)).contains(uuid));
             // Gone meanwhile, or empty: nobody's.
             Ok::<_, Error>((!text.unwrap_or(true)).then_some(state))
         })
@@ -67,6 +73,17 @@ pub(super) async fn refuse_shared_folder(table: &Table, store: &Store, states: &
         .with("table", table.identifier())
         .with("location", store.url(&state.key))),
     }
+}
+
+/// The beginning of a state, of which the store may have the beginning compressed.
+fn unpacked(beginning: &[u8]) -> Cow<'_, [u8]> {
+    if !beginning.starts_with(&GZIP_MAGIC) {
+        return Cow::Borrowed(beginning);
+    }
+    let mut plain = Vec::new();
+    // It ends in the middle: what comes before that is there all the same.
+    let _cut_short = GzDecoder::new(beginning).read_to_end(&mut plain);
+    Cow::Owned(plain)
 }
 
 #[cfg(test)]

@@ -1,9 +1,12 @@
 //! The sweep of tables whose states a database names.
 
+use std::io::Write;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use chrono::{TimeDelta, Utc};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use iceberg::TableIdent;
 use landfast::catalog::{Catalog, SqlCatalog};
 use landfast::clock::Moment;
@@ -90,18 +93,32 @@ async fn states_that_no_log_names_go() -> TestResult {
     let uuid = world.catalog.load_table(&orders()).await?.metadata().uuid();
     let lost = format!("shop/orders/metadata/00200-{ours}.metadata.json");
     let text = format!("{{\"format-version\":2,\"table-uuid\":\"{uuid}\"}}");
-    world.store.put(&lost, Bytes::from(text)).await?;
-    assert_eq!(world.states().await?, 132);
+    world.store.put(&lost, Bytes::from(text.clone())).await?;
+    // One that another writer compressed, of which the beginning is read.
+    let compressed = "shop/orders/metadata/00201-other.gz.metadata.json";
+    let long = format!("{text}{}", uuid.to_string().repeat(1000));
+    let noise: String = (0..20_000).map(|_| world.random.uuid().to_string()).collect();
+    world
+        .store
+        .put(compressed, gzip(&format!("{long}{noise}"))?)
+        .await?;
+    assert_eq!(world.states().await?, 133);
     world.clock.advance(TimeDelta::days(4));
     let done = maintain(&world.engine, &orders(), false).await?;
     assert!(done.snapshot_id.is_some());
     // The log holds a hundred, and the newest is in none.
-    assert_eq!(world.states().await?, 101);
+    assert_eq!(world.states().await?, 102);
     assert_eq!(done.deleted[&Kind::Metadata].files, 32);
     assert_eq!(world.store.get(&lost).await?, None);
     assert_eq!(ids_now(world.catalog.as_ref(), &orders()).await?.len(), 130);
     assert!(verify(&world.engine, &orders()).await?.findings.is_empty());
     world.commit(&orders(), &[500]).await
+}
+
+fn gzip(text: &str) -> TestResult<Bytes> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(text.as_bytes())?;
+    Ok(encoder.finish()?.into())
 }
 
 async fn folder_that_another_table_uses_is_refused() -> TestResult {

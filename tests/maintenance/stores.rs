@@ -34,6 +34,7 @@ pub fn tests() -> Vec<Trial> {
     paused_trials![
         table_and_ledger_of_two_stores_are_swept_and_proven,
         letters_are_settled_by_the_store_of_their_table,
+        snapshot_of_a_clock_that_was_ahead_proves_no_letter_old,
     ]
 }
 
@@ -168,6 +169,20 @@ async fn letters_are_settled_by_the_store_of_their_table() -> TestResult {
         (1, 0)
     );
     assert_eq!(ids_now(world.catalog.as_ref(), &orders()).await?, [1, 2]);
+    Ok(())
+}
+
+async fn snapshot_of_a_clock_that_was_ahead_proves_no_letter_old() -> TestResult {
+    let (world, _ledgers) = apart().await?;
+    let kept = Store::new("memory:///letters", Arc::new(AgedStore::new(world.clock.clone())));
+    let letters = DeadLetters::new(kept.clone());
+    world.clock.advance(TimeDelta::days(5));
+    world.commit_elsewhere(&[1]).await?;
+    world.clock.advance(TimeDelta::days(-5));
+    wait(&world, &letters, "on its way").await?;
+    let settled = settle_letters(&world.engine, &letters, &orders(), false).await?;
+    assert_eq!((settled.confirmed, settled.deleted, settled.waiting), (0, 0, 1));
+    assert_eq!(kept.keys("pending").await?.len(), 1);
     Ok(())
 }
 

@@ -24,6 +24,7 @@ pub fn tests() -> Vec<Trial> {
         delivery_that_is_there_twice_is_named,
         delivery_that_no_ledger_knows_is_counted,
         orphans_are_counted_and_are_no_findings,
+        what_upkeep_deletes_meanwhile_is_no_finding,
     ]
 }
 
@@ -194,5 +195,40 @@ async fn orphans_are_counted_and_are_no_findings() -> TestResult {
         assert_eq!(verdict.orphans[&kind].files, 1, "{kind:?}");
     }
     assert_eq!(verdict.orphans[&Kind::Other].bytes, 5);
+    Ok(())
+}
+
+async fn what_upkeep_deletes_meanwhile_is_no_finding() -> TestResult {
+    for is_damaged in [false, true] {
+        let world = world().await?;
+        let table = world.catalog.load_table(&orders()).await?;
+        let oldest = table
+            .metadata()
+            .snapshots()
+            .min_by_key(|one| one.sequence_number());
+        let oldest = oldest.ok_or("none")?;
+        let data = find_key(&world, "shop/orders/data", "parquet").await?;
+        let gate = world.faults.hold(Op::Get, "/snap-");
+        let upkeep = async {
+            gate.reached().await;
+            let snapshot_ids = vec![oldest.snapshot_id()];
+            world
+                .update_elsewhere(vec![TableUpdate::RemoveSnapshots { snapshot_ids }])
+                .await?;
+            world
+                .store
+                .delete(world.store.key(oldest.manifest_list())?)
+                .await?;
+            if is_damaged {
+                world.store.delete(&data).await?;
+            }
+            gate.release();
+            TestResult::Ok(())
+        };
+        let (found, done) = tokio::join!(verdict(&world), upkeep);
+        done?;
+        let findings = found?.findings;
+        assert_eq!(findings.len(), usize::from(is_damaged), "{findings:#?}");
+    }
     Ok(())
 }

@@ -4,6 +4,7 @@ mod deliveries;
 mod files;
 
 use iceberg::TableIdent;
+use iceberg::table::Table;
 use serde::Serialize;
 
 use super::names::Names;
@@ -46,7 +47,8 @@ impl Verdict {
 /// Reads everything that a table and its ledger name, and says what is wrong with it.
 ///
 /// Reads every manifest and the whole ledger, asks for every data file, and lists the folders. Run while deliveries land, it
-/// judges the state that it loaded; files that are on their way are among the orphans.
+/// judges the state that it loaded; files that are on their way are among the orphans. Where something is wrong with a
+/// state that has a successor by then, that is judged instead: upkeep may have deleted what only the old one needs.
 ///
 /// # Errors
 /// [`ErrorKind::NotFound`](crate::error::ErrorKind::NotFound) when there is no such table, and
@@ -54,9 +56,21 @@ impl Verdict {
 /// damaged is a finding, not an error.
 pub async fn verify(engine: &Engine, ident: &TableIdent) -> Result<Verdict> {
     let table = engine.catalog().load_table(ident).await?;
-    let folders = Folders::of(engine, &table)?;
+    let verdict = judge(engine, &table).await?;
+    if verdict.findings.is_empty() {
+        return Ok(verdict);
+    }
+    let fresh = engine.catalog().load_table(ident).await?;
+    match fresh.metadata_location() == table.metadata_location() {
+        true => Ok(verdict),
+        false => judge(engine, &fresh).await,
+    }
+}
+
+async fn judge(engine: &Engine, table: &Table) -> Result<Verdict> {
+    let folders = Folders::of(engine, table)?;
     let mut verdict = Verdict {
-        table: ident.to_string(),
+        table: table.identifier().to_string(),
         findings: Vec::new(),
         unseen: Vec::new(),
         snapshots: table.metadata().snapshots().len() as u64,
@@ -66,15 +80,15 @@ pub async fn verify(engine: &Engine, ident: &TableIdent) -> Result<Verdict> {
         orphans: Totals::new(),
     };
     let mut names = Names::default();
-    reach::metadata(&table, &mut names);
-    files::check(&table, folders.files(), &mut names, &mut verdict).await?;
-    deliveries::check(&table, engine.ledger(), &mut names, &mut verdict).await?;
-    say_unseen(&table, &mut verdict);
+    reach::metadata(table, &mut names);
+    files::check(table, folders.files(), &mut names, &mut verdict).await?;
+    deliveries::check(table, engine.ledger(), &mut names, &mut verdict).await?;
+    say_unseen(table, &mut verdict);
     verdict.orphans = orphans(&folders, &names).await?;
     Ok(verdict)
 }
 
-fn say_unseen(table: &iceberg::table::Table, verdict: &mut Verdict) {
+fn say_unseen(table: &Table, verdict: &mut Verdict) {
     let metadata = table.metadata();
     let oldest = metadata
         .snapshots()

@@ -39,8 +39,10 @@ pub(super) async fn finish(
     let mut head = shared.engine.head(table.clone()).await?;
     validate_append(&table, head.table())?;
     let entries: Vec<Entry> = prepared.iter().map(|file| Entry::from(&file.id)).collect();
-    let known = shared.engine.ledger().check(head.ledger(), &entries).await?;
     let mut changes = ChangeSet::append(shared.random.uuid(), begun).with_retention(retention);
+    // The head is from before the files were read: segments of its ledger may have been merged, and swept, since.
+    let known = shared.engine.known(&mut head, &changes, &entries, None).await?;
+    validate_append(&table, head.table())?;
     let mut loaded = Vec::with_capacity(prepared.len());
     let table_name = ident.to_string();
     for ((file, mut entry), known) in prepared.into_iter().zip(entries.clone()).zip(known) {

@@ -229,12 +229,13 @@ fn line<'t>(
     line
 }
 
-/// A snapshot and its parents, as far as they are known.
+/// A snapshot and its parents, as far as they are known. No more than there are: a broken writer's may go in a circle.
 fn ancestors(metadata: &TableMetadata, from: Option<i64>) -> impl Iterator<Item = &SnapshotRef> {
     let find = |id: i64| metadata.snapshot_by_id(id);
     std::iter::successors(from.and_then(find), move |snapshot| {
         snapshot.parent_snapshot_id().and_then(find)
     })
+    .take(metadata.snapshots().len())
 }
 
 fn period(at: i64, now: i64) -> (bool, i64) {
@@ -437,6 +438,20 @@ mod tests {
         // 100, some 118 hourly and some 25 daily ones.
         assert!((235..=255).contains(&kept), "{kept}");
         assert_eq!(expired(&metadata, &refs, at(NOW), Uuid::nil()), gone);
+    }
+
+    #[test]
+    fn parents_in_a_circle_are_walked_once() {
+        let (metadata, _) = table(200, 1000, NOW, json!({}));
+        let mut json = serde_json::to_value(&metadata).unwrap();
+        for snapshot in json["snapshots"].as_array_mut().unwrap() {
+            if snapshot["snapshot-id"] == 1 {
+                snapshot["parent-snapshot-id"] = json!(200);
+            }
+        }
+        let (metadata, refs) = read(json);
+        let gone = expired(&metadata, &refs, at(NOW), Uuid::nil());
+        assert!(gone.len() > 90 && !gone.contains(&200), "{gone:?}");
     }
 
     #[test]

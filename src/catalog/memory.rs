@@ -119,7 +119,8 @@ impl Catalog for MemoryCatalog {
         };
         let table = match self.table(ident, &entry) {
             Ok(table) => table,
-            Err(error) => return Outcome::Rejected(error),
+            // Not applied, but no reason that it never will.
+            Err(error) => return Outcome::OutcomeUnknown(error),
         };
         let mut tables = self.tables();
         match tables.get_mut(ident) {

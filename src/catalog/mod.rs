@@ -45,6 +45,42 @@ pub enum Outcome {
     Rejected(Error),
 }
 
+impl Outcome {
+    /// The table after a commit that applied, or an error whose kind says what the variant says, so that whoever decides
+    /// by kind decides rightly. An error of another kind becomes the cause: a table that cannot be opened after its
+    /// commit is [`ErrorKind::OutcomeUnknown`], and never [`ErrorKind::Unavailable`], which means that nothing was sent.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`], [`ErrorKind::OutcomeUnknown`]; of a rejected commit [`ErrorKind::NotFound`],
+    /// [`ErrorKind::TableMismatch`] and [`ErrorKind::Rejected`].
+    pub fn into_result(self) -> Result<Table> {
+        let (error, kinds, message): (_, &[ErrorKind], _) = match self {
+            Self::Committed(table) => return Ok(*table),
+            Self::Conflict(error) => (
+                error,
+                &[ErrorKind::Conflict],
+                "The commit did not apply to the table as it is now.",
+            ),
+            Self::OutcomeUnknown(error) => (
+                error,
+                &[ErrorKind::OutcomeUnknown],
+                "It is not known whether the commit applied.",
+            ),
+            Self::Rejected(error) => (
+                error,
+                &[ErrorKind::Rejected, ErrorKind::NotFound, ErrorKind::TableMismatch],
+                "The commit can never apply as it is.",
+            ),
+        };
+        match kinds.first() {
+            Some(kind) if !kinds.contains(&error.kind()) => {
+                Err(Error::new(*kind, message).with_source(error))
+            }
+            _ => Err(error),
+        }
+    }
+}
+
 /// A place that names the current metadata of tables.
 ///
 /// Every method may be called from any number of processes at once.
@@ -191,4 +227,38 @@ fn creation_metadata(creation: TableCreation, table: &TableIdent) -> Result<Tabl
             .with("table", table)
             .with_source(error)
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outcome_is_told_by_an_error_of_its_kind() {
+        use ErrorKind::{Conflict, NotFound, OutcomeUnknown, Rejected, TableMismatch, Unavailable};
+        type Variant = fn(Error) -> Outcome;
+        let cases: [(Variant, ErrorKind, ErrorKind); 10] = [
+            (Outcome::Conflict, Conflict, Conflict),
+            (Outcome::Conflict, Unavailable, Conflict),
+            (Outcome::OutcomeUnknown, OutcomeUnknown, OutcomeUnknown),
+            (Outcome::OutcomeUnknown, Unavailable, OutcomeUnknown),
+            (Outcome::OutcomeUnknown, Rejected, OutcomeUnknown),
+            (Outcome::Rejected, Rejected, Rejected),
+            (Outcome::Rejected, NotFound, NotFound),
+            (Outcome::Rejected, TableMismatch, TableMismatch),
+            (Outcome::Rejected, Unavailable, Rejected),
+            (Outcome::Rejected, OutcomeUnknown, Rejected),
+        ];
+        for (variant, kind, told) in cases {
+            let outcome =
+                variant(Error::new(kind, "The table cannot be opened.").with("table", "shop.orders"));
+            let error = outcome.into_result().err();
+            assert_eq!(error.as_ref().map(Error::kind), Some(told), "{kind:?}");
+            let report = error.map(|error| error.report()).unwrap_or_default();
+            assert!(
+                report.ends_with("The table cannot be opened. (table: shop.orders)"),
+                "{report}"
+            );
+        }
+    }
 }

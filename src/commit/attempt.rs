@@ -14,7 +14,6 @@ use super::head::{Head, Refs};
 use super::manifests::{self, Encoded};
 use super::overwrite::Removed;
 use super::{ChangeSet, retention, table_commit};
-use crate::catalog::Outcome;
 use crate::clock::Moment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::{Addition, Known, NextHead};
@@ -112,13 +111,14 @@ impl Engine {
         let commit = table_commit::of(head, changes, &attempt, let_go, self.writer(), self.clock().now());
         // Step 7: everything is durable; send.
         let sent = Instant::now();
-        match self.catalog().commit_table(&head.table, commit).await {
-            Outcome::Committed(table) => {
+        let outcome = self.catalog().commit_table(&head.table, commit).await;
+        match outcome.into_result() {
+            Ok(table) => {
                 // Before anything of the head moves: an error here leads to a load that finds the commit.
                 if let Some(next) = attempt.ledger {
                     head.ledger = self.ledger().adopt(next).await.map_err(landed_unmarked)?;
                 }
-                head.table = *table;
+                head.table = table;
                 head.as_of = Some(sent);
                 head.turn.met(head.company(self.writer()));
                 head.turn.ended(begun, true);
@@ -132,7 +132,7 @@ impl Engine {
                 Beside::start(self, head);
                 Ok(snapshot_id)
             }
-            Outcome::Conflict(error) | Outcome::OutcomeUnknown(error) | Outcome::Rejected(error) => {
+            Err(error) => {
                 head.turn.ended(begun, false);
                 head.beside.give_back(ready, self.clock());
                 Err(error)

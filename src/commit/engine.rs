@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::head::Head;
 use super::overwrite::Overwrite;
 use super::{Alteration, Backoff, ChangeSet, Part, alter, format, manifests};
-use crate::catalog::{Catalog, Outcome, TableCommit};
+use crate::catalog::{Catalog, TableCommit};
 use crate::clock::{Clock, Moment};
 use crate::error::{Action, Error, ErrorKind, Result};
 use crate::ledger::{Entry, Known, Ledger, LedgerState};
@@ -316,14 +316,15 @@ impl Engine {
                 requirements: altered.requirements,
                 updates: altered.updates,
             };
-            let error = match self.catalog.commit_table(&head.table, commit).await {
-                Outcome::Committed(table) => {
+            let outcome = self.catalog.commit_table(&head.table, commit).await;
+            let error = match outcome.into_result() {
+                Ok(table) => {
                     // A server may have put it on a newer state than the head's.
-                    self.move_to(head, *table, &nothing).await?;
+                    self.move_to(head, table, &nothing).await?;
                     return Ok(true);
                 }
-                Outcome::Rejected(error) => return Err(error),
-                Outcome::Conflict(error) | Outcome::OutcomeUnknown(error) => error,
+                Err(error) if error.kind().action() == Action::Retry => error,
+                Err(error) => return Err(error),
             };
             self.reload_within(head, &nothing, &mut backoff, deadline, error)
                 .await?;

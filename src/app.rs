@@ -23,7 +23,7 @@ use crate::ledger::Ledger;
 use crate::random::Random;
 use crate::route::{Route, Router};
 use crate::storage::Store;
-use crate::telemetry;
+use crate::telemetry::{self, UnknownFields};
 use crate::trigger::{Access, Connections, Delivery, Intake, Landing, Limits, Receipt, Server, router};
 
 /// From the signal to the exit. Cloud Run kills after 10 s.
@@ -119,6 +119,7 @@ impl App {
             limits: Limits::new(max_bytes, server.max_in_flight_requests),
             clock: parts.clock,
             random: parts.random,
+            unknown_fields: UnknownFields::default(),
         });
         let writers = Writers::new(shared.clone());
         Arc::new(Self {

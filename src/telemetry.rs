@@ -2,11 +2,12 @@
 //!
 //! No payload, row value, token or header is ever logged (invariant 7).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::IsTerminal;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, Utc};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -63,6 +64,9 @@ pub const HELD_REQUESTS: &str = "landfast_held_requests";
 const TELL_INTERVAL: Duration = Duration::from_secs(60);
 const MAX_TOLD: usize = 10_000;
 
+/// Field names per table that get a metric of their own; the rest are counted as `*`.
+const MAX_FIELD_LABELS: usize = 100;
+
 /// Buckets of durations, in seconds.
 const SECONDS: [f64; 14] = [
     0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0,
@@ -92,6 +96,41 @@ impl Seldom {
             told.insert(key.to_owned(), (now, 0));
         }
         Some(1)
+    }
+}
+
+/// Counts a commit that landed, of whatever it came by. `elapsed` is from the hand-over, all attempts.
+pub fn count_commit(table: &str, rows: u64, bytes: u64, elapsed: Duration, at: DateTime<Utc>) {
+    let table = table.to_owned();
+    metrics::counter!(RECORDS_WRITTEN, "table" => table.clone()).increment(rows);
+    metrics::counter!(BATCHES_COMMITTED, "table" => table.clone()).increment(1);
+    metrics::counter!(BYTES_WRITTEN, "table" => table.clone()).increment(bytes);
+    metrics::histogram!(COMMIT_DURATION, "table" => table.clone()).record(elapsed.as_secs_f64());
+    metrics::histogram!(RECORDS_PER_BATCH, "table" => table.clone()).record(rows as f64);
+    metrics::gauge!(LAST_COMMIT, "table" => table).set(at.timestamp() as f64);
+}
+
+/// Counts the fields of the input that tables have no column for.
+#[derive(Debug, Default)]
+pub struct UnknownFields(Mutex<HashMap<String, BTreeSet<String>>>);
+
+impl UnknownFields {
+    /// Counts a table's by their names, the first 100 of the table; as `*` those after, since names come from outside.
+    pub fn count(&self, table: &str, fields: BTreeMap<String, u64>) {
+        for (field, count) in fields {
+            let labels = [("table", table.to_owned()), ("field", self.label(table, field))];
+            metrics::counter!(UNKNOWN_FIELDS, &labels).increment(count);
+        }
+    }
+
+    fn label(&self, table: &str, field: String) -> String {
+        let mut tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let labels = tables.entry(table.to_owned()).or_default();
+        if labels.len() >= MAX_FIELD_LABELS && !labels.contains(&field) {
+            return "*".to_owned();
+        }
+        labels.insert(field.clone());
+        field
     }
 }
 

@@ -289,18 +289,15 @@ impl Answers {
     }
 
     fn tell_landed(&self, flight: Flight, snapshot_id: i64, log: &mut CommitLog) -> Vec<Part> {
-        let table = self.table_name.clone();
-        let rows = flight.changes.row_count();
-        let now = self.shared.clock.now();
-        let seconds = flight.started.elapsed().as_secs_f64();
-        metrics::counter!(telemetry::RECORDS_WRITTEN, "table" => table.clone()).increment(rows);
-        metrics::counter!(telemetry::BATCHES_COMMITTED, "table" => table.clone()).increment(1);
-        metrics::counter!(telemetry::BYTES_WRITTEN, "table" => table.clone())
-            .increment(flight.changes.byte_count());
-        metrics::histogram!(telemetry::COMMIT_DURATION, "table" => table.clone()).record(seconds);
-        metrics::histogram!(telemetry::RECORDS_PER_BATCH, "table" => table.clone()).record(rows as f64);
-        metrics::gauge!(telemetry::LAST_COMMIT, "table" => table).set(now.timestamp() as f64);
-        log.committed(&flight.changes, snapshot_id, flight.delivery_count(), seconds);
+        let (changes, elapsed) = (&flight.changes, flight.started.elapsed());
+        let (rows, bytes) = (changes.row_count(), changes.byte_count());
+        telemetry::count_commit(&self.table_name, rows, bytes, elapsed, self.shared.clock.now());
+        log.committed(
+            changes,
+            snapshot_id,
+            flight.delivery_count(),
+            elapsed.as_secs_f64(),
+        );
         flight.into_parts().collect()
     }
 

@@ -13,7 +13,6 @@ use super::part::{Batch, Part, Want, nack_all};
 use super::writers::{Gauge, Shared};
 use crate::decode::Decoder;
 use crate::error::{Error, ErrorKind, Result};
-use crate::telemetry;
 use crate::trigger::Delivery;
 
 /// Most deliveries and payload bytes that are decoded in one go: long enough to be worth a thread, short enough that
@@ -396,13 +395,9 @@ impl Writer {
             tracing::error!(table.ident = %self.ident, "The decoder stopped; the open batch comes again.");
             return nack_all(self.parts.drain(..), &error);
         };
-        for (field, count) in unknown_fields {
-            let labels = [
-                ("table", self.ident.to_string()),
-                ("field", self.gauge.field_label(field)),
-            ];
-            metrics::counter!(telemetry::UNKNOWN_FIELDS, &labels).increment(count);
-        }
+        self.shared
+            .unknown_fields
+            .count(&self.ident.to_string(), unknown_fields);
         self.state = match table {
             Some(table) => State::Open(Box::new(Open { table, decoder })),
             None => State::Closed,

@@ -1,6 +1,6 @@
 //! The writers of a process: one per table, made on its first delivery.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -18,13 +18,11 @@ use crate::config::TableConfig;
 use crate::dead_letter::DeadLetters;
 use crate::error::{Error, ErrorKind};
 use crate::random::Random;
+use crate::telemetry::UnknownFields;
 use crate::trigger::{Delivery, Limits};
 
 /// Tables that one process feeds at the most; each costs two tasks and its cached metadata.
 const MAX_TABLES: usize = 1000;
-
-/// Field names per table that get a metric of their own; the rest are counted as `*`.
-const MAX_FIELD_LABELS: usize = 100;
 
 /// What the writers and committers of a process share.
 #[derive(Debug)]
@@ -39,6 +37,8 @@ pub struct Shared {
     pub clock: Arc<dyn Clock>,
     /// Names and jitter.
     pub random: Arc<Random>,
+    /// Counts the fields that tables have no column for.
+    pub unknown_fields: UnknownFields,
 }
 
 /// What others see of a writer: how many deliveries wait in its open batch, and a bell that makes it flush.
@@ -46,25 +46,11 @@ pub struct Shared {
 pub(super) struct Gauge {
     waiting: AtomicUsize,
     pub(super) flush: Notify,
-    field_labels: Mutex<BTreeSet<String>>,
 }
 
 impl Gauge {
     pub(super) fn set_waiting(&self, deliveries: usize) {
         self.waiting.store(deliveries, Ordering::Release);
-    }
-
-    /// The field's own name for the first names of the table, `*` after that: names come from outside.
-    pub(super) fn field_label(&self, field: String) -> String {
-        let mut labels = self.field_labels.lock().unwrap_or_else(PoisonError::into_inner);
-        if labels.contains(&field) {
-            return field;
-        }
-        if labels.len() >= MAX_FIELD_LABELS {
-            return "*".to_owned();
-        }
-        labels.insert(field.clone());
-        field
     }
 }
 

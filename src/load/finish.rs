@@ -58,21 +58,19 @@ pub(super) async fn finish(
         }
         loaded.push(result);
     }
-    let is_commit = !changes.groups().is_empty();
-    if is_commit {
+    if !changes.groups().is_empty() {
         let deadline = started + COMMIT_PATIENCE;
         let committed = shared.engine.commit(&mut head, &mut changes, deadline).await?;
         tell_results(&mut loaded, &changes, committed);
+        if let Committed::Now(_) = committed {
+            let (rows, bytes) = (changes.row_count(), changes.byte_count());
+            telemetry::count_commit(&table_name, rows, bytes, started.elapsed(), shared.clock.now());
+        }
     }
     confirm_letters(shared, &table_name, &head, &entries).await?;
     let duplicates = loaded.iter().filter(|file| file.duplicate).count() as u64;
-    let labels = [("table", table_name.clone()), ("reason", "landed".to_owned())];
+    let labels = [("table", table_name), ("reason", "landed".to_owned())];
     metrics::counter!(telemetry::DUPLICATES, &labels).increment(duplicates);
-    metrics::counter!(telemetry::RECORDS_WRITTEN, "table" => table_name.clone())
-        .increment(changes.row_count());
-    metrics::counter!(telemetry::BYTES_WRITTEN, "table" => table_name.clone())
-        .increment(changes.byte_count());
-    metrics::counter!(telemetry::BATCHES_COMMITTED, "table" => table_name).increment(u64::from(is_commit));
     Ok(loaded)
 }
 

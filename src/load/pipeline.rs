@@ -183,14 +183,17 @@ impl<'a> Pipeline<'a> {
         Ok((rows.num_rows() > 0).then_some(rows))
     }
 
-    fn tell_unknown_fields(&self) {
+    fn tell_unknown_fields(&mut self) {
+        let table = self.table.identifier().to_string();
         for (field, count) in &self.unknown_fields {
             tracing::warn!(
-                table.ident = %self.table.identifier(),
+                table.ident = table,
                 field,
                 count,
                 "A field of the file has no column; it was left out."
             );
         }
+        let unknown_fields = std::mem::take(&mut self.unknown_fields);
+        self.shared.unknown_fields.count(&table, unknown_fields);
     }
 }

@@ -24,6 +24,7 @@ use landfast::dead_letter::DeadLetters;
 use landfast::error::{Error, ErrorKind};
 use landfast::ledger::Ledger;
 use landfast::random::Random;
+use landfast::telemetry::UnknownFields;
 use landfast::storage::Store;
 use landfast::trigger::{Ack, Delivery, DeliveryId, Envelope, Limits, Receipt};
 use libtest_mimic::Trial;
@@ -149,6 +150,7 @@ impl House {
             limits: limits.clone(),
             clock,
             random,
+            unknown_fields: UnknownFields::default(),
         });
         Self {
             faults,

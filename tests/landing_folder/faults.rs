@@ -17,6 +17,7 @@ use landfast::dead_letter::DeadLetters;
 use landfast::error::ErrorKind;
 use landfast::ledger::Ledger;
 use landfast::random::Random;
+use landfast::telemetry::UnknownFields;
 use landfast::storage::Store;
 use landfast::trigger::{Landing, Limits};
 use libtest_mimic::Trial;
@@ -89,6 +90,7 @@ impl House {
             limits: Limits::new(1 << 20, 10),
             clock,
             random,
+            unknown_fields: UnknownFields::default(),
         });
         let (stop, stopped) = watch::channel(false);
         let landing = Landing::open(config, shared, GRACE, stopped)?;

@@ -24,6 +24,7 @@ pub fn tests() -> Vec<Trial> {
     let mut tests = trials![
         files_of_every_shape_land_and_are_moved,
         poison_records_become_letters_and_the_rest_lands,
+        commits_of_files_are_counted_like_those_of_messages,
         files_that_cannot_become_rows_are_refused_with_the_reason,
         files_are_routed_by_name_as_configured,
         files_of_one_name_land_and_are_kept,
@@ -176,6 +177,41 @@ async fn poison_records_become_letters_and_the_rest_lands() -> TestResult {
     );
     assert_eq!(reasons(&lake)?, []);
     assert!(!server.log().contains("poison\""), "a payload is in the log");
+    Ok(())
+}
+
+async fn commits_of_files_are_counted_like_those_of_messages() -> TestResult {
+    let lake = Lake::new()?;
+    let server = Server::dev(lake.path()).await?;
+    let landing = lake.path().join("landing");
+    put(&landing, "rows/first.json", lines(0..10))?;
+    emptied(&lake).await?;
+    put(
+        &landing,
+        "rows/wider.json",
+        "{\"id\":10,\"more\":1}\n{\"id\":11,\"more\":2}\n",
+    )?;
+    emptied(&lake).await?;
+    let written: u64 = files(&lake.path().join("warehouse/landfast/rows/data"))?
+        .iter()
+        .map(|file| Ok(fs::metadata(file)?.len()))
+        .sum::<TestResult<u64>>()?;
+    for (name, expected) in [
+        ("iceberg_batches_committed_total", 2.0),
+        ("iceberg_records_written_total", 12.0),
+        ("iceberg_bytes_written_total", written as f64),
+        ("iceberg_commit_duration_seconds_count", 2.0),
+        ("iceberg_records_per_batch_count", 2.0),
+        ("iceberg_records_per_batch_sum", 12.0),
+        ("landfast_unknown_fields_total", 2.0),
+    ] {
+        assert_eq!(server.metric(name).await?, expected, "{name}");
+    }
+    let last = server.metric("landfast_last_commit_timestamp_seconds").await?;
+    assert!(
+        (chrono::Utc::now().timestamp() as f64 - last).abs() < 60.0,
+        "{last}"
+    );
     Ok(())
 }
 

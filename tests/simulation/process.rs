@@ -12,6 +12,7 @@ use landfast::commit::Engine;
 use landfast::dead_letter::DeadLetters;
 use landfast::ledger::Ledger;
 use landfast::random::Random;
+use landfast::telemetry::UnknownFields;
 use landfast::trigger::Limits;
 use object_store::ObjectStore;
 use tokio::time::Instant;
@@ -257,6 +258,7 @@ impl Process {
             limits: limits.clone(),
             clock: shared_clock,
             random,
+            unknown_fields: UnknownFields::default(),
         }));
         Self {
             clock,

@@ -11,7 +11,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::batch::{Shared, Writers, accept_by_record};
+use crate::batch::{Shared, Writers, accept_by_record, keep_whole};
 use crate::catalog::{Catalog, MemoryCatalog, Patience, RestCatalog, SqlCatalog, StorageCatalog};
 use crate::clock::{Clock, SystemClock};
 use crate::commit::Engine;
@@ -24,7 +24,7 @@ use crate::random::Random;
 use crate::route::{Route, Router};
 use crate::storage::Store;
 use crate::telemetry::{self, UnknownFields};
-use crate::trigger::{Access, Connections, Delivery, Intake, Landing, Limits, Receipt, Server, router};
+use crate::trigger::{Access, Connections, Delivery, Intake, Landing, Limits, Server, router};
 
 /// From the signal to the exit. Cloud Run kills after 10 s.
 const SHUTDOWN: Duration = Duration::from_secs(9);
@@ -191,33 +191,9 @@ impl App {
     }
 
     /// Dead-letters a whole delivery, then acknowledges it.
-    fn dead_letter(&self, delivery: Delivery, reason: Reason, payload: Bytes) {
+    fn dead_letter(&self, delivery: Delivery, reason: Reason) {
         let shared = self.shared.clone();
-        tokio::spawn(async move {
-            let written = shared
-                .dead_letters
-                .write_delivery(&delivery.envelope, None, &reason, &payload)
-                .await;
-            match written {
-                Ok(()) => {
-                    metrics::counter!(telemetry::DELIVERIES, "outcome" => "dead_letter").increment(1);
-                    let receipt = Receipt {
-                        dead_letter_count: 1,
-                        ..Receipt::default()
-                    };
-                    delivery.ack.ack(receipt);
-                }
-                Err(error) => {
-                    metrics::counter!(telemetry::DELIVERIES, "outcome" => "nacked").increment(1);
-                    tracing::error!(
-                        message.id = %delivery.envelope.id,
-                        error = error.report(),
-                        "A dead letter could not be written; its delivery comes again."
-                    );
-                    delivery.ack.nack(error);
-                }
-            }
-        });
+        tokio::spawn(async move { keep_whole(&shared, delivery, &reason).await });
     }
 }
 
@@ -247,28 +223,28 @@ impl Intake for App {
             Route::Table(ident, table) => self.writers.accept(ident, &table, delivery),
             Route::ByRecord(_) => self.accept_by_record(delivery),
             Route::Nowhere(why) => {
-                let payload = delivery.payload.clone();
                 let reason = Reason {
                     kind: RejectKind::NoRoute,
                     message: why,
                     path: None,
                 };
-                self.dead_letter(delivery, reason, payload);
+                self.dead_letter(delivery, reason);
             }
         }
     }
 
     fn accept_undecodable(&self, delivery: Delivery, raw: Bytes) {
         let message = "the message's `data` is not padded standard base64".to_owned();
-        self.dead_letter(
-            delivery,
-            Reason {
-                kind: RejectKind::BadBase64,
-                message,
-                path: None,
-            },
-            raw,
-        );
+        let reason = Reason {
+            kind: RejectKind::BadBase64,
+            message,
+            path: None,
+        };
+        let delivery = Delivery {
+            payload: raw,
+            ..delivery
+        };
+        self.dead_letter(delivery, reason);
     }
 }
 

@@ -14,13 +14,13 @@ use super::commit_log::CommitLog;
 use super::division::redivided;
 use super::flight::{EarlierAttempt, Flight};
 use super::part::{Part, divided_otherwise};
+use super::whole::write_whole;
 use super::writers::Shared;
 use crate::dead_letter::{LetterName, still_rejected};
 use crate::decode::{Reason, RejectKind};
 use crate::error::{Error, Result};
 use crate::ledger::{Kept, Known};
 use crate::telemetry;
-use crate::trigger::Receipt;
 
 /// Dead letters of one batch that are written at the same time.
 const DEAD_LETTERS_AT_ONCE: usize = 16;
@@ -163,22 +163,9 @@ impl Answers {
     }
 
     async fn dead_letter_whole(&self, part: Part, table: Option<&str>, reason: &Reason) {
-        let letters = &self.shared.dead_letters;
-        match letters
-            .write_delivery(&part.envelope, table, reason, &part.payload)
-            .await
-        {
-            Ok(()) => {
-                outcome("dead_letter", 1);
-                part.ack_with(Receipt {
-                    dead_letter_count: 1,
-                    ..Receipt::default()
-                });
-            }
-            Err(error) => {
-                self.tell_refused(&error);
-                part.nack(&error);
-            }
+        match write_whole(&self.shared, &part.envelope, table, reason, &part.payload).await {
+            Ok(receipt) => part.ack_with(receipt),
+            Err(error) => part.nack(&error),
         }
     }
 

@@ -11,9 +11,9 @@ use futures::future::join_all;
 use super::answers::outcome;
 use super::decoding::plain_payload;
 use super::division::{Had, digest};
+use super::whole::keep_whole;
 use super::writers::{Shared, Writers};
-use crate::dead_letter::still_rejected;
-use crate::decode::{Condition, Reason, RejectedRecord, Split, split};
+use crate::decode::{Condition, RejectedRecord, Split, split};
 use crate::error::Result;
 use crate::route::ByRecord;
 use crate::trigger::{Ack, Answer, Delivery, DeliveryId, Envelope, Receipt};
@@ -177,35 +177,6 @@ impl Asked<'_> {
             outcomes.push(unwanted(self.shared, &delivery.envelope, split.lost).await);
         }
         answer(delivery.ack, outcomes);
-    }
-}
-
-/// Keeps a delivery as one letter, which is replayed by the rules of then. One that came back stays the letter that it is.
-async fn keep_whole(shared: &Shared, delivery: Delivery, reason: &Reason) {
-    let Delivery {
-        envelope,
-        payload,
-        ack,
-        is_replay,
-        ..
-    } = delivery;
-    if is_replay {
-        outcome("nacked", 1);
-        return ack.nack(still_rejected(reason));
-    }
-    let letters = &shared.dead_letters;
-    match letters.write_delivery(&envelope, None, reason, &payload).await {
-        Ok(()) => {
-            outcome("dead_letter", 1);
-            ack.ack(Receipt {
-                dead_letter_count: 1,
-                ..Receipt::default()
-            });
-        }
-        Err(error) => {
-            outcome("nacked", 1);
-            ack.nack(error);
-        }
     }
 }
 

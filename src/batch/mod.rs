@@ -13,8 +13,10 @@ mod division;
 mod flight;
 pub(crate) mod opening;
 mod part;
+mod whole;
 mod writer;
 mod writers;
 
 pub use by_record::accept_by_record;
+pub use whole::keep_whole;
 pub use writers::{Shared, Writers};

@@ -1,6 +1,6 @@
 //! Catalog: where a table's current metadata is named, and the one conditional write that moves it.
 //!
-//! The trait stands beside its backends; one conformance suite (`tests/catalog.rs`) runs on all of them.
+//! The trait stands beside its backends; one conformance suite (`tests/catalog/`) runs on all of them.
 //! Keeps invariant 6: a commit carries requirements against the state it was computed from.
 
 mod memory;
@@ -86,10 +86,17 @@ impl Outcome {
 /// Every method may be called from any number of processes at once.
 #[async_trait]
 pub trait Catalog: Debug + Send + Sync {
-    /// Makes a namespace if it is absent.
+    /// Makes a namespace if it is absent; repeating it changes nothing.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Rejected`] for a name that the catalog cannot hold, or where we may not make it;
+    /// [`ErrorKind::Conflict`] and [`ErrorKind::Unavailable`]: make it again.
     async fn create_namespace(&self, namespace: &NamespaceIdent) -> Result<()>;
 
-    /// Lists the tables directly in a namespace, in order of name.
+    /// Lists the tables directly in a namespace, in order of name; none where there is no such namespace.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Rejected`] for a name that the catalog cannot hold, [`ErrorKind::Unavailable`]: ask again.
     async fn list_tables(&self, namespace: &NamespaceIdent) -> Result<Vec<TableIdent>>;
 
     /// Makes a table. Field ids are assigned anew: read them back from the result.
@@ -110,9 +117,22 @@ pub trait Catalog: Debug + Send + Sync {
     /// [`ErrorKind::NotFound`] when there is no such table, [`ErrorKind::Conflict`] when it moved meanwhile.
     async fn drop_table(&self, table: &TableIdent) -> Result<()>;
 
-    /// Applies a commit to the table exactly as `base` was loaded; atomic and durable when `Committed`.
+    /// Applies a commit to the table exactly as `base` was loaded: all of it or nothing, and durable when
+    /// [`Outcome::Committed`], which is also seen by every load from then on.
     ///
-    /// `base` is the fence: two commits computed from the same load exclude each other.
+    /// `base` is the fence: of the commits computed from one load at most one applies, whichever process sent it and
+    /// however often it is sent (but see [`Catalog::fences_by_snapshot`]). A backend never takes a commit to a newer state
+    /// by itself: to try again is for whoever loads the table again.
+    ///
+    /// - [`Outcome::Committed`]: this is the table after it. Said only on proof, never because nothing contradicts it.
+    /// - [`Outcome::Conflict`]: this request did not apply now. It does not say that no earlier copy of it did, as one that a
+    ///   proxy repeats; the ledger of the next load does.
+    /// - [`Outcome::OutcomeUnknown`]: it may have applied, may apply later, or was never sent. Whatever proves nothing is
+    ///   this, also an error that nobody has met yet. Files of the commit must stay.
+    /// - [`Outcome::Rejected`]: it did not apply and never can as it is, so that to send it again is of no use.
+    ///
+    /// A dropped future leaves what [`Outcome::OutcomeUnknown`] leaves. [`Outcome::into_result`] gives the error by whose
+    /// kind a caller decides.
     async fn commit_table(&self, base: &Table, commit: TableCommit) -> Outcome;
 
     /// Whether only a moved snapshot fences: the backend applies a commit to its newest metadata while the requirements

@@ -197,7 +197,8 @@ impl Engine {
         }
     }
 
-    /// Waits, and reloads until the load succeeds or the deadline is too near for another attempt.
+    /// Waits, and reloads until the load succeeds or the deadline is too near for another attempt. Whether the fence moved
+    /// does not matter: every attempt asks the ledger anew.
     ///
     /// # Errors
     /// Those of [`Engine::reload`] but [`ErrorKind::Unavailable`], which is tried again; [`too_late`] with `error`, the
@@ -209,7 +210,7 @@ impl Engine {
         backoff: &mut Backoff,
         deadline: Instant,
         mut error: Error,
-    ) -> Result<bool> {
+    ) -> Result<()> {
         loop {
             let wait = match error.kind() {
                 ErrorKind::Conflict => head.turn.next(backoff.lose(), &self.random),
@@ -223,7 +224,7 @@ impl Engine {
             }
             tokio::time::sleep(wait).await;
             match self.reload(head, changes).await {
-                Ok(moved) => return Ok(moved),
+                Ok(_moved) => return Ok(()),
                 Err(failed) if failed.kind() == ErrorKind::Unavailable => error = failed,
                 Err(failed) => return Err(failed),
             }

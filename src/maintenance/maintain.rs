@@ -38,7 +38,7 @@ pub struct Upkeep {
 }
 
 impl Upkeep {
-    /// Whether anything was, or would be, done.
+    /// Whether nothing was done, or would be: no snapshot let go, no file deleted, and none that could not be.
     pub fn is_idle(&self) -> bool {
         self.expired_snapshots == 0 && sum(&self.deleted).files == 0 && self.failed == 0
     }

@@ -186,7 +186,7 @@ impl Plan {
 
     /// The same for an earlier moment: if it is as much, the later moment need not be proven.
     pub(super) fn holds_at(&self, moment: DateTime<Utc>) -> bool {
-        let states_go = |state: &Object| state.modified < moment - TimeDelta::hours(24);
+        let states_go = |state: &Object| state.modified < moment - versions::MIN_AGE;
         self.files
             .iter()
             .all(|(_, object)| object.modified < moment - GRACE)

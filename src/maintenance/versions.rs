@@ -14,7 +14,7 @@ use crate::storage::{Object, Store};
 
 /// `D` of the protocol: a name `vN` is a fence, and must not be free again while a commit may still be on its way to it.
 /// The catalog trusts its fence for ten minutes.
-const MIN_AGE: TimeDelta = TimeDelta::hours(24);
+pub(super) const MIN_AGE: TimeDelta = TimeDelta::hours(24);
 /// Newest states that stay whatever their age.
 const NEWEST: usize = 10;
 
@@ -24,7 +24,7 @@ const READS_AT_ONCE: usize = 16;
 /// Other writers may compress a state.
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
-/// The states of a table of the `storage` catalog that may go, oldest first: older than 24 hours at `moment`, none of the
+/// The states of a table of the `storage` catalog that may go, oldest first: older than [`MIN_AGE`] at `moment`, none of the
 /// newest ten, and none after one that has to stay, so that the names that are left have no gaps.
 pub(super) fn superseded(mut states: Vec<Object>, needed: &Names, moment: DateTime<Utc>) -> Vec<Object> {
     states.sort_by_key(|state| version_of(state.name()));

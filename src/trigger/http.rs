@@ -91,7 +91,7 @@ pub struct Server {
     pub draining: AtomicBool,
 }
 
-/// The routes of `INTERFACE`'s HTTP table that this version has.
+/// The routes of the server: pushes, rows sent directly, health and metrics.
 pub fn router(server: Arc<Server>) -> Router {
     Router::new()
         .route("/", post(push))

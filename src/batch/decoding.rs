@@ -8,13 +8,10 @@ use tokio::time::Instant;
 
 use super::part::Part;
 use crate::decode::{
-    Compression, Decoder, Inference, NotUnpacked, Reason, RejectKind, RejectedRecord, unpack,
+    Compression, Decoder, Inference, NotUnpacked, Reason, RejectKind, RejectedRecord, SAMPLE_RECORDS, unpack,
 };
 use crate::error::Error;
 use crate::trigger::{Delivery, Limits};
-
-/// Records that a schema is inferred from, at most.
-const SAMPLE_RECORDS: usize = 1000;
 
 /// What came out of decoding a chunk of deliveries.
 pub(super) struct Decoded {

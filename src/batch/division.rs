@@ -172,10 +172,9 @@ impl Ledgers {
     async fn state(&self, ident: &TableIdent) -> Result<Option<LedgerState>> {
         let engine = &self.shared.engine;
         let loading = async {
-            match engine.catalog().load_table(ident).await {
-                Ok(table) => Ok(Some(engine.head(table).await?.ledger().clone())),
-                Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-                Err(error) => Err(error),
+            match engine.catalog().find_table(ident).await? {
+                Some(table) => Ok(Some(engine.head(table).await?.ledger().clone())),
+                None => Ok(None),
             }
         };
         let state = self.states.try_get_with_by_ref(ident, loading).await;

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use iceberg::spec::{NestedFieldRef, Schema, Transform, Type, UnboundPartitionSpec};
+use iceberg::spec::{NestedFieldRef, Schema, Transform, Type};
 use iceberg::table::Table;
 use iceberg::{TableCreation, TableIdent};
 use tokio::time::Duration;
 
 use crate::catalog::Catalog;
 use crate::commit::check_format;
-use crate::config::{PartitionBy, SchemaConfig, TableConfig};
+use crate::config::{PartitionBy, SchemaConfig, TableConfig, partition_spec};
 use crate::decode::{Decoder, EnvelopeDecoder, JsonDecoder, Strings};
 use crate::error::{Error, ErrorKind, Result};
 use crate::write::{check_properties, spec_refusal};
@@ -55,13 +55,10 @@ pub(crate) async fn open(
         SchemaConfig::Envelope => Some(EnvelopeDecoder::schema()?),
         SchemaConfig::Inferred => None,
     };
-    let table = match (catalog.load_table(ident).await, &schema) {
-        (Ok(table), _) => table,
-        (Err(error), Some(schema)) if error.kind() == ErrorKind::NotFound => {
-            create(catalog, ident, settings, schema.clone()).await?
-        }
-        (Err(error), None) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        (Err(error), _) => return Err(error),
+    let table = match (catalog.find_table(ident).await?, &schema) {
+        (Some(table), _) => table,
+        (None, Some(schema)) => create(catalog, ident, settings, schema.clone()).await?,
+        (None, None) => return Ok(None),
     };
     if let Some(schema) = &schema {
         check_schema(ident, schema, &table)?;
@@ -131,23 +128,6 @@ async fn create(
         Err(error) if error.kind() == ErrorKind::AlreadyExists => catalog.load_table(ident).await,
         Err(error) => Err(error),
     }
-}
-
-/// The partition spec of a table that is made; the error is a clause.
-fn partition_spec(partition_by: &[PartitionBy], schema: &Schema) -> Result<UnboundPartitionSpec, String> {
-    let mut builder = UnboundPartitionSpec::builder();
-    for by in partition_by {
-        if let Some(misfit) = by.misfit(schema) {
-            return Err(misfit);
-        }
-        let id = schema
-            .field_id_by_name(&by.column)
-            .ok_or_else(|| format!("there is no column `{}`", by.column))?;
-        builder = builder
-            .add_partition_field(id, by.field_name(), by.transform)
-            .map_err(|error| error.message().to_owned())?;
-    }
-    Ok(builder.build())
 }
 
 /// Says how the table's partitions differ from the configured ones, which say nothing when there are none.
@@ -287,7 +267,7 @@ fn type_difference(name: &str, declared: &Type, found: &Type) -> Option<String> 
 
 #[cfg(test)]
 mod tests {
-    use iceberg::spec::Transform;
+    use iceberg::spec::{Transform, UnboundPartitionSpec};
 
     use super::*;
     use crate::catalog::MemoryCatalog;

@@ -19,6 +19,7 @@ pub use memory::MemoryCatalog;
 pub use rest::{Patience, RestCatalog, StorageCredential, credential_for};
 pub use sql::SqlCatalog;
 pub use storage::StorageCatalog;
+pub(crate) use storage::{VERSION_HINT, version_of};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::Store;
@@ -110,6 +111,18 @@ pub trait Catalog: Debug + Send + Sync {
     /// # Errors
     /// [`ErrorKind::NotFound`] when there is no such table.
     async fn load_table(&self, table: &TableIdent) -> Result<Table>;
+
+    /// Loads a table as [`Catalog::load_table`] does; `None` when there is no such table.
+    ///
+    /// # Errors
+    /// The others of [`Catalog::load_table`].
+    async fn find_table(&self, table: &TableIdent) -> Result<Option<Table>> {
+        match self.load_table(table).await {
+            Ok(table) => Ok(Some(table)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
 
     /// Forgets a table; its files stay until they are swept.
     ///

@@ -36,6 +36,9 @@ const LOOK_AHEAD: [u64; 3] = [4, 16, 64];
 /// since the name may have been freed by the clean-up of old metadata in between.
 const FENCE_TRUST: Duration = Duration::from_secs(600);
 
+/// Where other engines look for the newest state's number.
+pub(crate) const VERSION_HINT: &str = "version-hint.text";
+
 /// An object name takes one write a second on Google Cloud Storage; the hint is no more urgent than this.
 const HINT_INTERVAL: Duration = Duration::from_secs(2);
 
@@ -241,7 +244,7 @@ impl Shared {
             hint.next_write = Instant::now() + HINT_INTERVAL;
             hint.scheduled = false;
         }
-        let key = format!("{}/metadata/version-hint.text", StorageCatalog::folder(ident));
+        let key = format!("{}/metadata/{VERSION_HINT}", StorageCatalog::folder(ident));
         let written = async {
             match newest_version(&self.warehouse, ident).await? {
                 Some(version) => self.warehouse.put(&key, Bytes::from(version.to_string())).await,
@@ -426,8 +429,8 @@ async fn newest_version(warehouse: &Store, ident: &TableIdent) -> Result<Option<
     Ok(names.iter().filter_map(|name| version_of(name)).max())
 }
 
-/// The number in `…/vN.metadata.json`.
-fn version_of(location: &str) -> Option<u64> {
+/// The number in `…/vN.metadata.json`, the name of a table's state.
+pub(crate) fn version_of(location: &str) -> Option<u64> {
     let name = location.rsplit('/').next()?;
     let digits = name.strip_prefix('v')?.strip_suffix(".metadata.json")?;
     // `v+7` and `v07` are numbers too, but no names of ours.
@@ -445,7 +448,7 @@ mod tests {
     fn only_version_names_are_versions() {
         assert_eq!(version_of("file:///w/a/metadata/v12.metadata.json"), Some(12));
         for other in [
-            "version-hint.text",
+            VERSION_HINT,
             "v.metadata.json",
             "v1.metadata.json.tmp",
             "12-x.metadata.json",

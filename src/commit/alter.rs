@@ -25,7 +25,7 @@ use iceberg::table::Table;
 use iceberg::{Runtime, TableRequirement, TableUpdate};
 
 use super::columns;
-use crate::config::PartitionBy;
+use crate::config::{PartitionBy, partition_spec};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Properties that are the ledger's, and nobody else's to set.
@@ -179,20 +179,6 @@ fn edited(metadata: &TableMetadata, alterations: &[Alteration]) -> columns::Edit
 fn is_same(left: &Schema, right: &Schema) -> bool {
     let ids = |schema: &Schema| schema.identifier_field_ids().collect::<HashSet<i32>>();
     left.as_struct() == right.as_struct() && ids(left) == ids(right)
-}
-
-fn partition_spec(partition_by: &[PartitionBy], schema: &Schema) -> Result<UnboundPartitionSpec, String> {
-    let mut builder = UnboundPartitionSpec::builder();
-    for by in partition_by {
-        if let Some(misfit) = by.misfit(schema) {
-            return Err(misfit);
-        }
-        let id = schema.field_id_by_name(&by.column).unwrap_or_default();
-        builder = builder
-            .add_partition_field(id, by.field_name(), by.transform)
-            .map_err(|error| error.message().to_owned())?;
-    }
-    Ok(builder.build())
 }
 
 /// Fields of `void` are what is left of those that a table of version 1 once had.

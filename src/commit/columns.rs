@@ -7,7 +7,8 @@ use iceberg::spec::{
 };
 
 use super::append::promotes;
-use super::nested::{ids_in, is_in_struct, is_like, with_fresh_ids};
+use super::nested::{ids_in, is_in_struct, is_like};
+use crate::config::with_fresh_ids;
 
 /// What an edit makes of a schema; the error is a clause.
 pub(super) type Edited = Result<Schema, String>;

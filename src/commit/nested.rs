@@ -1,42 +1,8 @@
-//! Types within types: ids for new ones, and where an id is.
+//! Types within types: whether one is like another, and where an id is.
 
-use std::sync::Arc;
-
-use iceberg::spec::{ListType, MapType, NestedField, NestedFieldRef, StructType, Type};
+use iceberg::spec::{NestedFieldRef, Type};
 
 use super::append::promotes;
-
-/// The fields of one level get their ids before those within, as Java numbers them.
-pub(super) fn with_fresh_ids(kind: &Type, last: &mut i32) -> Type {
-    let mut fresh = |field: &NestedFieldRef| {
-        *last += 1;
-        let mut field = field.as_ref().clone();
-        field.id = *last;
-        field
-    };
-    match kind {
-        Type::Primitive(_) => kind.clone(),
-        Type::Struct(inner) => {
-            let fields: Vec<NestedField> = inner.fields().iter().map(&mut fresh).collect();
-            let fields = fields.into_iter().map(|field| deeper(field, last));
-            Type::Struct(StructType::new(fields.collect()))
-        }
-        Type::List(list) => {
-            let element = fresh(&list.element_field);
-            Type::List(ListType::new(deeper(element, last)))
-        }
-        Type::Map(map) => {
-            let (key, value) = (fresh(&map.key_field), fresh(&map.value_field));
-            let key = deeper(key, last);
-            Type::Map(MapType::new(key, deeper(value, last)))
-        }
-    }
-}
-
-fn deeper(mut field: NestedField, last: &mut i32) -> NestedFieldRef {
-    *field.field_type = with_fresh_ids(&field.field_type, last);
-    Arc::new(field)
-}
 
 /// Whether values of the wanted type fit a column of the found one, whatever the ids.
 pub(super) fn is_like(wanted: &Type, found: &Type) -> bool {

@@ -1,6 +1,6 @@
 //! How a table is partitioned.
 
-use iceberg::spec::{Schema, Transform};
+use iceberg::spec::{Schema, Transform, UnboundPartitionSpec};
 
 use super::key::{Key, List, Shape, Text};
 use super::quantity::any_case;
@@ -120,6 +120,26 @@ impl PartitionBy {
             column: column.to_owned(),
         })
     }
+}
+
+/// The partition spec that a table of the schema gets; the error is a clause.
+pub(crate) fn partition_spec(
+    partition_by: &[PartitionBy],
+    schema: &Schema,
+) -> Result<UnboundPartitionSpec, String> {
+    let mut builder = UnboundPartitionSpec::builder();
+    for by in partition_by {
+        if let Some(misfit) = by.misfit(schema) {
+            return Err(misfit);
+        }
+        let id = schema
+            .field_id_by_name(&by.column)
+            .ok_or_else(|| format!("there is no column `{}`", by.column))?;
+        builder = builder
+            .add_partition_field(id, by.field_name(), by.transform)
+            .map_err(|error| error.message().to_owned())?;
+    }
+    Ok(builder.build())
 }
 
 /// Whether every field on the way to a column is a struct's.

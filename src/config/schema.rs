@@ -158,7 +158,7 @@ fn build_schema(columns: &[Column]) -> Result<Schema, String> {
             }
         })
         .collect();
-    let fields = renumber_fields(&fields, &mut 0);
+    let fields = fresh_fields(&fields, &mut 0);
     let schema = Schema::builder().with_fields(fields).build();
     // Names joined with dots must be unique too: the column `a.b` beside a field `b` of the struct `a`.
     schema.map_err(|error| format!("the columns do not make a schema: {}", error.message()))
@@ -168,46 +168,39 @@ fn twice(name: &str) -> String {
     format!("the column `{name}` stands twice (upper and lower case are alike)")
 }
 
-fn renumber_fields(fields: &[NestedFieldRef], last_id: &mut i32) -> Vec<NestedFieldRef> {
-    let ids: Vec<i32> = fields.iter().map(|_| next(last_id)).collect();
-    fields
-        .iter()
-        .zip(ids)
-        .map(|(field, id)| {
-            let mut field = NestedField::clone(field);
-            field.id = id;
-            field.field_type = Box::new(renumber_type(&field.field_type, last_id));
-            field.into()
-        })
-        .collect()
-}
-
-fn renumber_type(data_type: &Type, last_id: &mut i32) -> Type {
-    match data_type {
-        Type::Primitive(_) => data_type.clone(),
-        Type::Struct(fields) => Type::Struct(StructType::new(renumber_fields(fields.fields(), last_id))),
+/// The type with new ids after `last`. The fields of one level get theirs before those within, as Java numbers them.
+pub(crate) fn with_fresh_ids(kind: &Type, last: &mut i32) -> Type {
+    match kind {
+        Type::Primitive(_) => kind.clone(),
+        Type::Struct(inner) => Type::Struct(StructType::new(fresh_fields(inner.fields(), last))),
         Type::List(list) => {
-            let element = &list.element_field;
-            let id = next(last_id);
-            let inner = renumber_type(&element.field_type, last_id);
-            Type::List(ListType::new(
-                NestedField::list_element(id, inner, element.required).into(),
-            ))
+            let element = fresh(&list.element_field, last);
+            Type::List(ListType::new(deeper(element, last)))
         }
         Type::Map(map) => {
-            let (key, value) = (&map.key_field, &map.value_field);
-            let (key_id, value_id) = (next(last_id), next(last_id));
-            let key = NestedField::map_key_element(key_id, renumber_type(&key.field_type, last_id));
-            let inner = renumber_type(&value.field_type, last_id);
-            let value = NestedField::map_value_element(value_id, inner, value.required);
-            Type::Map(MapType::new(key.into(), value.into()))
+            let (key, value) = (fresh(&map.key_field, last), fresh(&map.value_field, last));
+            let key = deeper(key, last);
+            Type::Map(MapType::new(key, deeper(value, last)))
         }
     }
 }
 
-fn next(last_id: &mut i32) -> i32 {
-    *last_id = last_id.saturating_add(1);
-    *last_id
+fn fresh_fields(fields: &[NestedFieldRef], last: &mut i32) -> Vec<NestedFieldRef> {
+    let fields: Vec<NestedField> = fields.iter().map(|field| fresh(field, last)).collect();
+    fields.into_iter().map(|field| deeper(field, last)).collect()
+}
+
+fn fresh(field: &NestedField, last: &mut i32) -> NestedField {
+    *last = last.saturating_add(1);
+    NestedField {
+        id: *last,
+        ..field.clone()
+    }
+}
+
+fn deeper(mut field: NestedField, last: &mut i32) -> NestedFieldRef {
+    *field.field_type = with_fresh_ids(&field.field_type, last);
+    field.into()
 }
 
 /// Reads the key `schema`.

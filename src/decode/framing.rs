@@ -12,7 +12,8 @@ use serde_json::error::Category;
 use super::reject::{Reason, RejectKind};
 use super::sniff::{Framing, value_end};
 
-const BYTE_ORDER_MARK: &[u8] = &[0xef, 0xbb, 0xbf];
+/// What some writers begin UTF-8 with.
+pub(crate) const BYTE_ORDER_MARK: &[u8] = &[0xef, 0xbb, 0xbf];
 
 /// Which part of a payload is walked, where it is too large for one piece.
 ///

@@ -13,12 +13,9 @@ use super::split::{Chunk, Chunks, Sizes};
 use crate::batch::Shared;
 use crate::batch::opening::{TableSettings, create_inferred, decoder, open};
 use crate::config::SchemaConfig;
-use crate::decode::{Decoder, Inference, JsonDecoder, RejectedRecord};
+use crate::decode::{Decoder, Inference, JsonDecoder, RejectedRecord, SAMPLE_RECORDS};
 use crate::error::{Error, ErrorKind, Result};
 use crate::trigger::DeliveryId;
-
-/// Records that a schema is inferred from, at most.
-const SAMPLE_RECORDS: usize = 1000;
 
 /// A file whose rows are in data files that no one sees.
 #[derive(Debug)]

@@ -10,11 +10,10 @@ use std::time::SystemTime;
 use flate2::bufread::MultiGzDecoder;
 use sha2::{Digest, Sha256};
 
+use crate::decode::Compression;
 use crate::error::{Error, ErrorKind, Result};
 
 const BUFFER_BYTES: usize = 1 << 20;
-const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
-const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
 /// Where a load reads from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -217,13 +216,11 @@ impl Read for Hashed {
 
 fn decompressed(mut raw: BufReader<Hashed>) -> io::Result<Box<dyn Read + Send>> {
     let start = io::BufRead::fill_buf(&mut raw)?;
-    if start.starts_with(&GZIP_MAGIC) {
-        return Ok(Box::new(MultiGzDecoder::new(raw)));
-    }
-    if start.starts_with(&ZSTD_MAGIC) {
-        return Ok(Box::new(zstd::stream::read::Decoder::with_buffer(raw)?));
-    }
-    Ok(Box::new(raw))
+    Ok(match Compression::of(start) {
+        Some(Compression::Gzip) => Box::new(MultiGzDecoder::new(raw)),
+        Some(Compression::Zstd) => Box::new(zstd::stream::read::Decoder::with_buffer(raw)?),
+        None => Box::new(raw),
+    })
 }
 
 fn unreadable(path: &Path, error: io::Error) -> Error {
@@ -327,7 +324,7 @@ mod tests {
         for whole in [gzip(&plain), zstd::encode_all(&plain[..], 1).unwrap()] {
             for cut in [3, 5, 20, whole.len() / 2, whole.len() - 9, whole.len() - 1] {
                 // Too short to be told from plain bytes.
-                if cut < 4 && whole.starts_with(&ZSTD_MAGIC) {
+                if crate::decode::Compression::of(&whole[..cut]).is_none() {
                     continue;
                 }
                 let error = read_bytes(&whole[..cut]).unwrap_err();

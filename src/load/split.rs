@@ -8,10 +8,8 @@
 use bytes::{Bytes, BytesMut};
 
 use super::source::Source;
-use crate::decode::{Framing, Part, PartEnd, is_space};
+use crate::decode::{BYTE_ORDER_MARK, Framing, Part, PartEnd, is_space};
 use crate::error::{Error, ErrorKind, Result};
-
-const BYTE_ORDER_MARK: &[u8] = &[0xef, 0xbb, 0xbf];
 
 /// What bounds the memory of cutting.
 #[derive(Debug, Clone, Copy)]

@@ -1,18 +1,15 @@
 //! `landfast ledger forget`: deliveries may land again, on purpose (protocol §7).
 
-use std::time::Duration;
-
 use iceberg::TableIdent;
 use serde::Serialize;
 use tokio::time::Instant;
 
+use super::PATIENCE;
 use crate::clock::Moment;
 use crate::commit::{Backoff, ChangeSet, Engine, too_late};
 use crate::error::{Action, Result};
 use crate::ledger::Forgetting;
 
-/// How long a commit of ours may lose to others.
-const PATIENCE: Duration = Duration::from_secs(120);
 /// The summary's word for it.
 const WHY: &str = "forget";
 

@@ -1,20 +1,15 @@
 //! One table's upkeep: old snapshots let go, then the sweep.
 
-use std::time::Duration;
-
 use chrono::{DateTime, Utc};
 use iceberg::TableIdent;
 use serde::Serialize;
 use tokio::time::Instant;
 
 use super::sweep::{self, Plan, Swept};
-use super::{Totals, sum};
+use super::{PATIENCE, Totals, sum};
 use crate::clock::Moment;
 use crate::commit::{ChangeSet, Committed, Engine, Head, is_gc_off};
 use crate::error::{Error, ErrorKind, Result};
-
-/// How long a commit of ours may lose to others before the next run is left to do it.
-const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What upkeep did to a table, or would do.
 #[derive(Debug, Serialize)]

@@ -23,6 +23,7 @@ mod versions;
 mod walk;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -35,6 +36,9 @@ pub use self::repair::{Repair, Repaired, repair};
 pub use self::show::{LedgerPage, SpacePage, show};
 pub use self::tables::tables;
 pub use self::verify::{Verdict, verify};
+
+/// How long a commit of ours may lose to others before the next run is left to do it.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Files and their bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]

@@ -6,6 +6,7 @@ use std::hash::{BuildHasher, RandomState};
 use serde::Serialize;
 use uuid::Uuid;
 
+use crate::catalog::{VERSION_HINT, version_of};
 use crate::ledger::is_mark;
 use crate::storage::staged_name;
 
@@ -53,7 +54,7 @@ impl Kind {
         let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
         if let Some(staged) = staged_name(name) {
             let ours = Self::in_table(&format!("{folder}/{staged}")) != Self::Other
-                || (folder, staged) == ("metadata", "version-hint.text");
+                || (folder, staged) == ("metadata", VERSION_HINT);
             return if ours { Self::Staging } else { Self::Other };
         }
         let mut folders = folder.split('/');
@@ -107,15 +108,6 @@ impl Kind {
             _ => Self::Other,
         }
     }
-}
-
-/// The number in `vN.metadata.json`, as the `storage` catalog names a table's states.
-pub(super) fn version_of(name: &str) -> Option<u64> {
-    let digits = name.strip_prefix('v')?.strip_suffix(".metadata.json")?;
-    digits
-        .parse()
-        .ok()
-        .filter(|version: &u64| version.to_string() == digits)
 }
 
 /// `NNNNN-uuid.metadata.json`, as the `sql` catalog and Java name them.

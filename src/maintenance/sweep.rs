@@ -4,9 +4,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 use futures::{StreamExt, TryStreamExt, stream};
 use iceberg::table::Table;
 
-use super::names::{Kind, Names, version_of};
+use super::names::{Kind, Names};
 use super::reach::reachable;
 use super::{Totals, versions};
+use crate::catalog::{VERSION_HINT, version_of};
 use crate::commit::{Engine, Head};
 use crate::error::Result;
 use crate::ledger::{folder, is_mark};
@@ -16,9 +17,6 @@ use crate::storage::{Object, Store};
 /// day that a change set lives and an hour for what it takes to send it. Three days are more than twice that, and what
 /// Spark's `remove_orphan_files` leaves.
 pub(super) const GRACE: TimeDelta = TimeDelta::days(3);
-
-/// Where the `storage` catalog tells other engines the newest state.
-const HINT: &str = "version-hint.text";
 
 /// Files that are deleted at the same time.
 const DELETES_AT_ONCE: usize = 16;
@@ -292,7 +290,7 @@ impl Swept {
 /// history; the hint to the newest one and the mark of the ledger's first head are nobody's orphans.
 pub(super) async fn orphans(folders: &Folders, names: &Names) -> Result<Totals> {
     let mut totals = Totals::new();
-    let is_history = |name: &str| name == HINT || version_of(name).is_some() || is_mark(name);
+    let is_history = |name: &str| name == VERSION_HINT || version_of(name).is_some() || is_mark(name);
     folders
         .list(|kind, object| {
             if !names.contain(&object.key) && !is_history(object.name()) {

@@ -66,11 +66,8 @@ async fn find(
     ident: &TableIdent,
     wanted: impl Fn(&Table) -> bool,
 ) -> Option<Result<()>> {
-    match catalog.load_table(ident).await {
-        Ok(table) => wanted(&table).then_some(Ok(())),
-        Err(error) if error.kind() == ErrorKind::NotFound => None,
-        Err(error) => Some(Err(error)),
-    }
+    let found = catalog.find_table(ident).await;
+    found.map(|table| table.filter(wanted).map(drop)).transpose()
 }
 
 /// The namespace of a template's tables; none when it has a placeholder in it. Values bring no levels of their own.

@@ -8,7 +8,8 @@ use flate2::read::GzDecoder;
 use futures::{StreamExt, TryStreamExt, stream};
 use iceberg::table::Table;
 
-use super::names::{Names, version_of};
+use super::names::Names;
+use crate::catalog::version_of;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{Object, Store};
 
@@ -37,8 +38,7 @@ pub(super) fn superseded(mut states: Vec<Object>, needed: &Names, moment: DateTi
 
 /// Whether the table's states are named `vN`.
 pub(super) fn are_numbered(table: &Table) -> bool {
-    let location = table.metadata_location().unwrap_or_default();
-    version_of(location.rsplit('/').next().unwrap_or_default()).is_some()
+    table.metadata_location().and_then(version_of).is_some()
 }
 
 /// Refuses a folder in which another table keeps its states: its files have names like ours, and are not named here. A

@@ -269,10 +269,8 @@ impl<'a> Sender<'a> {
 
     async fn trial(&self, ident: &TableIdent, settings: &TableConfig) -> Result<Option<Trial>> {
         let engine = &self.shared.engine;
-        let table = match engine.catalog().load_table(ident).await {
-            Ok(table) => table,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
+        let Some(table) = engine.catalog().find_table(ident).await? else {
+            return Ok(None);
         };
         let decoder = decoder(&TableSettings::from(settings), table.current_schema_ref())?;
         let head = engine.head(table).await?;

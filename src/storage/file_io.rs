@@ -62,71 +62,63 @@ impl StoreStorage {
             .ok_or_else(|| wrong("A store does not survive serialisation; open the location again."))
     }
 
-    async fn read_file(&self, location: &str) -> iceberg::Result<Bytes> {
+    /// The store, and the key of a location.
+    fn object<'a>(&self, location: &'a str) -> iceberg::Result<(&Store, &'a str)> {
         let store = self.store()?;
-        let key = store.key(location).map_err(convert)?;
-        let bytes = store.get(key).await.map_err(convert)?;
-        bytes.ok_or_else(|| {
-            iceberg::Error::new(iceberg::ErrorKind::DataInvalid, "The file is missing.")
-                .with_context("location", location)
-        })
+        Ok((store, store.key(location).map_err(convert)?))
     }
+}
+
+fn missing(location: &str) -> iceberg::Error {
+    iceberg::Error::new(iceberg::ErrorKind::DataInvalid, "The file is missing.")
+        .with_context("location", location)
 }
 
 #[async_trait]
 #[typetag::serde(name = "LandfastStore")]
 impl Storage for StoreStorage {
     async fn exists(&self, path: &str) -> iceberg::Result<bool> {
-        let store = self.store()?;
-        let key = store.path(store.key(path).map_err(convert)?).map_err(convert)?;
-        match store.objects.head(&key).await {
-            Ok(_) => Ok(true),
-            Err(object_store::Error::NotFound { .. }) => Ok(false),
-            Err(error) => Err(wrong("The file cannot be looked up.").with_source(error)),
-        }
+        let (store, key) = self.object(path)?;
+        Ok(store.stat(key).await.map_err(convert)?.is_some())
     }
 
     async fn metadata(&self, path: &str) -> iceberg::Result<FileMetadata> {
-        let store = self.store()?;
-        let key = store.path(store.key(path).map_err(convert)?).map_err(convert)?;
-        let object = store.objects.head(&key).await.map_err(|error| {
-            wrong("The file cannot be looked up.")
-                .with_context("location", path)
-                .with_source(error)
-        })?;
-        Ok(FileMetadata { size: object.size })
+        let (store, key) = self.object(path)?;
+        let found = store.stat(key).await.map_err(convert)?;
+        let size = found.ok_or_else(|| missing(path))?.byte_count;
+        Ok(FileMetadata { size })
     }
 
     async fn read(&self, path: &str) -> iceberg::Result<Bytes> {
-        self.read_file(path).await
+        let (store, key) = self.object(path)?;
+        store
+            .get(key)
+            .await
+            .map_err(convert)?
+            .ok_or_else(|| missing(path))
     }
 
     async fn reader(&self, path: &str) -> iceberg::Result<Box<dyn FileRead>> {
-        let store = self.store()?.clone();
-        let path = store.path(store.key(path).map_err(convert)?).map_err(convert)?;
-        Ok(Box::new(Reader { store, path }))
+        let (store, key) = self.object(path)?;
+        Ok(Box::new(Reader {
+            path: store.path(key).map_err(convert)?,
+            store: store.clone(),
+        }))
     }
 
     async fn write(&self, path: &str, bs: Bytes) -> iceberg::Result<()> {
-        let store = self.store()?;
-        let key = store.key(path).map_err(convert)?;
+        let (store, key) = self.object(path)?;
         store.put(key, bs).await.map_err(convert)
     }
 
     async fn writer(&self, path: &str) -> iceberg::Result<Box<dyn FileWrite>> {
-        let store = self.store()?;
-        let upload = store.key(path).and_then(|key| store.upload(key));
-        Ok(Box::new(Writer(Some(upload.map_err(convert)?))))
+        let (store, key) = self.object(path)?;
+        Ok(Box::new(Writer(Some(store.upload(key).map_err(convert)?))))
     }
 
     async fn delete(&self, path: &str) -> iceberg::Result<()> {
-        let store = self.store()?;
-        let key = store.path(store.key(path).map_err(convert)?).map_err(convert)?;
-        store
-            .objects
-            .delete(&key)
-            .await
-            .map_err(|error| wrong("The file cannot be deleted.").with_source(error))
+        let (store, key) = self.object(path)?;
+        store.delete(key).await.map(drop).map_err(convert)
     }
 
     // Only the sweep deletes more than one file, and it names each one (protocol §5).

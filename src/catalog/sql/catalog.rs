@@ -18,11 +18,10 @@ use super::database::Database;
 use super::failure::{Failure, Verdict};
 use super::layout::{self, INSERT_NAMESPACE, Statements};
 use crate::config::DatabaseUri;
+use crate::decode::Compression;
 use crate::error::{Error, ErrorKind, Result};
 use crate::random::Random;
 use crate::storage::Store;
-
-const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
 /// Tables named by a PostgreSQL or SQLite database, which other engines may write too.
 ///
@@ -325,7 +324,7 @@ fn namespace_text(namespace: &NamespaceIdent) -> Result<String> {
 
 /// Parses a metadata file, compressed or not: some writers say so in the middle of its name, some at the end.
 fn parse_metadata(bytes: &[u8]) -> std::io::Result<TableMetadata> {
-    if !bytes.starts_with(&GZIP_MAGIC) {
+    if Compression::of(bytes) != Some(Compression::Gzip) {
         return Ok(serde_json::from_slice(bytes)?);
     }
     let mut plain = Vec::new();

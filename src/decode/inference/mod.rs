@@ -15,6 +15,9 @@ use self::shape::{Fields, Shape, observe_object};
 use super::framing::{Broken, Parsed, Part, Records, walk, walk_part};
 use super::reject::{Reason, RejectKind};
 
+/// Records that a table's schema is inferred from, at most.
+pub const SAMPLE_RECORDS: usize = 1000;
+
 /// The most columns, nested ones included, of an inferred schema.
 const MAX_COLUMNS: usize = 1_000;
 

@@ -4,6 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, Duration, NaiveDate, NaiveDateTime, NaiveTime};
 use iceberg::spec::{Literal, PrimitiveLiteral, PrimitiveType, Transform, Type};
+use url::form_urlencoded::byte_serialize;
 
 /// File systems take names of 255 bytes. A longer value is cut: file names are unique without it.
 const MAX_BYTES: usize = 200;
@@ -60,17 +61,7 @@ fn timestamp(micros: i64) -> Option<String> {
 
 /// Encodes as Java's `URLEncoder`.
 fn encode(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'-' | b'*' | b'_' => {
-                encoded.push(char::from(byte));
-            }
-            b' ' => encoded.push('+'),
-            _ => encoded.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    encoded
+    byte_serialize(text.as_bytes()).collect()
 }
 
 #[cfg(test)]

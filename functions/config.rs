@@ -19,14 +19,20 @@ const FAILED: u8 = 1;
 #[derive(Debug, Clone, Subcommand)]
 pub enum ConfigCommand {
     /// Checks a configuration and names every mistake with its line.
-    #[command(after_help = "Example:\n  landfast config validate --config landfast.yaml")]
+    #[command(
+        after_help = "Example:\n  landfast config validate --config landfast.yaml\n\n\
+        Exit status: 0 right, 1 the answer could not be written, 2 it breaks a rule, or wrong usage."
+    )]
     Validate {
         /// The configuration file.
         #[arg(long, value_name = "FILE", default_value = "landfast.yaml")]
         config: PathBuf,
     },
     /// Prints a configuration with variables expanded and every default filled in; secrets show as ***.
-    #[command(after_help = "Example:\n  landfast config print --config landfast.yaml --output json")]
+    #[command(
+        after_help = "Example:\n  landfast config print --config landfast.yaml --output json\n\n\
+        Exit status: 0 printed, 1 the answer could not be written, 2 it breaks a rule, or wrong usage."
+    )]
     Print {
         /// The configuration file.
         #[arg(long, value_name = "FILE", default_value = "landfast.yaml")]

@@ -20,13 +20,15 @@ use crate::output::{ConfigArgs, FAILED, OutputFormat, block_on_code, tell};
 #[derive(Debug, Clone, Subcommand)]
 pub enum LedgerCommand {
     /// Shows what a table remembers.
-    #[command(after_help = "Example:\n  landfast ledger show --table shop.orders")]
+    #[command(after_help = "Example:\n  landfast ledger show --table shop.orders\n\n\
+        Exit status: 0 shown, 1 there is no such table or its ledger cannot be read, 2 wrong usage or configuration.")]
     Show(Which),
     /// Forgets deliveries, so that they land again when they are delivered again. Their rows stay.
     #[command(
         after_help = "Examples:\n  landfast ledger forget --table shop.orders --since 2026-11-21T09:00:00Z --yes\n  \
         landfast ledger forget --table shop.orders --delivery projects/p/subscriptions/orders-push/1234567890 --yes\n\n\
-        Without --yes it says how many it would forget, changes nothing, and exits 1 if there are any."
+        Without --yes it says how many it would forget, and changes nothing. Exit status: 0 forgotten, or there is nothing \
+        to forget, 1 --yes is missing or it failed, 2 wrong usage or configuration."
     )]
     Forget {
         #[command(flatten)]
@@ -44,7 +46,8 @@ pub enum LedgerCommand {
     },
     /// Mends a ledger that is gone or damaged with the newest that is left.
     #[command(after_help = "Example:\n  landfast ledger repair --table shop.orders\n\n\
-        Repairs at once what can be repaired without loss; else it says what would be lost, wants --yes, and exits 1.")]
+        Repairs at once what can be repaired without loss; else it says what would be lost, and wants --yes. Exit status: 0 \
+        whole, 1 --yes is missing or it failed, 2 wrong usage or configuration.")]
     Repair {
         #[command(flatten)]
         which: Which,

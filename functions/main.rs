@@ -44,14 +44,22 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Everything on this machine, no configuration needed.
-    #[command(after_help = "Example:\n  landfast dev --demo --dir ./landfast-data")]
+    #[command(after_help = "Example:\n  landfast dev --demo --dir ./landfast-data\n\n\
+        Exit status: 0 stopped with everything answered, 1 it could not start or left something unanswered, 2 wrong usage \
+        or configuration.")]
     Dev(dev::DevArgs),
     /// The HTTP handler that Cloud Run runs.
-    #[command(after_help = "Example:\n  landfast serve --config landfast.yaml --log stackdriver")]
+    #[command(
+        after_help = "Example:\n  landfast serve --config landfast.yaml --log stackdriver\n\n\
+        Exit status: 0 stopped with everything answered, 1 it could not start or left something unanswered, 2 wrong usage \
+        or configuration."
+    )]
     Serve(serve::ServeArgs),
     /// Files become commits: one each, all of it or none.
     #[command(
-        after_help = "Example:\n  landfast load --dir ./landfast-data --table landfast.orders orders.ndjson.gz"
+        after_help = "Example:\n  landfast load --dir ./landfast-data --table landfast.orders orders.ndjson.gz\n\n\
+        Exit status: 0 every file is in the table, 3 so it is, but for records that are dead letters, 1 some file is not, \
+        2 wrong usage or configuration."
     )]
     Load(load::LoadArgs),
     /// Dead letters back through the pipeline, each record once.
@@ -64,7 +72,10 @@ enum Command {
     #[command(subcommand)]
     Ledger(ledger::LedgerCommand),
     /// What a table is and holds.
-    #[command(after_help = "Example:\n  landfast show --dir ./landfast-data landfast.orders")]
+    #[command(
+        after_help = "Example:\n  landfast show --dir ./landfast-data landfast.orders\n\n\
+        Exit status: 0 shown, 1 there is no such table or it cannot be read, 2 wrong usage or configuration."
+    )]
     Show(show::ShowArgs),
     /// Checks and shows configurations.
     #[command(subcommand)]

@@ -17,7 +17,8 @@ use crate::output::{ConfigArgs, FAILED, OutputFormat, block_on_code, chosen_tabl
     after_help = "Example, once a day:\n  landfast maintain --config landfast.yaml\n\n\
     Runs beside `serve`. Deletes only files of landfast's own naming that nothing kept names: data, manifests and ledger \
     files that were written three days before the table's newest snapshot, metadata of a `storage` table after 24 hours \
-    (never the newest ten), and waiting dead letters that no commit names. RUST_LOG=landfast=debug names every file."
+    (never the newest ten), and waiting dead letters that no commit names. RUST_LOG=landfast=debug names every file.\n\n\
+    Exit status: 0 done, 1 some table or file could not be, 2 wrong usage or configuration."
 )]
 pub struct MaintainArgs {
     #[command(flatten)]

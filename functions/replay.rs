@@ -22,7 +22,7 @@ use crate::progress::Replaying;
     landfast replay --config landfast.yaml --table shop.orders --since 2h\n\n\
     A record lands once, however often and by however many processes it is replayed. Letters whose records are all in the \
     table move from `confirmed` to `replayed`; the others stay. Exit status: 0 all of it landed, 3 some is no row yet, 1 \
-    some could not be sent.")]
+    some could not be sent, 2 wrong usage or configuration.")]
 pub struct ReplayArgs {
     #[command(flatten)]
     config: ConfigArgs,

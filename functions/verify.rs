@@ -16,7 +16,7 @@ use crate::output::{ConfigArgs, FAILED, FOUND, OutputFormat, block_on_code, chos
 #[command(
     after_help = "Example:\n  landfast verify --config landfast.yaml --table shop.orders\n\n\
     Reads every manifest and the whole ledger, and asks for every data file. Exit status: 0 whole, 3 something is wrong, \
-    1 it could not be found out."
+    1 it could not be found out, 2 wrong usage or configuration."
 )]
 pub struct VerifyArgs {
     #[command(flatten)]

@@ -240,6 +240,7 @@ async fn help_shows_an_example_that_is_a_command() -> TestResult {
         let (_, example) = out.split_once("Example:\n  landfast ").ok_or("an example")?;
         assert_eq!(code, Some(0));
         assert!(example.starts_with(&command.join(" ")), "{example}");
+        assert!(example.contains("Exit status: 0 "), "{example}");
         // Every option of it is one of the command.
         for option in example.split_whitespace().filter(|word| word.starts_with("--")) {
             assert!(out.matches(option).count() > 1, "{option}: {out}");

@@ -244,6 +244,7 @@ async fn help_has_examples() -> TestResult {
         assert_eq!(code, Some(0));
         let example = format!("landfast {}", command.join(" "));
         assert!(out.contains("Example") && out.contains(&example), "{out}");
+        assert!(out.contains("Exit status: 0 "), "{out}");
     }
     Ok(())
 }

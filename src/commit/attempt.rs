@@ -14,12 +14,16 @@ use super::head::{Head, Refs};
 use super::manifests::{self, Encoded};
 use super::overwrite::Removed;
 use super::{ChangeSet, retention, table_commit};
+use crate::catalog::Outcome;
 use crate::clock::Moment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::{Addition, Known, NextHead};
 
 /// `max_batch_life` of the protocol: files older than this may be gone, since the sweep's grace is three days.
 pub(super) const MAX_LIFE: Duration = Duration::from_secs(24 * 3600);
+
+/// How long a catalog that refused to let snapshots go is not asked again.
+const HOARDING: Duration = Duration::from_secs(3600);
 
 /// An attempt ready to be sent.
 pub(super) struct Attempt {
@@ -108,11 +112,9 @@ impl Engine {
             }
         };
         let Attempt { snapshot_id, .. } = attempt;
-        let commit = table_commit::of(head, changes, &attempt, let_go, self.writer(), self.clock().now());
         // Step 7: everything is durable; send.
         let sent = Instant::now();
-        let outcome = self.catalog().commit_table(&head.table, commit).await;
-        match outcome.into_result() {
+        match self.submit(head, changes, &attempt, &let_go).await.into_result() {
             Ok(table) => {
                 // Before anything of the head moves: an error here leads to a load that finds the commit.
                 if let Some(next) = attempt.ledger {
@@ -140,6 +142,36 @@ impl Engine {
         }
     }
 
+    /// Sends the commit. Rows never wait for housekeeping: what is refused with snapshots to let go is sent once more
+    /// without them, on the same fence, so that one of both lands at most; and for a while nothing is asked to go.
+    async fn submit(
+        &self,
+        head: &mut Head,
+        changes: &ChangeSet,
+        attempt: &Attempt,
+        let_go: &[i64],
+    ) -> Outcome {
+        let now = self.clock().now();
+        let commit = |let_go| table_commit::of(head, changes, attempt, let_go, self.writer(), now);
+        let is_optional = !let_go.is_empty() && !changes.is_upkeep();
+        let refusal = match self.catalog().commit_table(&head.table, commit(let_go)).await {
+            Outcome::Rejected(error) if is_optional && error.kind() == ErrorKind::Rejected => error,
+            outcome => return outcome,
+        };
+        let outcome = self.catalog().commit_table(&head.table, commit(&[])).await;
+        // If this is refused too, the snapshots were not the reason.
+        if matches!(outcome, Outcome::Committed(_)) {
+            head.hoards_until = Some(Instant::now() + HOARDING);
+            tracing::warn!(
+                table.ident = %head.table.identifier(),
+                error = refusal.report(),
+                "The catalog refuses to let old snapshots go; the rows are committed without that, and the table's metadata \
+                 grows. It is asked again in an hour."
+            );
+        }
+        outcome
+    }
+
     /// The snapshots that the commit lets go.
     ///
     /// Where only a moved snapshot fences, others may have made a branch or a tag for one of them since the load, and no
@@ -150,9 +182,22 @@ impl Engine {
     /// [`ErrorKind::Conflict`] when the table has moved.
     async fn to_let_go(&self, head: &mut Head, changes: &ChangeSet) -> Result<Vec<i64>> {
         let now = self.clock().now();
-        let over = |metadata: &TableMetadata, refs: &Refs| match changes.is_upkeep() {
-            true => retention::all_expired(metadata, refs, now),
-            false => retention::expired(metadata, refs, now, self.writer()),
+        let is_refused = head.hoards_until.is_some_and(|until| Instant::now() < until);
+        if is_refused && !changes.is_upkeep() {
+            return Ok(Vec::new());
+        }
+        let over = |metadata: &TableMetadata, refs: &Refs| {
+            let (over, at_most) = match changes.is_upkeep() {
+                true => (
+                    retention::all_expired(metadata, refs, now),
+                    retention::AT_MOST_AT_UPKEEP,
+                ),
+                false => (
+                    retention::expired(metadata, refs, now, self.writer()),
+                    retention::AT_MOST,
+                ),
+            };
+            retention::oldest(over, metadata, at_most)
         };
         let let_go = over(head.table.metadata(), &head.refs);
         if let_go.is_empty() || !self.catalog().fences_by_snapshot() {

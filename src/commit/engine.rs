@@ -349,6 +349,7 @@ impl Engine {
         *head = Head {
             beside,
             turn,
+            hoards_until: head.hoards_until,
             ..fresh
         };
         Ok(())

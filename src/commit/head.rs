@@ -35,6 +35,8 @@ pub struct Head {
     pub(super) turn: Turn,
     /// The table was like this at that moment, or later; not known of a load that was made elsewhere.
     pub(super) as_of: Option<Instant>,
+    /// The catalog refused to let snapshots go: until then no commit of rows asks it to.
+    pub(super) hoards_until: Option<Instant>,
 }
 
 impl Head {
@@ -48,6 +50,7 @@ impl Head {
             beside: Beside::default(),
             turn: Turn::default(),
             as_of: None,
+            hoards_until: None,
         })
     }
 

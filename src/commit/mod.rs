@@ -39,7 +39,7 @@ pub use format::check as check_format;
 pub use group::Group;
 pub use head::Head;
 pub use part::Part;
-pub(crate) use retention::is_gc_off;
+pub(crate) use retention::{AT_MOST_AT_UPKEEP, is_gc_off};
 
 /// Summary property: the process that made the snapshot, by a number that it drew. Says how many share the table.
 pub const WRITER: &str = "landfast.writer";

@@ -14,6 +14,9 @@ use super::witness::{self, Witness};
 const NEWEST: usize = 100;
 /// Snapshots that go with a commit at one time: fewer are not worth a look at every commit.
 const AT_ONCE: usize = 20;
+/// Snapshots that go with one commit at most, since to a server each is a pass over all; and at upkeep, where none waits.
+pub(super) const AT_MOST: usize = 100;
+pub(crate) const AT_MOST_AT_UPKEEP: usize = 1000;
 /// Upkeep makes a snapshot itself, so one alone would go and come at every run.
 const AT_UPKEEP: usize = 2;
 const HOUR_MS: i64 = 3600 * 1000;
@@ -31,7 +34,7 @@ const UNREFERENCED_MS: i64 = 5 * DAY_MS;
 /// all. What a branch or tag of others points to stays, and so do the main branch's snapshots that a branch of others
 /// keeps by such settings. What no one but them reaches is not looked at.
 ///
-/// With a commit they go twenty or more at a time. A commit's clock may be wrong, and nobody looks at what it lets go: so it
+/// With a commit they go twenty or more at a time ([`oldest`]: not more than [`AT_MOST`]). A commit's clock may be wrong, and nobody looks at what it lets go: so it
 /// counts for no more than an hour after the table's newest snapshot, and what is on no branch, where others may have
 /// staged it, goes by the newest time that another than `writer` wrote; only the writer's own by its clock. What that
 /// leaves on a table that was quiet goes with a later commit, or with upkeep.
@@ -87,6 +90,18 @@ pub(super) fn all_expired(metadata: &TableMetadata, refs: &Refs, now: DateTime<U
         .into_iter()
         .chain(nobodys.map(|snapshot| snapshot.snapshot_id()))
         .collect()
+}
+
+/// The oldest of these snapshots, so many at most: what is left goes with later commits.
+pub(super) fn oldest(mut ids: Vec<i64>, metadata: &TableMetadata, at_most: usize) -> Vec<i64> {
+    let number = |id: &i64| {
+        metadata
+            .snapshot_by_id(*id)
+            .map(|snapshot| snapshot.sequence_number())
+    };
+    ids.sort_by_key(number);
+    ids.truncate(at_most);
+    ids
 }
 
 /// Whether `gc.enabled` forbids to let go of anything: as for Java, whatever is not `true` does.
@@ -349,6 +364,15 @@ mod tests {
         let aged = json!({"history.expire.max-snapshot-age-ms": "60000"});
         let older = main("max-snapshot-age-ms", 7_200_000);
         assert_eq!(kept_with(600, 60_000, aged, older).len(), 122);
+    }
+
+    #[test]
+    fn the_oldest_go_first_and_not_all_at_once() {
+        let (metadata, refs) = table(1300, 1000, NOW, json!({}));
+        // The newest hundred stay, and what the tag points to.
+        let gone = expired(&metadata, &refs, at(NOW), Uuid::nil());
+        let of_commit: Vec<i64> = (2..=101).collect();
+        assert_eq!(oldest(gone, &metadata, AT_MOST), of_commit);
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub(super) fn of(
     head: &Head,
     changes: &ChangeSet,
     attempt: &Attempt,
-    let_go: Vec<i64>,
+    let_go: &[i64],
     writer: Uuid,
     now: DateTime<Utc>,
 ) -> TableCommit {
@@ -40,11 +40,11 @@ pub(super) fn of(
             updates: HashMap::from([(POINTER.to_owned(), location.to_owned())]),
         });
     }
-    if !let_go.is_empty() {
-        let statistics = removed_statistics(head.table.metadata(), &let_go);
-        updates.push(TableUpdate::RemoveSnapshots { snapshot_ids: let_go });
-        updates.extend(statistics);
-    }
+    // One in each update: many servers refuse the commit otherwise, as Java does before 1.9 (apache/iceberg#12670).
+    updates.extend(let_go.iter().map(|id| TableUpdate::RemoveSnapshots {
+        snapshot_ids: vec![*id],
+    }));
+    updates.extend(removed_statistics(head.table.metadata(), let_go));
     TableCommit {
         requirements: joined(requirements(head), &attempt.after.requirements),
         updates,

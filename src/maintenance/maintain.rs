@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::sweep::{self, Plan, Swept};
 use super::{PATIENCE, Totals, sum};
 use crate::clock::Moment;
-use crate::commit::{ChangeSet, Committed, Engine, Head, is_gc_off};
+use crate::commit::{AT_MOST_AT_UPKEEP, ChangeSet, Committed, Engine, Head, is_gc_off};
 use crate::error::{Error, ErrorKind, Result};
 
 /// What upkeep did to a table, or would do.
@@ -79,7 +79,10 @@ pub async fn maintain(engine: &Engine, ident: &TableIdent, dry_run: bool) -> Res
         // What is there to go was dead before the newest snapshot: the fence has moved by itself.
         Some(moment) if expired.is_empty() && planned.holds_at(moment) => planned,
         _ => {
-            upkeep.snapshot_id = Some(move_fence(engine, &mut head).await?.to_string());
+            // One commit lets go of so many at most, so that no server is at it for long.
+            for _ in 0..expired.len().div_ceil(AT_MOST_AT_UPKEEP).max(1) {
+                upkeep.snapshot_id = Some(move_fence(engine, &mut head).await?.to_string());
+            }
             head = load(engine, ident).await?;
             upkeep.kept_snapshots = head.table().metadata().snapshots().len() as u64;
             after_fence(engine, &head, now).await?

@@ -4,6 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use libtest_mimic::Trial;
+use serde_json::{Value, json};
 use sqlx::Connection;
 use sqlx::sqlite::SqliteConnection;
 
@@ -19,6 +20,7 @@ pub fn tests() -> Vec<Trial> {
         database_file_that_is_moved_away,
         database_file_that_another_process_locks,
         server_that_fails_or_lets_nobody_in,
+        server_that_lets_no_snapshot_go,
     ]
 }
 
@@ -106,4 +108,27 @@ async fn server_that_fails_or_lets_nobody_in() -> TestResult {
     // It is there again after a restart with all that it should know.
     shop.server = Server::serve(&world.config()?).await?;
     shop.send_again().await
+}
+
+async fn server_that_lets_no_snapshot_go() -> TestResult {
+    needs(Component::Python)?;
+    let world = World::new(Kind::Rest).await?;
+    let proxy = world.proxy.as_ref().ok_or("a proxy")?;
+    let mut shop = Shop::open(&world).await?;
+    shop.land(1).await?;
+    let kept =
+        json!({ "history.expire.min-snapshots-to-keep": "1", "history.expire.max-snapshot-age-ms": "1" });
+    let set = json!([{ "action": "set-properties", "updates": kept }]);
+    proxy.commit("shop", "orders", set).await?;
+    let lets_go = |request: &Value| {
+        let mut updates = request["updates"].as_array().into_iter().flatten();
+        updates.any(|update| update["action"] == "remove-snapshots")
+    };
+    proxy.always(Call::Commit, Trouble::Refuse(lets_go));
+    shop.land(30).await?;
+    let said = "refuses to let old snapshots go";
+    shop.server.logged(&[said, TABLE]).await?;
+    assert_eq!(shop.server.log().matches(said).count(), 1);
+    proxy.clear();
+    shop.recovers().await
 }

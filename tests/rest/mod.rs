@@ -8,6 +8,7 @@ mod reading;
 mod refs;
 mod serve;
 mod site;
+mod snapshots;
 mod terms;
 pub mod tls;
 mod vended;
@@ -38,6 +39,7 @@ pub fn tests() -> Vec<Trial> {
         identity::tests(),
         reading::tests(),
         refs::tests(),
+        snapshots::tests(),
         terms::tests(),
         engines::tests(),
         serve::tests(),

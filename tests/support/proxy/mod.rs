@@ -67,6 +67,8 @@ pub enum Trouble {
     Hold(Gate),
     /// Sent on twice; the answer is the second's.
     Repeat,
+    /// Answered with 400 if the request's body is so; else sent on.
+    Refuse(fn(&Value) -> bool),
     /// The answer is changed.
     Alter(Arc<dyn Fn(&mut Value) + Send + Sync>),
     /// The answer is compressed if the client takes it so.
@@ -294,6 +296,9 @@ impl Inner {
                 let mut answer = refusal(*status, &token);
                 answer.headers_mut().insert(RETRY_AFTER, (*seconds).into());
                 return Ok(answer);
+            }
+            Some(Trouble::Refuse(is_so)) if is_so(&serde_json::from_slice(&body).unwrap_or_default()) => {
+                return Ok(refusal(400, &token));
             }
             Some(Trouble::Reset) => return Err(Broken),
             Some(Trouble::Hold(gate)) => gate.pass().await,

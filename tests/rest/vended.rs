@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use chrono::{TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use futures::future::{join_all, try_join_all};
 use iceberg::TableCreation;
 use landfast::catalog::{Catalog, Patience, RestCatalog};
 use landfast::random::Random;
 use libtest_mimic::Trial;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::serve::configuration;
 use super::site::Site;
@@ -29,6 +29,7 @@ pub fn tests() -> Vec<Trial> {
         rows_land_where_only_vended_credentials_reach,
         bucket_beside_the_warehouse_is_reached_by_our_own_credentials,
         vended_credentials_are_renewed_by_one_request_before_their_end,
+        renewed_credentials_are_of_the_store_that_was_loaded,
         server_that_stops_vending_is_told,
         credential_of_the_longest_prefix_is_used,
     ]
@@ -151,6 +152,50 @@ async fn vended_credentials_are_renewed_by_one_request_before_their_end() -> Tes
     assert_eq!(world.proxy.seen(Call::Load).len(), loads + 2);
     assert!(!format!("{catalog:?}{table:?}").contains("s3cret"));
     Ok(())
+}
+
+/// As Polaris has it: a load says where the store is beside the credentials, and the credentials' own address does not.
+async fn renewed_credentials_are_of_the_store_that_was_loaded() -> TestResult {
+    let account = Account::new()?;
+    let world = World::new().await?;
+    let clock = TestClock::at(Utc::now());
+    let endpoint = "GET /v1/{prefix}/namespaces/{namespace}/tables/{table}/credentials";
+    let more = move |config: &mut Value| config["endpoints"] = json!([endpoint]);
+    world.proxy.once(Call::Config, Trouble::alter(more));
+    let catalog = world
+        .open_at(&world.config(), Patience::default(), clock.clone())
+        .await?;
+    create_at(&catalog, &account.location("orders")).await?;
+    let (credential, config) = split(account.credential(&account.location("")), Utc::now());
+    let alone = json!({ "storage-credentials": [credential] });
+    let give = move |answer: &mut Value| {
+        answer["storage-credentials"] = json!([credential]);
+        answer["config"] = config.clone();
+    };
+    world.proxy.always(Call::Load, Trouble::alter(give));
+    world.proxy.always(Call::Credentials, Trouble::Json(alone));
+    let mut writer = Writer::of_existing(Arc::new(catalog)).await?;
+    writer.append(1).await?;
+    assert_eq!(world.proxy.seen(Call::Credentials).len(), 0);
+    clock.advance(TimeDelta::minutes(56));
+    for id in 2..5 {
+        writer.append(id).await?;
+    }
+    assert!(!world.proxy.seen(Call::Credentials).is_empty());
+    assert_eq!(world.ids().await?, [1, 2, 3, 4]);
+    Ok(())
+}
+
+/// A credential for an hour without what says where the store is, and that.
+fn split(mut credential: Value, now: DateTime<Utc>) -> (Value, Value) {
+    let keys = credential["config"].as_object().cloned().unwrap_or_default();
+    let (mut own, way): (Map<_, _>, Map<_, _>) =
+        (keys.into_iter()).partition(|(key, _)| key.contains("access-key"));
+    let end = now + TimeDelta::hours(1);
+    let end = end.timestamp_millis().to_string();
+    own.insert("s3.session-token-expires-at-ms".to_owned(), end.into());
+    credential["config"] = own.into();
+    (credential, way.into())
 }
 
 async fn server_that_stops_vending_is_told() -> TestResult {

@@ -7,17 +7,17 @@ use async_trait::async_trait;
 use iceberg::spec::TableMetadata;
 use iceberg::table::Table;
 use iceberg::{NamespaceIdent, TableCreation, TableIdent};
-use iceberg_catalog_rest::{CreateNamespaceRequest, CreateTableRequest, ListTablesResponse, LoadTableResult};
+use iceberg_catalog_rest::{CreateNamespaceRequest, CreateTableRequest, ListTablesResponse};
 use reqwest::Method;
 
 use super::super::{Catalog, Outcome, TableCommit, already_exists, not_found, open_table};
 use super::client::{Client, Patience, Request, parse};
-use super::credentials::{self, StorageCredential};
+use super::credentials::StorageCredential;
 use super::failure::Failure;
 use super::stores::Stores;
 use super::terms::{Terms, plain_text};
 use super::vending::Vending;
-use super::wire::ConfigResponse;
+use super::wire::{ConfigResponse, CredentialsResponse, TableResponse};
 use crate::clock::Clock;
 use crate::config::{RestAuth, RestCatalogConfig};
 use crate::error::{Error, ErrorKind, Result};
@@ -118,7 +118,7 @@ impl RestCatalog {
 
     /// Takes in a table as the server tells of it.
     fn loaded(&self, ident: &TableIdent, answer: &[u8]) -> Result<Table> {
-        let result: LoadTableResult = parse(answer, "The table that the server sends cannot be understood.")
+        let result: TableResponse = parse(answer, "The table that the server sends cannot be understood.")
             .map_err(|error| error.with("table", ident))?;
         let location = result.metadata_location.ok_or_else(|| {
             // It is what tells two loads apart.
@@ -128,7 +128,10 @@ impl RestCatalog {
             )
             .with("table", ident)
         })?;
-        let vended = credentials::vended(result.storage_credentials.unwrap_or_default(), result.config);
+        let vended = CredentialsResponse {
+            storage_credentials: result.storage_credentials,
+            config: result.config,
+        };
         self.vending.keep(ident, vended);
         self.table(ident, result.metadata, location)
     }

@@ -88,6 +88,15 @@ pub(super) fn vended(
     }]
 }
 
+/// What a table's `config` says of reaching its store, whoever one is.
+pub(super) fn way(config: &HashMap<String, String>) -> HashMap<String, String> {
+    let of_way = |key: &str| STORE_KEYS.iter().any(|start| key.starts_with(start)) && !is_of_identity(key);
+    let settings = config.iter().filter(|(key, _)| of_way(key));
+    settings
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect()
+}
+
 fn is_of_identity(key: &str) -> bool {
     IDENTITY_KEYS.iter().any(|start| key.starts_with(start))
 }
@@ -96,17 +105,25 @@ fn is_of_identity(key: &str) -> bool {
 #[derive(Debug, Clone)]
 pub(super) struct Held {
     pub(super) credentials: Vec<StorageCredential>,
+    /// What they were had with beside them. An answer that has credentials alone does not repeat it.
+    pub(super) way: HashMap<String, String>,
     /// From then on they should be had anew; none when they do not end.
     renew_at: Option<DateTime<Utc>>,
+    /// They are over; none when nobody says when.
     expire_at: Option<DateTime<Utc>>,
 }
 
 impl Held {
-    pub(super) fn new(credentials: Vec<StorageCredential>, now: DateTime<Utc>) -> Self {
+    pub(super) fn new(
+        credentials: Vec<StorageCredential>,
+        way: HashMap<String, String>,
+        now: DateTime<Utc>,
+    ) -> Self {
         let expire_at = credentials.iter().filter_map(expiry).min();
         let renew_at = expire_at.map(|end| end - AHEAD.min((end - now) / 4));
         Self {
             credentials,
+            way,
             renew_at,
             expire_at,
         }
@@ -200,14 +217,17 @@ mod tests {
             ),
         ];
         assert!(!format!("{credentials:?}").contains("s3cret"));
-        let held = Held::new(credentials, at(0));
+        let held = Held::new(credentials, HashMap::new(), at(0));
         assert!(held.is_fresh(at(3_299_999)) && !held.is_fresh(at(3_300_000)));
         assert!(held.is_valid(at(3_599_999)) && !held.is_valid(at(3_600_000)));
         let short = Held::new(
             vec![credential("a", &[("s3.session-token-expires-at-ms", "40000")])],
+            HashMap::new(),
             at(0),
         );
         assert!(short.is_fresh(at(29_999)) && !short.is_fresh(at(30_000)));
-        assert!(Held::new(vec![credential("a", &[])], at(0)).is_fresh(at(i64::from(i32::MAX))));
+        let keys = [("s3.access-key-id", "k"), ("s3.secret-access-key", "s")];
+        let lasting = Held::new(vec![credential("a", &keys)], HashMap::new(), at(0));
+        assert!(lasting.is_fresh(at(i64::MAX / 2_000_000)));
     }
 }

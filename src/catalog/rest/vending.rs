@@ -10,7 +10,7 @@ use iceberg::TableIdent;
 use reqwest::Method;
 
 use super::client::{Client, Request, parse};
-use super::credentials::{Held, StorageCredential, credential_for, vended};
+use super::credentials::{self, Held, StorageCredential, credential_for, vended};
 use super::terms::Terms;
 use super::wire::CredentialsResponse;
 use crate::clock::Clock;
@@ -54,6 +54,22 @@ impl Shelf {
     fn held(&self) -> Option<Held> {
         self.slot().clone()
     }
+
+    /// Takes in what an answer vends, over what was known before of the way there. Gives it.
+    fn put(
+        &self,
+        response: CredentialsResponse,
+        mut config: HashMap<String, String>,
+        now: DateTime<Utc>,
+    ) -> Vec<StorageCredential> {
+        config.extend(response.config.unwrap_or_default());
+        let way = credentials::way(&config);
+        let vended = vended(response.storage_credentials.unwrap_or_default(), config);
+        if !vended.is_empty() {
+            *self.slot() = Some(Held::new(vended.clone(), way, now));
+        }
+        vended
+    }
 }
 
 impl Vending {
@@ -68,10 +84,8 @@ impl Vending {
 
     /// Takes in what a table was loaded with. Nothing takes nothing away: what was vended before lasts to its end, and a
     /// table that is reached by vended credentials is not reached by others from one load to the next.
-    pub(super) fn keep(&self, table: &TableIdent, credentials: Vec<StorageCredential>) {
-        if !credentials.is_empty() {
-            *self.shelf(table).slot() = Some(Held::new(credentials, self.clock.now()));
-        }
+    pub(super) fn keep(&self, table: &TableIdent, loaded: CredentialsResponse) {
+        self.shelf(table).put(loaded, HashMap::new(), self.clock.now());
     }
 
     /// The table is gone.
@@ -162,8 +176,11 @@ impl Vending {
     async fn renew(&self, table: &TableIdent, shelf: &Shelf, once: bool) -> Result<Vec<StorageCredential>> {
         let message = "The table's storage credentials cannot be had.";
         let mut url = self.terms.table(table)?;
-        if shelf.slot().is_some() && self.terms.has_credentials_endpoint {
+        let mut way = HashMap::new();
+        if let Some(held) = shelf.held().filter(|_| self.terms.has_credentials_endpoint) {
             url.push_str("/credentials");
+            // It answers with credentials, and not with where the store is.
+            way = held.way;
         }
         let answer = match once {
             true => self.client.send(&Request::new(Method::GET, url)).await,
@@ -172,14 +189,7 @@ impl Vending {
         let answer = answer.map_err(|failure| failure.into_error(message).with("table", table))?;
         let response: CredentialsResponse =
             parse(&answer, message).map_err(|error| error.with("table", table))?;
-        let credentials = vended(
-            response.storage_credentials.unwrap_or_default(),
-            response.config.unwrap_or_default(),
-        );
-        if !credentials.is_empty() {
-            *shelf.slot() = Some(Held::new(credentials.clone(), self.clock.now()));
-        }
-        Ok(credentials)
+        Ok(shelf.put(response, way, self.clock.now()))
     }
 
     fn shelf(&self, table: &TableIdent) -> Arc<Shelf> {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use iceberg::spec::TableMetadata;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -20,6 +21,16 @@ pub(super) struct ConfigResponse {
     pub(super) overrides: Option<HashMap<String, String>>,
     pub(super) endpoints: Option<Vec<String>>,
     pub(super) idempotency_key_lifetime: Option<String>,
+}
+
+/// A table as it is loaded. The crate's type fails where `config` is null.
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) struct TableResponse {
+    pub(super) metadata_location: Option<String>,
+    pub(super) metadata: TableMetadata,
+    pub(super) config: Option<HashMap<String, String>>,
+    pub(super) storage_credentials: Option<Vec<iceberg_catalog_rest::StorageCredential>>,
 }
 
 /// What of a loaded table, or of what its credentials endpoint answers, is about credentials. The crate has no type for it.

@@ -8,6 +8,13 @@ use chrono::{DateTime, TimeDelta, Utc};
 /// Credentials are renewed this long before their end, or at three quarters of their life if that is later.
 const AHEAD: TimeDelta = TimeDelta::minutes(5);
 
+/// Keys for a session end, also where nobody says when: they are renewed as if they ended this long after they were had,
+/// the shortest life that AWS gives any.
+const UNTOLD: TimeDelta = TimeDelta::minutes(15);
+
+/// What is good for a while only.
+const SESSION_KEYS: [&str; 2] = ["s3.session-token", "gcs.oauth2.token"];
+
 /// Where the stores' settings say when they end, in milliseconds since 1970.
 const EXPIRY_KEYS: [&str; 3] = [
     "s3.session-token-expires-at-ms",
@@ -120,7 +127,14 @@ impl Held {
         now: DateTime<Utc>,
     ) -> Self {
         let expire_at = credentials.iter().filter_map(expiry).min();
-        let renew_at = expire_at.map(|end| end - AHEAD.min((end - now) / 4));
+        let untold = |credential: &StorageCredential| {
+            let is_session = SESSION_KEYS
+                .iter()
+                .any(|key| credential.config.contains_key(*key));
+            (is_session && expiry(credential).is_none()).then(|| now + UNTOLD)
+        };
+        let ends = expire_at.into_iter().chain(credentials.iter().filter_map(untold));
+        let renew_at = ends.min().map(|end| end - AHEAD.min((end - now) / 4));
         Self {
             credentials,
             way,
@@ -229,5 +243,34 @@ mod tests {
         let keys = [("s3.access-key-id", "k"), ("s3.secret-access-key", "s")];
         let lasting = Held::new(vec![credential("a", &keys)], HashMap::new(), at(0));
         assert!(lasting.is_fresh(at(i64::MAX / 2_000_000)));
+    }
+
+    #[test]
+    fn keys_for_a_session_are_renewed_where_nobody_says_when_they_end() {
+        let at = |ms| DateTime::from_timestamp_millis(ms).unwrap();
+        let quarter = 15 * 60_000 * 3 / 4;
+        for session in [
+            &[("s3.session-token", "t")][..],
+            &[("gcs.oauth2.token", "t")],
+            &[
+                ("s3.session-token", "t"),
+                ("s3.session-token-expires-at-ms", "soon"),
+            ],
+        ] {
+            let all = vec![
+                credential("a", session),
+                credential("b", &[("gcs.oauth2.token-expires-at", "7200000")]),
+            ];
+            let held = Held::new(all, HashMap::new(), at(0));
+            assert!(
+                held.is_fresh(at(quarter - 1)) && !held.is_fresh(at(quarter)),
+                "{session:?}"
+            );
+            // A renewal that fails takes nothing away: they may well last.
+            assert!(
+                held.is_valid(at(7_199_999)) && !held.is_valid(at(7_200_000)),
+                "{session:?}"
+            );
+        }
     }
 }

@@ -125,9 +125,20 @@ async fn create(
             tracing::info!(table.ident = %ident, "Created the table.");
             Ok(table)
         }
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => catalog.load_table(ident).await,
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => match catalog.load_table(ident).await {
+            Err(none) if none.kind() == ErrorKind::NotFound => Err(no_table(ident, error)),
+            loaded => loaded,
+        },
         Err(error) => Err(error),
     }
+}
+
+/// The name is taken, and there is no table of it: another table would not change that.
+fn no_table(ident: &TableIdent, taken: Error) -> Error {
+    let message = "Something that is no table, a view perhaps, has the table's name: rename one of them.";
+    Error::new(ErrorKind::TableMismatch, message)
+        .with("table", ident)
+        .with_source(taken)
 }
 
 /// Says how the table's partitions differ from the configured ones, which say nothing when there are none.

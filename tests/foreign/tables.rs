@@ -2,13 +2,15 @@
 //! other.
 
 use libtest_mimic::Trial;
+use sqlx::Connection;
+use sqlx::sqlite::SqliteConnection;
 
 use super::world::{Kind, Shop, TABLE, World};
 use crate::support::readers::SqlEngine::PyIceberg;
-use crate::support::{Component, TestResult, needs, test};
+use crate::support::{Component, TestResult, needs, test, trials};
 
 pub fn tests() -> Vec<Trial> {
-    let mut trials = Vec::new();
+    let mut trials = trials![view_has_the_tables_name];
     for kind in [Kind::Postgres, Kind::Rest] {
         trials.extend([
             test(
@@ -104,4 +106,23 @@ async fn column_becomes_required(kind: Kind) -> TestResult {
     shop.ids.insert(100);
     assert_eq!(world.ids(TABLE)?, shop.expected());
     Ok(())
+}
+
+async fn view_has_the_tables_name() -> TestResult {
+    needs(Component::Python)?;
+    let world = World::new(Kind::Sqlite).await?;
+    let mut shop = Shop::open(&world).await?;
+    let uri = format!("sqlite://{}/catalog.db", world.folder.path().display());
+    let mut database = SqliteConnection::connect(&uri).await?;
+    // As Java's catalog writes down a view.
+    let view =
+        "INSERT INTO iceberg_tables VALUES ('landfast', 'shop', 'orders', 'file:///view.json', NULL, 'VIEW')";
+    sqlx::query(view).execute(&mut database).await?;
+    let words = ["no table, a view perhaps, has the table's name", TABLE];
+    shop.is_refused(&words).await?;
+    let (status, text) = shop.row(1).await?;
+    assert_eq!(status, 500, "{text}");
+    let renamed = "UPDATE iceberg_tables SET table_name = 'of_orders' WHERE iceberg_type = 'VIEW'";
+    sqlx::query(renamed).execute(&mut database).await?;
+    shop.recovers().await
 }

@@ -26,9 +26,11 @@ pub fn tests() -> Vec<Trial> {
         long_retry_after_is_not_waited_for,
         lists_are_read_page_by_page,
         missing_namespaces_and_parents_are_made,
+        name_that_is_taken_is_told_in_the_servers_words,
         tables_are_made_as_they_are_described,
         names_of_all_kinds_come_back,
         large_and_compressed_metadata_is_read,
+        table_without_a_config_is_loaded,
         table_out_of_reach_is_named_with_the_way_out,
         vended_credentials_are_kept_and_renewed_before_their_end,
     ]
@@ -264,6 +266,38 @@ fn tokens(credentials: &[landfast::catalog::StorageCredential]) -> BTreeMap<&str
         .into_iter()
         .filter_map(token)
         .collect()
+}
+
+async fn name_that_is_taken_is_told_in_the_servers_words() -> TestResult {
+    let world = World::new().await?;
+    let catalog = world.catalog().await?;
+    create(&catalog, &orders()).await?;
+    let again = catalog
+        .create_table(orders().namespace(), order_creation(orders().name()))
+        .await;
+    let error = again.expect_err("there is one");
+    assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+    let report = error.report();
+    for told in ["status: 409", "AlreadyExistsException"] {
+        assert!(report.contains(told), "{report}");
+    }
+    Ok(())
+}
+
+/// Java takes a null there.
+async fn table_without_a_config_is_loaded() -> TestResult {
+    let world = World::new().await?;
+    let catalog = world.catalog().await?;
+    create(&catalog, &orders()).await?;
+    world.proxy.once(
+        Call::Load,
+        Trouble::alter(|answer| answer["config"] = Value::Null),
+    );
+    catalog.load_table(&orders()).await?;
+    let missing = |answer: &mut Value| drop(answer.as_object_mut().map(|answer| answer.remove("config")));
+    world.proxy.once(Call::Load, Trouble::alter(missing));
+    catalog.load_table(&orders()).await?;
+    Ok(())
 }
 
 async fn vended_credentials_are_kept_and_renewed_before_their_end() -> TestResult {

@@ -135,6 +135,11 @@ async fn views_are_no_tables(world: &World) -> TestResult {
     ] {
         assert_eq!(error.expect("it is a view").kind(), ErrorKind::NotFound);
     }
+    let made = catalog
+        .create_table(orders().namespace(), order_creation(orders().name()))
+        .await;
+    let report = made.expect_err("the name is taken").report();
+    assert!(report.contains("has a row of it"), "{report}");
     let outcome = catalog.commit_table(&table, set_property("a", "1")).await;
     assert!(matches!(outcome, Outcome::Conflict(_)), "{outcome:?}");
     // Rows from before Java had types are tables'.

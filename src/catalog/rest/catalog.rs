@@ -248,7 +248,10 @@ impl Catalog for RestCatalog {
         let request = Request::post(self.terms.tables(namespace)?, &body)?;
         match self.client.send(&request).await {
             Ok(answer) => self.loaded(&ident, &answer),
-            Err(failure) if failure.is_conflict() => Err(already_exists(&ident)),
+            // What has the name may be a view: only the server's words tell.
+            Err(failure) if failure.is_conflict() => {
+                Err(already_exists(&ident).with_source(failure.into_error("The server has one.")))
+            }
             Err(failure) => Err(failure
                 .into_error("The table cannot be made.")
                 .with("table", ident)),

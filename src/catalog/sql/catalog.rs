@@ -242,7 +242,9 @@ impl Catalog for SqlCatalog {
         let values = [&self.name, &namespace, ident.name(), &location];
         match self.database.execute(&self.statements.insert, &values).await {
             Ok(_one) => open_table(&self.warehouse, &ident, metadata, location),
-            Err(failure) if failure.verdict() == Verdict::Duplicate => Err(already_exists(&ident)),
+            Err(failure) if failure.verdict() == Verdict::Duplicate => {
+                Err(already_exists(&ident).with_source(failure.into_error("The database has a row of it.")))
+            }
             Err(failure) => Err(failure
                 .into_error("The table cannot be made.")
                 .with("table", ident)),

@@ -190,11 +190,14 @@ fn s3_settings(
     if let Some(endpoint) = settings.get(&S3Key::Endpoint) {
         let in_host = settings
             .get(&S3Key::VirtualHostedStyleRequest)
-            .is_some_and(|value| value == "true");
+            .is_some_and(|value| is_yes(value));
         let endpoint = address("s3.endpoint (AWS_ENDPOINT_URL)", endpoint)?;
+        // Of the environment's addresses some name the bucket already, as the client itself wants it; Iceberg's never do,
+        // though a server may be called as the bucket is.
+        let names_bucket =
+            |host: &str| !properties.contains_key("s3.endpoint") && host.starts_with(&format!("{bucket}."));
         let endpoint = match endpoint.split_once("://") {
-            // The client takes a host that names the bucket already.
-            Some((scheme, host)) if in_host && !host.starts_with(&format!("{bucket}.")) => {
+            Some((scheme, host)) if in_host && !names_bucket(host) => {
                 format!("{scheme}://{bucket}.{host}")
             }
             _ => endpoint,
@@ -202,6 +205,12 @@ fn s3_settings(
         settings.insert(S3Key::Endpoint, endpoint);
     }
     Ok(settings)
+}
+
+/// As the client reads its settings: what it takes for a yes, it expects the bucket in the address for.
+fn is_yes(value: &str) -> bool {
+    let yes = ["1", "true", "on", "yes", "y"];
+    yes.iter().any(|word| value.eq_ignore_ascii_case(word))
 }
 
 fn gcs(
@@ -399,10 +408,27 @@ mod tests {
         for (endpoint, path_style, expected) in [
             ("https://s3.example", "true", "https://s3.example"),
             ("https://s3.example", "false", "https://lake.s3.example"),
-            ("https://lake.s3.example/", "false", "https://lake.s3.example"),
+            ("https://lake.example/", "false", "https://lake.lake.example"),
         ] {
             let given = [("s3.endpoint", endpoint), ("s3.path-style-access", path_style)];
             assert_eq!(s3_of(&given, &[])[&S3Key::Endpoint], expected);
+        }
+        for (endpoint, in_host, expected) in [
+            ("https://s3.example", "false", "https://s3.example"),
+            ("https://s3.example", "0", "https://s3.example"),
+            ("https://s3.example", "true", "https://lake.s3.example"),
+            ("https://s3.example", "1", "https://lake.s3.example"),
+            ("https://s3.example", "True", "https://lake.s3.example"),
+            ("https://s3.example", "yes", "https://lake.s3.example"),
+            ("https://s3.example", "ON", "https://lake.s3.example"),
+            ("https://s3.example", "y", "https://lake.s3.example"),
+            ("https://lake.s3.example/", "true", "https://lake.s3.example"),
+        ] {
+            let set = [
+                ("AWS_ENDPOINT_URL", endpoint),
+                ("AWS_VIRTUAL_HOSTED_STYLE_REQUEST", in_host),
+            ];
+            assert_eq!(s3_of(&[], &set)[&S3Key::Endpoint], expected, "{in_host}");
         }
     }
 

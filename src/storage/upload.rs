@@ -57,7 +57,8 @@ impl Upload {
     /// Makes the object of what was written: durable on `Ok`, replaced if it exists.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`](crate::error::ErrorKind::Unavailable); the object may or may not be there.
+    /// [`ErrorKind::Unavailable`](crate::error::ErrorKind::Unavailable); the object may or may not be there, and parts that
+    /// are none of it are given up.
     pub async fn finish(mut self) -> Result<()> {
         self.store.is_there().await?;
         let rest = std::mem::take(&mut self.rest).freeze();
@@ -68,11 +69,14 @@ impl Upload {
         if !rest.is_empty() {
             self.send(rest).await?;
         }
-        let Some(mut parts) = self.parts.take() else {
-            return Ok(());
-        };
-        let completed = parts.complete().await;
-        completed.map(drop).map_err(|error| self.failed(error))
+        // Kept until the store says that they are the object: who gives up before, gives them up.
+        if let Some(parts) = &mut self.parts
+            && let Err(error) = parts.complete().await
+        {
+            return Err(self.failed(error));
+        }
+        self.parts = None;
+        Ok(())
     }
 
     async fn send(&mut self, part: Bytes) -> Result<()> {

@@ -15,7 +15,7 @@ use crate::support::bucket::{Bucket, Cloud, S3Server};
 use crate::support::front::{Front, Mishap};
 use crate::support::gcs::GcsFront;
 use crate::support::tables::{create, orders};
-use crate::support::{TestResult, test, trials};
+use crate::support::{TestResult, test, trials, wait_for};
 
 /// Every case on every cloud.
 macro_rules! on_both {
@@ -38,6 +38,7 @@ pub fn tests() -> Vec<Trial> {
         commit_that_meets_its_own_success_is_a_conflict,
         conflict_at_the_same_moment_is_no_proof,
         refusals_are_told_without_what_was_signed,
+        parts_of_a_file_that_is_not_made_are_given_up,
     ];
     tests.extend(trials![
         wrong_key_is_told_without_what_was_signed,
@@ -96,6 +97,22 @@ async fn refusals_that_pass_are_ridden_out(at: &Fronted) -> TestResult {
     upload.finish().await?;
     let large = truth.get("large").await?.ok_or("it was written")?;
     assert!(large == vec![7; 2 * PART_BYTES + 1]);
+    Ok(())
+}
+
+async fn parts_of_a_file_that_is_not_made_are_given_up(at: &Fronted) -> TestResult {
+    let Fronted {
+        front, store, truth, ..
+    } = at;
+    front.next(Method::POST, "uploadId", Mishap::Answer(403, ""), 1);
+    let mut upload = store.upload("refused")?;
+    upload.write(vec![7; PART_BYTES].into()).await?;
+    upload.finish().await.expect_err("it is refused");
+    wait_for("the parts to be given up", Duration::from_secs(10), async || {
+        (front.count(&Method::DELETE, "uploadId") == 1).then_some(())
+    })
+    .await?;
+    assert_eq!(truth.get("refused").await?, None);
     Ok(())
 }
 

@@ -24,6 +24,7 @@ pub fn tests() -> Vec<Trial> {
         identity_that_stays_refused_is_rejected_without_effect,
         wrong_credential_is_rejected_and_never_shown,
         token_endpoint_that_fails_leaves_a_commit_unsent,
+        refused_commit_for_which_no_other_token_is_had_tells_both,
         failed_renewal_leaves_the_token_that_still_lasts,
         many_requests_fetch_one_token,
     ]
@@ -218,6 +219,32 @@ async fn token_endpoint_that_fails_leaves_a_commit_unsent() -> TestResult {
     world.proxy.once(Call::Token, Trouble::Answer(503));
     catalog.load_table(&orders()).await?;
     writer.append(1).await?;
+    Ok(())
+}
+
+async fn refused_commit_for_which_no_other_token_is_had_tells_both() -> TestResult {
+    let world = World::new().await?;
+    world.proxy.ask(clients(Some(3600)));
+    let clock = TestClock::at(Utc::now());
+    let mut writer = Writer::new(with_clock(&world, &clock).await?).await?;
+    for (id, status) in [(0, 401), (1, 403)] {
+        let mut changes = writer.row(id).await?;
+        clock.advance(TimeDelta::seconds(61));
+        world.proxy.once(Call::Commit, Trouble::Answer(status));
+        world.proxy.always(Call::Token, Trouble::Answer(503));
+        let sent = commits(&world);
+        let error = writer.attempt(&mut changes).await.expect_err("it is refused");
+        // It is tried again, since the token may come.
+        assert_eq!(error.kind(), ErrorKind::OutcomeUnknown, "{}", error.report());
+        assert_eq!(commits(&world), sent + 1);
+        let report = error.report();
+        for told in [format!("status: {status}"), "status: 503".to_owned()] {
+            assert!(report.contains(&told), "{report}");
+        }
+        assert!(!report.contains("was not sent"), "{report}");
+        world.proxy.clear();
+        writer.attempt(&mut changes).await?;
+    }
     Ok(())
 }
 

@@ -153,16 +153,17 @@ impl Client {
     /// Sends a request once, and once more where another token may be what it takes.
     pub(super) async fn send(&self, request: &Request) -> Result<Bytes, Failure> {
         let grant = self.auth.grant().await.map_err(Failure::NotReady)?;
-        let refusal = match self.transmit(request, &grant).await {
+        let mut refusal = match self.transmit(request, &grant).await {
             Err(Failure::Refused(refusal)) if refusal.is_about_identity() => refusal,
             ended => return ended,
         };
         let forbidden = refusal.status == StatusCode::FORBIDDEN;
-        let renewed = self.auth.renew(&grant, forbidden).await;
-        match renewed.map_err(Failure::NotReady)? {
-            Some(grant) => self.transmit(request, &grant).await,
-            None => Err(Failure::Refused(refusal)),
+        match self.auth.renew(&grant, forbidden).await {
+            Ok(Some(grant)) => return self.transmit(request, &grant).await,
+            Ok(None) => {}
+            Err(error) => refusal.no_token = Some(error),
         }
+        Err(Failure::Refused(refusal))
     }
 
     async fn transmit(&self, request: &Request, grant: &Grant) -> Result<Bytes, Failure> {
@@ -205,6 +206,7 @@ impl Client {
                 .and_then(|body| Explanation::parse(body, &secrets)),
             is_empty: body.is_ok_and(|body| body.is_empty()),
             retry_after,
+            no_token: None,
         })
     }
 }

@@ -92,6 +92,11 @@ impl RestCatalog {
             (Verdict::Unknown, Failure::NotReady(_) | Failure::NotSent(_)) => {
                 (ErrorKind::OutcomeUnknown, "The commit was not sent.")
             }
+            // Not applied either.
+            (Verdict::Unknown, Failure::Refused(refusal)) if refusal.may_have_a_token() => (
+                ErrorKind::OutcomeUnknown,
+                "The catalog's server refuses the commit with this token, and no other is had.",
+            ),
             (Verdict::Unknown, _) => (
                 ErrorKind::OutcomeUnknown,
                 "The catalog's server did not say what became of the commit.",

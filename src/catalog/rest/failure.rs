@@ -33,6 +33,8 @@ pub(super) struct Refusal {
     pub(super) is_empty: bool,
     /// How long the server asks to be left alone.
     pub(super) retry_after: Option<Duration>,
+    /// Why there was no other token to send it with, where another one may help.
+    pub(super) no_token: Option<Error>,
 }
 
 /// What a failed commit proves.
@@ -59,6 +61,10 @@ impl Failure {
             Self::NotReady(_) | Self::NotSent(_) | Self::Lost(_) => return Verdict::Unknown,
             Self::Refused(refusal) => refusal,
         };
+        // It may go well with a token that is had in a moment.
+        if refusal.may_have_a_token() {
+            return Verdict::Unknown;
+        }
         match refusal.status.as_u16() {
             409 => Verdict::Conflict,
             404 if refusal.is_not_found() => Verdict::Gone,
@@ -114,6 +120,12 @@ impl Failure {
 }
 
 impl Refusal {
+    /// Whether no other token was had this time, and one may be later.
+    pub(super) fn may_have_a_token(&self) -> bool {
+        let error = self.no_token.as_ref();
+        error.is_some_and(|error| error.kind() == ErrorKind::Unavailable)
+    }
+
     /// Whether another token may help.
     pub(super) fn is_about_identity(&self) -> bool {
         matches!(self.status.as_u16(), 401 | 403 | AUTHENTICATION_TIMEOUT)
@@ -126,6 +138,7 @@ impl Refusal {
 
     fn is_passing(&self) -> bool {
         match self.status.as_u16() {
+            _ if self.may_have_a_token() => true,
             408 | 425 | 429 => true,
             // Not implemented, not supported: it stays so.
             501 | 505 => false,
@@ -153,8 +166,11 @@ impl Refusal {
         if let Some(kind) = kind {
             error = error.with("error", kind);
         }
-        match message {
-            Some(message) => error.with("server", message),
+        if let Some(message) = message {
+            error = error.with("server", message);
+        }
+        match self.no_token {
+            Some(cause) => error.with_source(cause),
             None => error,
         }
     }
@@ -170,6 +186,7 @@ mod tests {
             explanation: explained.then(Explanation::default),
             is_empty: false,
             retry_after: None,
+            no_token: None,
         })
     }
 

@@ -9,14 +9,14 @@ use bytes::Bytes;
 use futures::future::join_all;
 
 use super::answers::outcome;
-use super::decoding::plain_payload;
+use super::decoding::{plain_payload, unforeseen};
 use super::division::{Had, digest};
 use super::whole::keep_whole;
 use super::writers::{Shared, Writers};
-use crate::decode::{Condition, RejectedRecord, Split, split};
+use crate::decode::{Condition, Reason, RejectedRecord, Room, Split, split};
 use crate::error::Result;
 use crate::route::ByRecord;
-use crate::trigger::{Ack, Answer, Delivery, DeliveryId, Envelope, Receipt};
+use crate::trigger::{Ack, Answer, Delivery, DeliveryId, Envelope, Limits, Receipt};
 
 /// Hands the parts of a delivery to their tables' writers, and answers it once all of them are answered.
 ///
@@ -32,15 +32,9 @@ pub async fn accept_by_record(
     let (conditions, count, rest) = (conditions(rules), rules.table_count(), rules.rest());
     let limits = shared.limits.clone();
     let splitting = tokio::task::spawn_blocking(move || {
-        let split = match plain_payload(&mut delivery, &limits) {
-            // The parts are a copy.
-            Ok(Ok(payload)) => delivery
-                .held
-                .grow(payload.len())
-                .map(|()| Ok(split_up(&payload, &conditions, count, rest))),
-            Ok(Err(reason)) => Ok(Err(reason)),
-            Err(error) => Err(error),
-        };
+        let split = take_apart(&mut delivery, &limits, |payload, room| {
+            split(payload, &conditions, count, rest, room)
+        });
         (delivery, split)
     });
     // A thread that ended badly took the ack handle along: a nack.
@@ -76,15 +70,31 @@ fn conditions(rules: &ByRecord<'_>) -> Vec<Condition> {
         .collect()
 }
 
-fn split_up(
-    payload: &Bytes,
-    conditions: &[Condition],
-    count: usize,
-    rest: Result<usize, String>,
-) -> (Split, Vec<Bytes>) {
-    let mut split = split(payload, conditions, count, rest);
+/// Takes a delivery apart within the process's limits; what that takes is held.
+///
+/// The outer error refuses the delivery for now, the inner one dead-letters it.
+fn take_apart(
+    delivery: &mut Delivery,
+    limits: &Limits,
+    split: impl FnOnce(&Bytes, Room) -> Result<Split, Reason>,
+) -> Result<Result<(Split, Vec<Bytes>), Reason>> {
+    let payload = match plain_payload(delivery, limits)? {
+        Ok(payload) => payload,
+        Err(reason) => return Ok(Err(reason)),
+    };
+    // The parts are a copy.
+    delivery.held.grow(payload.len())?;
+    let room = Room {
+        max_bytes: limits.max_column_bytes(),
+        letter_bytes: delivery.envelope.letter_bytes(),
+    };
+    let mut split = match split(&payload, room) {
+        Ok(split) => split,
+        Err(reason) => return Ok(Err(reason)),
+    };
+    delivery.held.grow(unforeseen(split.cost, payload.len()))?;
     let payloads = split.pieces.iter_mut().map(|piece| piece.payload()).collect();
-    (split, payloads)
+    Ok(Ok((split, payloads)))
 }
 
 /// What a delivery that was taken apart meets.

@@ -11,7 +11,7 @@ use crate::decode::{
     Compression, Decoder, Inference, NotUnpacked, Reason, RejectKind, RejectedRecord, SAMPLE_RECORDS, unpack,
 };
 use crate::error::Error;
-use crate::trigger::{Delivery, Limits};
+use crate::trigger::{Delivery, Envelope, Limits};
 
 /// What came out of decoding a chunk of deliveries.
 pub(super) struct Decoded {
@@ -42,7 +42,8 @@ pub(super) fn decode(
                 decoder.decode(&delivery.envelope, &payload, most, &mut rejected);
                 tell_positions(&mut rejected, &delivery.positions);
                 let columns = decoder.mark().column_bytes - mark.column_bytes;
-                if let Err(error) = delivery.held.grow(unforeseen(columns, payload.len())) {
+                let made = columns.saturating_add(cost(&rejected, &delivery.envelope));
+                if let Err(error) = delivery.held.grow(unforeseen(made, payload.len())) {
                     decoder.cut_back(mark);
                     delivery.ack.nack(error);
                     continue;
@@ -128,9 +129,21 @@ fn tell_positions(rejected: &mut [RejectedRecord], positions: &[u64]) {
     }
 }
 
-/// What columns take beyond twice the payload, which is reckoned with: a wide table makes much of few bytes.
-fn unforeseen(columns: usize, payload: usize) -> usize {
-    columns.saturating_sub(payload.saturating_mul(2))
+/// What columns and rejected records take beyond twice the payload, which is reckoned with: a wide table makes much of few
+/// bytes, and so do letters.
+pub(super) fn unforeseen(made: usize, payload: usize) -> usize {
+    made.saturating_sub(payload.saturating_mul(2))
+}
+
+/// What rejected records of a delivery take with their letters.
+fn cost(rejected: &[RejectedRecord], envelope: &Envelope) -> usize {
+    let repeated = match rejected {
+        [] => 0,
+        _ => envelope.letter_bytes(),
+    };
+    rejected.iter().fold(0, |sum: usize, record| {
+        sum.saturating_add(record.cost()).saturating_add(repeated)
+    })
 }
 
 fn whole(payload: &Bytes, reason: Reason) -> RejectedRecord {
@@ -200,7 +213,7 @@ mod tests {
 
     use super::*;
     use crate::error::ErrorKind;
-    use crate::trigger::{Ack, DeliveryId, Envelope};
+    use crate::trigger::{Ack, DeliveryId};
 
     const KIB: usize = 1 << 10;
 

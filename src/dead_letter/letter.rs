@@ -145,3 +145,46 @@ pub fn parse(bytes: &[u8]) -> impl Iterator<Item = DeadLetter<'static>> {
         .split(|byte| *byte == b'\n')
         .filter_map(|line| serde_json::from_slice(line).ok())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::decode::RejectKind;
+
+    use super::*;
+
+    #[test]
+    fn line_takes_no_more_than_is_reckoned_with() {
+        let hard = "\u{1}\"\\ä".repeat(50);
+        for text in ["", "x", &hard] {
+            let published_at = DateTime::UNIX_EPOCH;
+            let envelope = Envelope {
+                id: DeliveryId::message(text, text, published_at),
+                source: text.to_owned(),
+                published_at,
+                received_at: published_at,
+                fingerprint: None,
+                division: None,
+                attributes: (0..100)
+                    .map(|place| (format!("{place}{text}"), text.to_owned()))
+                    .collect(),
+            };
+            let record = RejectedRecord {
+                position: u64::MAX,
+                reason: Reason {
+                    kind: RejectKind::MissingRequired,
+                    message: "x".repeat(100),
+                    path: Some("$".repeat(256)),
+                },
+                raw: Bytes::from(vec![0; 100]),
+            };
+            let table = "namespace.of.some.levels.and_a_table";
+            let letters = std::iter::repeat_with(|| DeadLetter::of_record(&envelope, Some(table), &record));
+            let written = lines(letters.take(10)).len();
+            let reckoned = 10 * (record.cost() + envelope.letter_bytes());
+            assert!(
+                (reckoned / 2..reckoned).contains(&written),
+                "{written} of {reckoned}"
+            );
+        }
+    }
+}

@@ -9,9 +9,13 @@ use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::Deserializer;
 use serde_json::value::RawValue;
 
+use super::Room;
 use super::framing::{Broken, Parsed, Records, walk};
 use super::reject::{Reason, RejectKind, RejectedRecord};
 use super::sniff::value_end;
+
+/// The place of a record in a list that grows.
+const PLACE_BYTES: usize = 2 * size_of::<u64>();
 
 /// A condition on a record: a field at its top, and its value as text.
 #[derive(Debug, Clone)]
@@ -51,27 +55,42 @@ pub(crate) struct Split {
     pub(crate) pieces: Vec<Piece>,
     /// What is no record, and what meets no condition.
     pub(crate) lost: Vec<RejectedRecord>,
+    /// What it takes besides the records' bytes: their places, and what is lost with its letters.
+    pub(crate) cost: usize,
 }
 
 /// Takes a payload apart: each record goes to the piece of the first condition that it meets, else to the piece `rest`.
+///
+/// # Errors
+/// The reason of a payload that would cost more than `room` gives: two bytes, `0,`, are a letter.
 pub(crate) fn split(
     payload: &Bytes,
     conditions: &[Condition],
     pieces: usize,
     rest: Result<usize, String>,
-) -> Split {
+    room: Room,
+) -> Result<Split, Reason> {
     let mut splitting = Splitting {
         payload,
         conditions,
         rest,
         seen: 0,
+        room,
         split: Split {
             pieces: (0..pieces).map(|_| Piece::default()).collect(),
             lost: Vec::new(),
+            cost: 0,
         },
     };
     walk(payload, &mut splitting);
-    splitting.split
+    if splitting.is_full() {
+        let message = format!(
+            "the payload's records take more than {} bytes when they are taken apart for their tables",
+            room.max_bytes
+        );
+        return Err(Reason::new(RejectKind::TooLarge, message));
+    }
+    Ok(splitting.split)
 }
 
 struct Splitting<'a> {
@@ -80,6 +99,7 @@ struct Splitting<'a> {
     rest: Result<usize, String>,
     /// Records so far.
     seen: u64,
+    room: Room,
     split: Split,
 }
 
@@ -102,6 +122,7 @@ impl Records for Splitting<'_> {
         };
         if let Some(piece) = self.split.pieces.get_mut(piece) {
             piece.push(record, self.seen);
+            self.split.cost = self.split.cost.saturating_add(PLACE_BYTES);
         }
         self.seen += 1;
         Ok(Parsed { end, misfit: None })
@@ -109,11 +130,18 @@ impl Records for Splitting<'_> {
 
     fn lost(&mut self, position: u64, span: Range<usize>, reason: Reason) {
         self.seen = position + 1;
-        self.split.lost.push(RejectedRecord {
+        let record = RejectedRecord {
             position,
             reason,
             raw: self.payload.slice(span),
-        });
+        };
+        let cost = record.cost().saturating_add(self.room.letter_bytes);
+        self.split.cost = self.split.cost.saturating_add(cost);
+        self.split.lost.push(record);
+    }
+
+    fn is_full(&self) -> bool {
+        self.split.cost > self.room.max_bytes
     }
 }
 
@@ -188,7 +216,8 @@ mod tests {
             condition("n", "5", 1),
             condition("on", "true", 0),
         ];
-        let mut split = split(&Bytes::from(payload.to_owned()), &conditions, 3, rest);
+        let payload = Bytes::from(payload.to_owned());
+        let mut split = split(&payload, &conditions, 3, rest, Room::UNBOUNDED).unwrap();
         let pieces = split.pieces.iter_mut().map(|piece| {
             let payload = String::from_utf8(piece.payload().to_vec()).unwrap();
             (payload, piece.positions.clone())
@@ -223,5 +252,26 @@ mod tests {
         );
         assert_eq!(lost.iter().map(|(at, _)| *at).collect::<Vec<_>>(), [1, 2, 4]);
         assert_eq!(pieces(" ", Ok(2)).1, [(0, "empty_payload".to_owned())]);
+    }
+
+    #[test]
+    fn payload_of_many_records_is_taken_apart_within_bounds() {
+        let room = Room {
+            max_bytes: 1 << 20,
+            letter_bytes: 100,
+        };
+        // Lost, nobody's, and somebody's: a few bytes each.
+        for (record, fit) in [("0 ", 1000), ("{}\n", 1000), ("{\"n\":5}\n", 60_000)] {
+            let cut = |count: usize| {
+                let payload = Bytes::from(record.repeat(count));
+                let conditions = [condition("n", "5", 0)];
+                split(&payload, &conditions, 1, Err("nobody".to_owned()), room)
+            };
+            let whole = cut(fit).unwrap();
+            assert_eq!(whole.lost.len() + whole.pieces[0].positions.len(), fit);
+            assert!(whole.cost <= room.max_bytes);
+            let reason = cut(2_000_000).unwrap_err();
+            assert_eq!(reason.kind, RejectKind::TooLarge);
+        }
     }
 }

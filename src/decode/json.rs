@@ -15,7 +15,7 @@ use super::framing::{Broken, Parsed, Part, PartEnd, Records, walk, walk_part};
 use super::notes::{Fit, Notes};
 use super::record::read_record;
 use super::reject::{Reason, RejectKind, RejectedRecord};
-use super::{Mark, Strings};
+use super::{Mark, Room, Strings};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The columns of a table's next batch.
@@ -81,33 +81,38 @@ impl JsonDecoder {
     ///
     /// Every record is either a row or rejected. A payload without any is one rejected record, but for an empty array.
     pub fn decode(&mut self, payload: &Bytes, rejected: &mut Vec<RejectedRecord>) -> usize {
-        self.decode_within(payload, usize::MAX, rejected)
+        self.decode_within(payload, Room::UNBOUNDED, rejected)
     }
 
-    /// As [`JsonDecoder::decode`], but a payload whose columns would take more than `max_bytes` is one rejected record.
+    /// As [`JsonDecoder::decode`], but a payload whose columns and rejected records would take more than `room` gives is
+    /// one rejected record.
     ///
-    /// The width of a row is the table's: three bytes of payload, `{}`, are a value in each of its columns.
+    /// The width of a row is the table's: three bytes of payload, `{}`, are a value in each of its columns. Two bytes,
+    /// `0,`, are a letter.
     pub fn decode_within(
         &mut self,
         payload: &Bytes,
-        max_bytes: usize,
+        room: Room,
         rejected: &mut Vec<RejectedRecord>,
     ) -> usize {
         let (before, rejected_before) = (self.mark(), rejected.len());
-        let limit = before.column_bytes.saturating_add(max_bytes);
-        walk(
+        let mut decoding = Decoding {
+            limit: before.column_bytes.saturating_add(room.max_bytes),
+            letter_bytes: room.letter_bytes,
+            decoder: self,
             payload,
-            &mut Decoding {
-                decoder: self,
-                payload,
-                rejected,
-                limit,
-            },
-        );
-        if self.column_bytes > limit {
+            rejected,
+            reject_bytes: 0,
+        };
+        walk(payload, &mut decoding);
+        if decoding.is_full() {
             self.cut_back(before);
             rejected.truncate(rejected_before);
-            let message = format!("the payload takes more than {max_bytes} bytes in the table's columns");
+            rejected.shrink_to_fit();
+            let message = format!(
+                "the payload takes more than {} bytes in the table's columns and as rejected records",
+                room.max_bytes
+            );
             rejected.push(RejectedRecord {
                 position: 0,
                 reason: Reason::new(RejectKind::TooLarge, message),
@@ -134,8 +139,8 @@ impl JsonDecoder {
     /// Appends the rows of a part of a payload; the other records are pushed to `rejected`, with positions from the
     /// part's start. Parts of one payload may go to different decoders, in any order.
     ///
-    /// Stops when the columns take `max_bytes`: take the rows, and go on with the rest of the part. At
-    /// [`PartEnd::Lost`] no record can be told apart any more: the last rejected record goes on to the end of the
+    /// Stops when the columns and the rejected records take `max_bytes`: take both, and go on with the rest of the part.
+    /// At [`PartEnd::Lost`] no record can be told apart any more: the last rejected record goes on to the end of the
     /// payload, and what later parts give is to be thrown away.
     ///
     /// Parts give the rows and rejected records of the whole payload, but for two things. A payload with nothing but
@@ -152,6 +157,8 @@ impl JsonDecoder {
             decoder: self,
             payload: bytes,
             rejected,
+            reject_bytes: 0,
+            letter_bytes: 0,
             limit: max_bytes,
         };
         walk_part(bytes, part, &mut decoding)
@@ -189,7 +196,10 @@ struct Decoding<'a> {
     decoder: &'a mut JsonDecoder,
     payload: &'a Bytes,
     rejected: &'a mut Vec<RejectedRecord>,
-    /// No more records once the columns take this much.
+    /// What those of this walk take, with their letters.
+    reject_bytes: usize,
+    letter_bytes: usize,
+    /// No more records once the columns and the rejected records take this much.
     limit: usize,
 }
 
@@ -226,14 +236,17 @@ impl Records for Decoding<'_> {
     }
 
     fn lost(&mut self, position: u64, span: Range<usize>, reason: Reason) {
-        self.rejected.push(RejectedRecord {
+        let record = RejectedRecord {
             position,
             reason,
             raw: self.payload.slice(span),
-        });
+        };
+        let cost = record.cost().saturating_add(self.letter_bytes);
+        self.reject_bytes = self.reject_bytes.saturating_add(cost);
+        self.rejected.push(record);
     }
 
     fn is_full(&self) -> bool {
-        self.decoder.column_bytes > self.limit
+        self.decoder.column_bytes.saturating_add(self.reject_bytes) > self.limit
     }
 }

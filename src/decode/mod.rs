@@ -51,6 +51,23 @@ pub enum Strings {
     AnyValueAsText,
 }
 
+/// What may become of a payload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// What its columns and its rejected records may take together.
+    pub max_bytes: usize,
+    /// What every rejected record's letter repeats of the delivery.
+    pub letter_bytes: usize,
+}
+
+impl Room {
+    /// No bound.
+    pub const UNBOUNDED: Self = Self {
+        max_bytes: usize::MAX,
+        letter_bytes: 0,
+    };
+}
+
 /// Where a decoder's rows stand.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Mark {
@@ -69,7 +86,8 @@ pub enum Decoder {
 
 impl Decoder {
     /// Appends the rows of one delivery and returns how many landed; the other records are pushed to `rejected`.
-    /// A payload whose columns take more than `max_bytes` is rejected whole: [`JsonDecoder::decode_within`].
+    /// A payload whose columns and rejected records take more than `max_bytes` is rejected whole:
+    /// [`JsonDecoder::decode_within`].
     pub fn decode(
         &mut self,
         envelope: &Envelope,
@@ -78,7 +96,13 @@ impl Decoder {
         rejected: &mut Vec<RejectedRecord>,
     ) -> usize {
         match self {
-            Self::Json(decoder) => decoder.decode_within(payload, max_bytes, rejected),
+            Self::Json(decoder) => {
+                let room = Room {
+                    max_bytes,
+                    letter_bytes: envelope.letter_bytes(),
+                };
+                decoder.decode_within(payload, room, rejected)
+            }
             Self::Envelope(decoder) => decoder.decode(envelope, payload, rejected),
         }
     }

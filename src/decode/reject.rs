@@ -8,6 +8,9 @@ const MAX_NAME_CHARS: usize = 64;
 /// The longest path, in characters.
 const MAX_PATH_CHARS: usize = 256;
 
+/// What the line of a letter takes besides the record, what is said of it and what every line repeats of the delivery.
+const LETTER_BYTES: usize = 640;
+
 /// What is wrong with a rejected record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum RejectKind {
@@ -103,6 +106,16 @@ pub struct RejectedRecord {
     pub reason: Reason,
     /// The record's bytes: a slice of the payload, not a copy.
     pub raw: Bytes,
+}
+
+impl RejectedRecord {
+    /// What it takes of memory until its letter is written: itself, and the letter's line, in which it is base64. What
+    /// every line repeats of the delivery is [`crate::trigger::Envelope::letter_bytes`].
+    pub(crate) fn cost(&self) -> usize {
+        let said = self.reason.message.len() + self.reason.path.as_ref().map_or(0, String::len);
+        let line = LETTER_BYTES + said + self.raw.len().div_ceil(3).saturating_mul(4);
+        size_of::<Self>() + said + line
+    }
 }
 
 /// What a column says of a value that it cannot take.

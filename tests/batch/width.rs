@@ -8,7 +8,10 @@ use super::{House, INTERVAL, declared, idle};
 use crate::support::{TestResult, paused_trials, wait_for};
 
 pub fn tests() -> Vec<Trial> {
-    paused_trials![columns_that_outgrow_their_payload_count_as_held]
+    paused_trials![
+        columns_that_outgrow_their_payload_count_as_held,
+        letters_that_outgrow_their_payload_count_as_held
+    ]
 }
 
 /// Rows of 4,000 bytes.
@@ -62,5 +65,32 @@ async fn columns_that_outgrow_their_payload_count_as_held() -> TestResult {
     // What has letters only is a commit of the ledger.
     assert_eq!(house.commits().await?, [1, 240, 120, 0, 0]);
     assert_eq!(house.letter_kinds().await?, ["too_large", "too_large"]);
+    house.close().await
+}
+
+/// Two bytes of payload, `0 `, are a letter of some hundred.
+async fn letters_that_outgrow_their_payload_count_as_held() -> TestResult {
+    let house = House::new(declared());
+    house.send(1)?.acked().await?;
+    // Of a limit of 1 MiB.
+    let few = house.send_payload("few", &"0 ".repeat(400))?;
+    let neighbour = house.send(2)?;
+    idle().await;
+    let held = house.limits.held_bytes();
+    assert!((250_000..500_000).contains(&held), "{held}");
+    // As letters they would take some 80 MB.
+    for (name, payload) in [
+        ("values", "0 ".repeat(100_000)),
+        ("array", format!("[0{}]", ",0".repeat(100_000))),
+        ("lines", "{}\n".repeat(60_000)),
+    ] {
+        let (large, _) = house.send_payload(name, &payload)?.acked().await?;
+        assert_eq!((large.row_count, large.dead_letter_count), (0, 1));
+    }
+    assert_eq!(few.acked().await?.0.dead_letter_count, 400);
+    assert_eq!(neighbour.acked().await?.0.row_count, 1);
+    let mut kinds = house.letter_kinds().await?;
+    kinds.retain(|kind| kind != "not_an_object");
+    assert_eq!(kinds, ["too_large"; 3]);
     house.close().await
 }

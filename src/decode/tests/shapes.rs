@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::decode::RejectKind::{self, *};
+use crate::decode::Room;
 
 /// Position, kind and bytes of a reject.
 type Lost = (u64, RejectKind, Vec<u8>);
@@ -203,10 +204,14 @@ fn payload_of_few_bytes_and_many_columns_is_bounded() {
         decoder.decode(&Bytes::from_static(b"{\"c1\":7}"), &mut rejected),
         1
     );
+    let room = |max_bytes| Room {
+        max_bytes,
+        letter_bytes: 0,
+    };
     // Over the limit by one record, and far over it: as much memory.
     for count in [limit / 8000 + 1, 1_000_000] {
         let payload = Bytes::from("{}\n".repeat(count));
-        assert_eq!(decoder.decode_within(&payload, limit, &mut rejected), 0);
+        assert_eq!(decoder.decode_within(&payload, room(limit), &mut rejected), 0);
         let reject = rejected.pop().unwrap();
         assert_eq!((reject.reason.kind, reject.raw), (TooLarge, payload));
         assert_eq!((decoder.row_count(), rejected.len()), (1, 0));
@@ -214,10 +219,42 @@ fn payload_of_few_bytes_and_many_columns_is_bounded() {
     }
     let payload = Bytes::from("{}\n".repeat(limit / 8100));
     assert_eq!(
-        decoder.decode_within(&payload, limit, &mut rejected),
+        decoder.decode_within(&payload, room(limit), &mut rejected),
         limit / 8100
     );
     assert!(rejected.is_empty());
+}
+
+#[test]
+fn payload_of_few_bytes_and_many_rejects_is_bounded() {
+    let schema = table(&[("id", json!("long"))]);
+    let mut decoder = JsonDecoder::try_new(schema, Strings::Strict).unwrap();
+    let room = Room {
+        max_bytes: 1 << 20,
+        letter_bytes: 1000,
+    };
+    let fit = 500;
+    // One after the other, elements, lines, and records of an array that do not fit.
+    for (start, record, end) in [
+        ("", "0 ", ""),
+        ("[0", ",1", "]"),
+        ("", "7\n", ""),
+        ("[{}", ",{\"id\":\"\"}", "]"),
+    ] {
+        let payload = |count| Bytes::from(format!("{start}{}{end}", record.repeat(count)));
+        let mut rejected = Vec::new();
+        decoder.decode_within(&payload(fit), room, &mut rejected);
+        assert!(rejected.len() >= fit);
+        decoder.finish().unwrap();
+        let (large, mut rejected) = (payload(2_000_000), Vec::new());
+        assert_eq!(decoder.decode_within(&large, room, &mut rejected), 0);
+        assert!(rejected.capacity() < 1000, "{}", rejected.capacity());
+        let [reject] = &rejected[..] else {
+            panic!("{} rejects", rejected.len())
+        };
+        assert_eq!((reject.reason.kind, &reject.raw), (TooLarge, &large));
+        assert_eq!(decoder.row_count(), 0);
+    }
 }
 
 /// The elements of one record: structs with many fields, nulls of a fixed size, in lists and maps.

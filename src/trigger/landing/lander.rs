@@ -301,6 +301,7 @@ impl Lander {
                 path: &moving,
                 stamp: found.stamp,
                 landed_as: Some(&landed_as),
+                rename: |from, to| std::fs::rename(from, to),
             };
             match checked.is_unchanged(&found)? {
                 true => move_landed(&leaving, &to, now),
@@ -339,6 +340,7 @@ impl Lander {
                 path: &moving,
                 stamp: found.stamp,
                 landed_as: None,
+                rename: |from, to| std::fs::rename(from, to),
             };
             match checked.is_unchanged(&found)? {
                 true => move_refused(&leaving, &to, &reason, now),

@@ -22,7 +22,11 @@ pub(super) struct Leaving<'a> {
     pub(super) stamp: Stamp,
     /// What landed, if it did.
     pub(super) landed_as: Option<&'a DeliveryId>,
+    /// How the file system renames.
+    pub(super) rename: Rename,
 }
+
+pub(super) type Rename = fn(&Path, &Path) -> io::Result<()>;
 
 /// Why a file cannot become rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,7 +127,7 @@ impl Leaving<'_> {
         let back = match linked {
             // There are no links on the mount, or not to files of others. A name with our time in it is nobody else's.
             Err(_) if is_known => free_name(self.path, now, 1, |name| Place::create(name, false))
-                .and_then(|place| place.rename(moved)),
+                .and_then(|place| place.rename(moved, self.rename)),
             linked => linked,
         };
         back.map_err(|error| {
@@ -134,10 +138,13 @@ impl Leaving<'_> {
     }
 }
 
-/// A name that is taken by an empty file of ours until the real one stands there. Dropping it gives the name back.
+/// A name that is taken by an empty file of ours until the real one stands there. Dropping it gives the name back, as long
+/// as what stands there is ours.
 #[derive(Debug)]
 struct Place {
     path: PathBuf,
+    /// What we put there: the empty file, or the copy of the real one.
+    ours: Stamp,
     reason: Option<(PathBuf, File)>,
     taken: bool,
 }
@@ -153,9 +160,10 @@ impl Place {
 
     fn create(path: PathBuf, with_reason: bool) -> io::Result<Self> {
         // A rename alone would replace what has the name; creating tells, on every file system.
-        let _empty = create_new(&path)?;
+        let empty = create_new(&path)?.metadata()?;
         let mut place = Self {
             path,
+            ours: Stamp::from(&empty),
             reason: None,
             taken: false,
         };
@@ -181,7 +189,7 @@ impl Place {
 
     /// Puts the file there. A rename is all or nothing; between file systems, a copy is renamed once it is whole.
     fn take(mut self, leaving: &Leaving<'_>, now: DateTime<Utc>) -> io::Result<Option<PathBuf>> {
-        match fs::rename(leaving.path, &self.path) {
+        match self.put(leaving.path, leaving.rename, |moved| leaving.is(moved)) {
             Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
                 return self.take_copy(leaving, now);
             }
@@ -194,6 +202,8 @@ impl Place {
         }
         match leaving.put_back(&self.path, now) {
             Ok(()) => {
+                // It has two names now, if it was linked.
+                let _gone = fs::remove_file(&self.path);
                 self.taken = false;
                 Ok(None)
             }
@@ -221,34 +231,51 @@ impl Place {
         let mut aside = leaving.path.as_os_str().to_owned();
         aside.push(".leaving.tmp");
         let mut aside = Self::reserve(Path::new(&aside), now, false)?;
-        fs::rename(leaving.path, &aside.path)?;
+        aside.put(leaving.path, leaving.rename, |moved| leaving.is(moved))?;
         aside.taken = true;
         self.taken = leaving.is(&aside.path);
         if !self.taken {
             leaving.put_back(&aside.path, now)?;
         }
-        aside.taken = false;
+        let _gone = fs::remove_file(&aside.path);
         Ok(self.taken.then(|| self.path.clone()))
     }
 
-    fn rename(mut self, from: &Path) -> io::Result<()> {
-        fs::rename(from, &self.path)?;
+    fn rename(mut self, from: &Path, rename: Rename) -> io::Result<()> {
+        let before = stamp(from)?;
+        let is_there = |moved: &Path| stamp(moved).is_ok_and(|now| now.is_same_file(&before));
+        self.put(from, rename, is_there)?;
         self.taken = true;
         Ok(())
     }
 
-    fn copy(&self, from: &Path) -> io::Result<()> {
+    /// Renames a file over ours. On network mounts and those of buckets a rename may be done and its answer an error all
+    /// the same: what stands there then tells.
+    fn put(&self, from: &Path, rename: Rename, is_it: impl Fn(&Path) -> bool) -> io::Result<()> {
+        match rename(from, &self.path) {
+            Err(_answer) if !self.is_ours() && is_it(&self.path) => Ok(()),
+            renamed => renamed,
+        }
+    }
+
+    /// Whether what we put there is there still.
+    fn is_ours(&self) -> bool {
+        stamp(&self.path).is_ok_and(|now| now.is_same_file(&self.ours))
+    }
+
+    fn copy(&mut self, from: &Path) -> io::Result<()> {
         let mut name = std::ffi::OsString::from(".");
         name.push(self.path.file_name().unwrap_or_default());
         let whole = self.path.with_file_name(name);
         let copied = fs::copy(from, &whole)
             .and_then(|_| File::open(&whole)?.sync_all())
-            .and_then(|()| fs::rename(&whole, &self.path));
+            .and_then(|()| fs::rename(&whole, &self.path))
+            .and_then(|()| stamp(&self.path));
         if copied.is_err() {
             // What is left of it is hidden, and the next attempt writes over it.
             let _left = fs::remove_file(&whole);
         }
-        copied?;
+        self.ours = copied?;
         if let Some(folder) = self.path.parent() {
             // The copy must be there for good before the file is gone.
             File::open(folder)?.sync_all()?;
@@ -262,8 +289,13 @@ impl Drop for Place {
         if self.taken {
             return;
         }
-        // What cannot be removed now is an empty file that says nothing.
-        let _left = fs::remove_file(&self.path);
+        match self.path.symlink_metadata() {
+            // What cannot be removed now is an empty file that says nothing.
+            Ok(_) if self.is_ours() => drop(fs::remove_file(&self.path)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            // A rename whose answer was an error may have put the real file there, which is the only one.
+            _ => return,
+        }
         if let Some((path, _)) = &self.reason {
             let _left = fs::remove_file(path);
         }

@@ -1,7 +1,7 @@
 //! Looks, claims, waits and moves, on a real folder.
 
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use chrono::DateTime;
 use sha2::{Digest, Sha256};
@@ -69,7 +69,14 @@ fn leaving(path: &Path) -> Leaving<'_> {
         path,
         stamp: Stamp::from(&fs::symlink_metadata(path).unwrap()),
         landed_as: None,
+        rename: |from, to| fs::rename(from, to),
     }
+}
+
+/// As on a network mount that loses an answer.
+fn rename_and_fail(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)?;
+    Err(io::ErrorKind::TimedOut.into())
 }
 
 /// Puts another file under a name by renaming it, as writers do.
@@ -384,6 +391,78 @@ fn file_that_took_the_name_of_a_moved_one_is_back_and_not_moved() {
         assert_eq!(fs::read_to_string(&to).unwrap(), "1");
         fs::remove_file(to).unwrap();
         assert_eq!(everything(dir.path()), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn rename_that_was_done_and_failed_loses_no_file() {
+    let (dir, folder) = folder();
+    let elsewhere = TempDir::new_in("/dev/shm").ok();
+    let now = DateTime::from_timestamp_millis(1_795_231_323_004).unwrap();
+    let refusal = Refusal {
+        kind: "rejected",
+        message: "The file is cut.".to_owned(),
+        table: None,
+    };
+    let name = Path::new("a.json");
+    for content in ["1", ""] {
+        let from = put(&folder, "a.json", content);
+        let id = landed_as(&from, content);
+        let moved = Leaving {
+            landed_as: Some(&id),
+            rename: rename_and_fail,
+            ..leaving(&from)
+        };
+        let to = move_landed(&moved, &folder.landed(name), now).unwrap().unwrap();
+        assert_eq!(fs::read_to_string(&to).unwrap(), content);
+        fs::rename(to, &from).unwrap();
+        let moved = Leaving {
+            rename: rename_and_fail,
+            ..leaving(&from)
+        };
+        let to = folder.refused(name);
+        assert_eq!(
+            move_refused(&moved, &to, &refusal, now).unwrap(),
+            Some(to.clone())
+        );
+        assert_eq!(
+            everything(dir.path()),
+            [
+                "dead-letters/files/a.json",
+                "dead-letters/files/a.json.reason.json"
+            ]
+        );
+        assert_eq!(fs::read_to_string(&to).unwrap(), content);
+        fs::remove_dir_all(dir.path().join("dead-letters")).unwrap();
+
+        // Another file, that nothing tells from the one that was to go, is kept too.
+        let from = put(&folder, "a.json", content);
+        let moved = Leaving {
+            rename: rename_and_fail,
+            ..leaving(&from)
+        };
+        swap(&from, "other");
+        move_refused(&moved, &to, &refusal, now).unwrap_err();
+        assert_eq!(fs::read_to_string(&to).unwrap(), "other");
+        fs::remove_dir_all(dir.path().join("dead-letters")).unwrap();
+
+        // Between file systems the file is moved aside, once its copy is there.
+        let from = put(&folder, "a.json", content);
+        let moved = Leaving {
+            rename: |from, to| match to.starts_with("/dev/shm") {
+                true => fs::rename(from, to),
+                false => rename_and_fail(from, to),
+            },
+            ..leaving(&from)
+        };
+        if let Some(elsewhere) = &elsewhere {
+            let to = elsewhere.path().join("a.json");
+            assert_eq!(move_landed(&moved, &to, now).unwrap(), Some(to.clone()));
+            assert_eq!(fs::read_to_string(&to).unwrap(), content);
+            assert_eq!(everything(dir.path()), Vec::<String>::new());
+            fs::remove_file(to).unwrap();
+        }
+        let _moved = fs::remove_file(from);
     }
 }
 

@@ -15,6 +15,12 @@ use crate::trigger::DeliveryId;
 /// Names that are tried for one file.
 const MAX_NAMES: u32 = 1000;
 
+/// The longest name that file systems take, in bytes.
+const MAX_NAME: usize = 255;
+
+const REASON: &str = ".reason.json";
+const LEAVING: &str = ".leaving.tmp";
+
 /// A file that is done with, and to be moved.
 #[derive(Debug)]
 pub(super) struct Leaving<'a> {
@@ -38,7 +44,7 @@ pub(super) struct Refusal {
     pub(super) table: Option<String>,
 }
 
-/// The file beside a refused one, `NAME.reason.json`.
+/// The file beside a refused one, `NAME.reason.json`; a name that would be too long is cut.
 #[derive(Debug, Serialize)]
 struct Explanation<'a> {
     /// Where the file was found.
@@ -168,9 +174,7 @@ impl Place {
             taken: false,
         };
         if with_reason {
-            let mut path = place.path.clone().into_os_string();
-            path.push(".reason.json");
-            let path = PathBuf::from(path);
+            let path = beside(&place.path, "", REASON);
             let file = create_new(&path)?;
             place.reason = Some((path, file));
         }
@@ -228,9 +232,7 @@ impl Place {
             ..*leaving
         };
         // Removing by name would remove what has taken the name since.
-        let mut aside = leaving.path.as_os_str().to_owned();
-        aside.push(".leaving.tmp");
-        let mut aside = Self::reserve(Path::new(&aside), now, false)?;
+        let mut aside = Self::reserve(&beside(leaving.path, "", LEAVING), now, false)?;
         aside.put(leaving.path, leaving.rename, |moved| leaving.is(moved))?;
         aside.taken = true;
         self.taken = leaving.is(&aside.path);
@@ -264,9 +266,7 @@ impl Place {
     }
 
     fn copy(&mut self, from: &Path) -> io::Result<()> {
-        let mut name = std::ffi::OsString::from(".");
-        name.push(self.path.file_name().unwrap_or_default());
-        let whole = self.path.with_file_name(name);
+        let whole = beside(&self.path, ".", "");
         let copied = fs::copy(from, &whole)
             .and_then(|_| File::open(&whole)?.sync_all())
             .and_then(|()| fs::rename(&whole, &self.path))
@@ -339,9 +339,78 @@ fn renamed(to: &Path, now: DateTime<Utc>, attempt: u32) -> PathBuf {
     let name = to.file_name().unwrap_or_default().to_string_lossy();
     let (stem, ends) = name.split_at(name.find('.').unwrap_or(name.len()));
     let time = now.format("%Y%m%dT%H%M%S%.3fZ");
-    match attempt {
-        0 => to.to_path_buf(),
-        1 => to.with_file_name(format!("{stem}-{time}{ends}")),
-        _ => to.with_file_name(format!("{stem}-{time}-{attempt}{ends}")),
+    let mark = match attempt {
+        0 => return to.to_path_buf(),
+        1 => format!("-{time}"),
+        _ => format!("-{time}-{attempt}"),
+    };
+    // Room for the time, and for the reason that may stand beside it.
+    let room = MAX_NAME - REASON.len();
+    let ends = cut(ends, room.saturating_sub(mark.len()));
+    let stem = cut(stem, room.saturating_sub(mark.len() + ends.len()));
+    to.with_file_name(format!("{stem}{mark}{ends}"))
+}
+
+/// A name made of another one; of one that is too long, as much as fits.
+fn beside(path: &Path, start: &str, end: &str) -> PathBuf {
+    let name = path.file_name().unwrap_or_default();
+    let room = MAX_NAME - start.len() - end.len();
+    let mut whole = std::ffi::OsString::from(start);
+    match name.len() > room {
+        true => whole.push(cut(&name.to_string_lossy(), room)),
+        false => whole.push(name),
+    }
+    whole.push(end);
+    path.with_file_name(whole)
+}
+
+/// As much of the beginning of a text as is no longer than this, in bytes.
+fn cut(text: &str, most: usize) -> &str {
+    text.get(..text.floor_char_boundary(most)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+
+    #[test]
+    fn files_of_the_longest_names_are_moved() {
+        let (here, there) = (TempDir::new().unwrap(), TempDir::new_in("/dev/shm").unwrap());
+        let now = DateTime::from_timestamp_millis(1_795_231_323_004).unwrap();
+        let refusal = Refusal {
+            kind: "rejected",
+            message: String::new(),
+            table: None,
+        };
+        let longest = [
+            "x".repeat(255),
+            format!("{}.json", "x".repeat(250)),
+            format!("a.{}", "x".repeat(253)),
+            "ä".repeat(127),
+        ];
+        for name in longest {
+            let from = here.path().join(&name);
+            let mut places = std::collections::BTreeSet::new();
+            for to in [here.path().join("refused"), there.path().to_path_buf()] {
+                for content in ["1", "2", "3"] {
+                    fs::write(&from, content).unwrap();
+                    let leaving = Leaving {
+                        path: &from,
+                        stamp: stamp(&from).unwrap(),
+                        landed_as: None,
+                        rename: |from, to| fs::rename(from, to),
+                    };
+                    let moved = move_refused(&leaving, &to.join(&name), &refusal, now).unwrap();
+                    let moved = moved.unwrap();
+                    assert_eq!(fs::read_to_string(&moved).unwrap(), content);
+                    assert!(beside(&moved, "", REASON).exists());
+                    assert!(!from.exists());
+                    places.insert(moved);
+                }
+            }
+            assert_eq!(places.len(), 6, "{places:?}");
+        }
     }
 }

@@ -117,6 +117,21 @@ pub async fn load(
     again: bool,
     progress: Arc<Progress>,
 ) -> Result<Loaded> {
+    load_found(shared, ident, config, (input, None), again, progress).await
+}
+
+/// As [`load`], of a file that is to be the one that was found: another one under its name may not be complete.
+///
+/// # Errors
+/// As [`load`]; [`ErrorKind::Rejected`] when it is another.
+pub(crate) async fn load_found(
+    shared: &Shared,
+    ident: &TableIdent,
+    config: &TableConfig,
+    (input, found): (&Input, Option<Stamp>),
+    again: bool,
+    progress: Arc<Progress>,
+) -> Result<Loaded> {
     let begun = Moment::now(shared.clock.as_ref());
     let settings = TableSettings::from(config);
     let mut preparing = Preparing {
@@ -124,6 +139,7 @@ pub async fn load(
         ident,
         settings: &settings,
         again,
+        found,
         table: None,
     };
     let prepared = preparing.prepare(input, progress).await?;

@@ -8,7 +8,7 @@ use iceberg::table::Table;
 
 use super::Progress;
 use super::pipeline::Pipeline;
-use super::source::{Input, Source};
+use super::source::{Input, Source, Stamp};
 use super::split::{Chunk, Chunks, Sizes};
 use crate::batch::Shared;
 use crate::batch::opening::{TableSettings, create_inferred, decoder, open};
@@ -36,6 +36,8 @@ pub(super) struct Preparing<'a> {
     pub(super) settings: &'a TableSettings,
     /// Whether files land that are in the table already.
     pub(super) again: bool,
+    /// What the file must be, if it was looked at before.
+    pub(super) found: Option<Stamp>,
     /// The table as it was opened for the first file; all files of one commit are written for the same.
     pub(super) table: Option<Table>,
 }
@@ -48,6 +50,9 @@ impl Preparing<'_> {
     pub(super) async fn prepare(&mut self, input: &Input, progress: Arc<Progress>) -> Result<Prepared> {
         let name = input.name();
         let source = Source::open(input, progress.bytes.clone())?;
+        if let Some(found) = &self.found {
+            source.check(found, &name)?;
+        }
         let mut chunks = Chunks::new(source, name.clone(), Sizes::default());
         let (chunks, first) = tokio::task::spawn_blocking(move || chunks.next().map(|first| (chunks, first)))
             .await

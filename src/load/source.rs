@@ -161,6 +161,17 @@ impl Source {
         })
     }
 
+    /// Says whether it is the file that was found.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Rejected`] when it is another.
+    pub(super) fn check(&self, found: &Stamp, name: &str) -> Result<()> {
+        match &self.watched {
+            Some((_, opened)) if opened == found => Ok(()),
+            _ => Err(changed(name)),
+        }
+    }
+
     /// Fills the buffer as far as the input goes; fewer bytes only at its end.
     ///
     /// # Errors
@@ -389,6 +400,21 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn file_that_is_not_the_one_that_was_found_is_refused() {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("f");
+        fs::write(&path, "1").unwrap();
+        let found = Stamp::from(&fs::metadata(&path).unwrap());
+        let open = || Source::open(&Input::File(path.clone()), Arc::default()).unwrap();
+        open().check(&found, "f").unwrap();
+        let other = folder.path().join("other");
+        fs::write(&other, "2").unwrap();
+        fs::rename(other, &path).unwrap();
+        let error = open().check(&found, "f").unwrap_err();
+        assert!(error.to_string().contains("changed"), "{error}");
     }
 
     #[test]

@@ -57,6 +57,7 @@ pub async fn load_together(
         ident,
         settings: &settings,
         again,
+        found: None,
         table: None,
     };
     let (mut files, mut same, mut ids) = (Vec::new(), Vec::new(), HashMap::new());

@@ -16,7 +16,7 @@ use super::watched::{Watched, Work};
 use crate::batch::Shared;
 use crate::config::{Config, TableConfig};
 use crate::error::{Error, ErrorKind, Result};
-use crate::load::{Input, Loaded, Progress, load};
+use crate::load::{Input, Loaded, Progress, load_found};
 use crate::route::{Route, Router};
 use crate::telemetry;
 use crate::trigger::DeliveryId;
@@ -205,7 +205,7 @@ impl Lander {
             Err(step) => return step,
         };
         let started = Instant::now();
-        let Some(loaded) = self.load_within(&ident, &table, &path).await else {
+        let Some(loaded) = self.load_within(&ident, &table, (&path, found)).await else {
             self.reports.let_go(&path);
             return Step::Left;
         };
@@ -274,9 +274,11 @@ impl Lander {
         &self,
         ident: &TableIdent,
         table: &TableConfig,
-        path: &Path,
+        (path, found): (&Path, &Found),
     ) -> Option<Result<Loaded>> {
         let input = Input::File(path.to_path_buf());
+        // Between the claim and the opening it may have been written anew.
+        let file = (&input, Some(found.stamp));
         let mut stop = self.stop.clone();
         let time_is_over = async {
             drop(stop.wait_for(|stop| *stop).await);
@@ -284,7 +286,7 @@ impl Lander {
         };
         tokio::select! {
             biased;
-            loaded = load(&self.shared, ident, table, &input, false, Arc::new(Progress::default())) => Some(loaded),
+            loaded = load_found(&self.shared, ident, table, file, false, Arc::new(Progress::default())) => Some(loaded),
             () = time_is_over => None,
         }
     }

@@ -149,6 +149,10 @@ impl Writer {
         if self.parts.is_empty() {
             self.reopen_if_asked();
         }
+        if want.reply.is_closed() {
+            // The committer has given that flight up: a batch would be lost with the answer.
+            return;
+        }
         if want.now {
             let batch = self.take_batch();
             let _committer_gone = want.reply.send(batch);

@@ -18,6 +18,7 @@ use crate::support::{TestResult, paused_trials};
 pub fn tests() -> Vec<Trial> {
     paused_trials![
         delivery_that_lands_elsewhere_between_reload_and_retry_lands_once,
+        request_of_a_flight_that_was_given_up_takes_no_batch,
         key_that_another_lands_with_another_body_is_refused_after_an_unknown_outcome,
     ]
 }
@@ -72,6 +73,36 @@ async fn delivery_that_lands_elsewhere_between_reload_and_retry_lands_once() -> 
     house.writers.accept(orders(), &house.config, again);
     landed.acked().await?;
     assert_eq!(house.ids().await?, [0, 1, 2, 9]);
+    house.close().await?;
+    other.close().await
+}
+
+async fn request_of_a_flight_that_was_given_up_takes_no_batch() -> TestResult {
+    let (house, other) = two_processes();
+    house.send(0)?.acked().await?;
+
+    // As above: row 1 waits already, so the writer opens the table anew once it has handed row 1 over.
+    let stuck = house.faults.hold(Op::Put, "v3.metadata.json");
+    let (hopeless, given_up) = house.delivery("hopeless", &row(9), Duration::from_secs(5))?;
+    house.writers.accept(orders(), &house.config, hopeless);
+    stuck.reached().await;
+    let (first, landed) = house.delivery("1", &row(1), Duration::from_secs(15))?;
+    house.writers.accept(orders(), &house.config, first);
+    house.faults.once(Op::Put, "v3.metadata.json", Fault::Refuse);
+    let reload = house.faults.hold(Op::Get, "v2.metadata.json");
+    unavailable(&given_up.nacked().await?);
+    reload.reached().await;
+
+    // While the writer opens the table for row 2, row 1's flight asks whether there is more, and is given up.
+    let opening = house.faults.hold(Op::Get, "v2.metadata.json");
+    let second = house.send(2)?;
+    opening.reached().await;
+    reload.release();
+    unavailable(&landed.nacked().await?);
+    opening.release();
+    second.acked().await?;
+    assert_eq!(house.ids().await?, [0, 2]);
+    stuck.release_and_settle().await;
     house.close().await?;
     other.close().await
 }

@@ -29,6 +29,10 @@ const OPEN_INTERVAL: Duration = Duration::from_secs(1);
 /// How long opening or making a table may take.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// What a delivery must have left of its time when it is taken and when its batch is handed over: a batch has no more time
+/// than the one in it that has least.
+const LEAST_TIME: Duration = Duration::from_secs(1);
+
 /// What the writer knows of its table.
 enum State {
     Closed,
@@ -219,6 +223,11 @@ impl Writer {
             return None;
         }
         let parts = std::mem::take(&mut self.parts);
+        let (parts, late): (Vec<_>, Vec<_>) = parts.into_iter().partition(|part| has_time(part.deadline));
+        if !late.is_empty() {
+            let error = self.late(late.len());
+            nack_all(late, &error);
+        }
         let batch = match &mut self.state {
             State::Open(open) => match open.decoder.finish() {
                 Ok(records) => Some(Batch {
@@ -246,7 +255,23 @@ impl Writer {
         self.flush_now = false;
         self.last_hand_over = Some(Instant::now());
         self.reopen_if_asked();
-        batch
+        // Without a part left there are rows that nobody waits for.
+        batch.filter(|batch| !batch.parts.is_empty())
+    }
+
+    /// Why deliveries are refused alone: with them their neighbours' time would be over, too.
+    fn late(&self, deliveries: usize) -> Error {
+        super::answers::outcome("nacked", deliveries as u64);
+        tracing::warn!(
+            table.ident = %self.ident,
+            deliveries,
+            "Deliveries waited until too little of their time was left for a commit; they come again."
+        );
+        Error::new(
+            ErrorKind::Unavailable,
+            "The delivery has too little of its time left for a commit; deliver it again.",
+        )
+        .with("table", &self.ident)
     }
 
     /// Forgets the table, so that the next delivery opens it again. Call it without parts: their rows are the decoder's.
@@ -271,6 +296,14 @@ impl Writer {
         }
         if let Err(error) = self.ensure_open().await {
             return nack_deliveries(chunk, &error);
+        }
+        let (chunk, late): (Vec<_>, Vec<_>) = chunk
+            .into_iter()
+            .partition(|delivery| has_time(delivery.deadline));
+        if !late.is_empty() {
+            let error = self.late(late.len());
+            late.into_iter()
+                .for_each(|delivery| delivery.ack.nack(error.clone()));
         }
         if matches!(self.state, State::Sampling { .. }) {
             return self.sample(chunk).await;
@@ -409,6 +442,10 @@ impl Writer {
         self.parts.extend(parts);
         self.gauge.set_waiting(self.parts.len());
     }
+}
+
+fn has_time(deadline: Instant) -> bool {
+    deadline > Instant::now() + LEAST_TIME
 }
 
 fn nack_deliveries(deliveries: Vec<Delivery>, error: &Error) {

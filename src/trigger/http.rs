@@ -217,6 +217,13 @@ impl Server {
         self.ack_deadline.mul_f64(0.95)
     }
 
+    /// From a request's arrival to the moment when work on it stops: a margin before the ack deadline, for the answer's way
+    /// back: 10 s, or half of a short deadline.
+    fn working_time(&self) -> Duration {
+        let margin = Duration::from_secs(10).min(self.ack_deadline / 2);
+        self.ack_deadline.saturating_sub(margin)
+    }
+
     /// Takes a request slot.
     ///
     /// # Errors
@@ -266,8 +273,7 @@ impl Server {
         Ok((delivery, answer, undecodable))
     }
 
-    /// Makes a delivery that must be through a margin before the ack deadline, for the answer's way back: 10 s, or half
-    /// of a short deadline.
+    /// Makes a delivery that must be through in the request's working time.
     pub(super) fn delivery(
         &self,
         envelope: Envelope,
@@ -276,28 +282,29 @@ impl Server {
         arrived: Instant,
     ) -> (Delivery, Answer) {
         let (ack, answer) = Ack::new();
-        let margin = Duration::from_secs(10).min(self.ack_deadline / 2);
         let delivery = Delivery {
             envelope,
             payload,
             ack,
             held,
-            deadline: arrived + self.ack_deadline.saturating_sub(margin),
+            deadline: arrived + self.working_time(),
             is_replay: false,
             positions: Vec::new(),
         };
         (delivery, answer)
     }
 
-    /// Reads a body within the limits, and within the sender's patience.
+    /// Reads a body within the limits, and within half of the working time: a delivery shares its batch's commit with
+    /// others, whose time must not be over because this one's is.
     pub(super) async fn read_body(&self, headers: &HeaderMap, body: Body, held: &mut Held) -> Result<Bytes> {
         let reading = self.read_frames(headers, body, held);
-        tokio::time::timeout(self.patience(), reading)
+        tokio::time::timeout(self.working_time() / 2, reading)
             .await
             .unwrap_or_else(|_elapsed| {
                 Err(Error::new(
                     ErrorKind::Unavailable,
-                    "The body did not arrive before the ack deadline.",
+                    "The body took more than half of the time that server.ack_deadline leaves; the other half is for the \
+                     commit. Send it again, faster or in smaller parts.",
                 ))
             })
     }

@@ -8,7 +8,7 @@ use landfast::config::BatchConfig;
 use landfast::error::ErrorKind;
 use libtest_mimic::Trial;
 
-use super::{ACK_DEADLINE, House, INTERVAL, SLOTS, declared, idle, inferred, row};
+use super::{ACK_DEADLINE, House, INTERVAL, SLOTS, declared, idle, inferred, row, unavailable};
 use crate::support::faults::Op;
 use crate::support::tables::orders;
 use crate::support::{TestResult, paused_trials};
@@ -27,6 +27,7 @@ pub fn tests() -> Vec<Trial> {
         next_batch_fills_while_one_commits,
         retry_takes_along_what_arrived_meanwhile,
         dropped_answer_does_no_harm,
+        delivery_that_has_no_time_left_is_refused_alone,
     ]
 }
 
@@ -242,5 +243,36 @@ async fn dropped_answer_does_no_harm() -> TestResult {
     gone.0.abort();
     stays.acked().await?;
     assert_eq!(house.ids().await?, [0, 1, 2]);
+    house.close().await
+}
+
+async fn delivery_that_has_no_time_left_is_refused_alone() -> TestResult {
+    let house = House::new(declared());
+    house.send(0)?.acked().await?;
+    let neighbour = house.send(1)?;
+    let mut late = Vec::new();
+    // Too late when it comes, and when its batch is due two seconds after the last.
+    for (id, patience) in [(2, 500), (3, 2_500)] {
+        let patience = Duration::from_millis(patience);
+        let (delivery, sent) = house.delivery(&id.to_string(), &row(id), patience)?;
+        house.writers.accept(orders(), &house.config, delivery);
+        late.push(sent);
+    }
+    for sent in late {
+        let error = sent.nacked().await?;
+        unavailable(&error);
+        assert!(
+            error.report().contains("too little of its time"),
+            "{}",
+            error.report()
+        );
+    }
+    neighbour.acked().await?;
+    assert_eq!(house.ids().await?, [0, 1]);
+    let again = [house.send(2)?, house.send(3)?];
+    for sent in again {
+        sent.acked().await?;
+    }
+    assert_eq!(house.ids().await?, [0, 1, 2, 3]);
     house.close().await
 }

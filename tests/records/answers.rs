@@ -15,14 +15,17 @@ use landfast::trigger::{Access, Delivery, Intake, Limits, Receipt, Server, route
 use libtest_mimic::Trial;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::support::push::Pusher;
-use crate::support::{TestResult, trials};
+use crate::support::{TestResult, trials, wait_for};
 
 pub fn tests() -> Vec<Trial> {
     trials![
         outcomes_become_answers,
         rows_that_are_not_through_by_the_deadline_may_yet_land,
+        slow_body_leaves_half_of_the_time_for_the_commit,
     ]
 }
 
@@ -153,6 +156,34 @@ async fn rows_that_are_not_through_by_the_deadline_may_yet_land() -> TestResult 
     // Whoever keeps the delivery keeps its share of the limits.
     assert_eq!((limits.held_bytes(), limits.held_requests()), (2, 1));
     intake.kept.lock().expect("not poisoned").clear();
+    assert_eq!((limits.held_bytes(), limits.held_requests()), (0, 0));
+    Ok(())
+}
+
+/// Sends a byte of its body now and then; another one beside it lands.
+async fn slow_body_leaves_half_of_the_time_for_the_commit() -> TestResult {
+    let intake = Arc::new(Told::default());
+    let (pusher, limits) = serve(intake.clone(), Duration::from_secs(4)).await?;
+    let address = pusher.url().trim_start_matches("http://").to_owned();
+    let started = Instant::now();
+    let mut slow = TcpStream::connect(address).await?;
+    let head = "POST /v1/tables/t.rows/records HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+                content-length: 500\r\n\r\n{";
+    slow.write_all(head.as_bytes()).await?;
+    wait_for("the slow request", Duration::from_secs(3), async || {
+        (limits.held_requests() == 1).then_some(())
+    })
+    .await?;
+    intake.tell(Some(Ok(Receipt::default())));
+    assert_eq!(post(&pusher).await?.0, 200);
+    let mut answer = vec![0; 1000];
+    let count = slow.read(&mut answer).await?;
+    let answer = String::from_utf8_lossy(&answer[..count]).into_owned();
+    assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+    // Of 4 s, half is for the answer's way, and half of the rest for the commit.
+    let took = started.elapsed();
+    assert!((900..3_000).contains(&took.as_millis()), "{took:?}");
+    assert_eq!(intake.taken.load(Ordering::Relaxed), 1);
     assert_eq!((limits.held_bytes(), limits.held_requests()), (0, 0));
     Ok(())
 }

@@ -111,6 +111,11 @@ pub struct Pusher {
 }
 
 impl Pusher {
+    /// Where it pushes to.
+    pub fn url(&self) -> &str {
+        &self.base_url
+    }
+
     /// A pusher to `base_url` (`http://127.0.0.1:8080`) that waits 60 s for an answer.
     pub fn new(base_url: &str) -> Self {
         let client = reqwest::Client::builder()

@@ -211,10 +211,17 @@ pub fn block_on_code(work: impl Future<Output = Result<u8>>) -> ExitCode {
         .enable_all()
         .build()
         .map_err(|error| Error::new(ErrorKind::Unavailable, "The runtime cannot start.").with_source(error));
-    match runtime.and_then(|runtime| runtime.block_on(work)) {
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error),
+    };
+    let code = match runtime.block_on(work) {
         Ok(code) => ExitCode::from(code),
         Err(error) => failed(&error),
-    }
+    };
+    // Dropping it would wait for every thread: also for one that reads a pipe which nobody closes, or a mount that hangs.
+    runtime.shutdown_background();
+    code
 }
 
 /// Resolves on SIGTERM or Ctrl-C.

@@ -321,7 +321,12 @@ pub async fn run(
     let finished = tokio::time::timeout(SHUTDOWN, async {
         // New connections are taken until then, and told 503: a refused one tells a sender nothing.
         let _landing_gone = files.stop.send(true);
-        let (landed, ()) = tokio::join!(&mut landing, app.writers.close());
+        let pushed = async {
+            app.writers.close().await;
+            // Before the landing folders are done: a move of theirs may hang.
+            app.catalog().settle().await;
+        };
+        let (landed, ()) = tokio::join!(&mut landing, pushed);
         if let Err(error) = landed {
             tracing::error!(%error, "The landing folders' task ended badly; their files are taken at the next start.");
         }

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use libtest_mimic::Trial;
@@ -13,13 +13,16 @@ use tokio::time::sleep;
 use super::{TABLE, command, count, gzip, lines, load, run, snapshots, write};
 use crate::support::lake::{Lake, files};
 use crate::support::mount::{Mount, fill};
-use crate::support::{TestResult, trials};
+use crate::support::{TestResult, trials, wait_for};
+
+const PATIENCE: Duration = Duration::from_secs(60);
 
 pub fn tests() -> Vec<Trial> {
     trials![
         files_that_cannot_be_loaded_commit_nothing,
         endless_file_fails_fast_in_little_memory,
         too_many_rejects_commit_nothing,
+        pipe_that_stays_open_does_not_hold_up_a_failure,
         unwritable_dead_letters_commit_nothing,
         full_disk_commits_nothing,
         killed_loads_land_all_or_nothing,
@@ -117,6 +120,31 @@ async fn too_many_rejects_commit_nothing() -> TestResult {
         "{refused:?}"
     );
     assert_eq!((count(&lake)?, lake.dead_letters()?.len()), (0, 0));
+    Ok(())
+}
+
+/// A thread that reads it cannot be stopped.
+async fn pipe_that_stays_open_does_not_hold_up_a_failure() -> TestResult {
+    let lake = Lake::new()?;
+    let config = lake.config("", TABLE)?;
+    for options in [&[][..], &["--atomic"]] {
+        let mut command = command(&config, &[std::path::Path::new("-")]);
+        let mut child = command.args(options).stdin(Stdio::piped()).spawn()?;
+        let mut pipe = child.stdin.take().ok_or("no pipe")?;
+        // Whoever closed its end says so.
+        let _closed = pipe.write_all("0\n".repeat(10 << 20).as_bytes());
+        let ended = wait_for("the load to end", PATIENCE, async || {
+            child.try_wait().ok().flatten()
+        })
+        .await;
+        if ended.is_err() {
+            child.kill()?;
+        }
+        assert_eq!(ended?.code(), Some(1));
+        let err = String::from_utf8(child.wait_with_output()?.stderr)?;
+        assert!(err.contains("Too many of the file's records"), "{err}");
+        drop(pipe);
+    }
     Ok(())
 }
 

@@ -56,7 +56,8 @@ pub(super) fn decode(
             }
         }
         let mut rows = start..decoder.row_count();
-        if without_table {
+        let is_none = rejected.is_empty() && rows.is_empty();
+        if without_table && !is_none {
             // No table, no ledger: the delivery is rejected as a whole, for the first reason.
             let reason = rejected.drain(..).next().map(|first| first.reason);
             rejected.push(whole(&delivery.payload, reason.unwrap_or_else(no_schema)));

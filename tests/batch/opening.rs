@@ -24,6 +24,7 @@ pub fn tests() -> Vec<Trial> {
         poison_only_traffic_makes_no_table_and_spoils_none,
         good_traffic_behind_waiting_poison_lands,
         void_fields_are_no_partitions,
+        no_records_for_no_table_are_no_letter,
     ]
 }
 
@@ -52,6 +53,17 @@ async fn other_schema_is_a_mismatch_that_names_the_column() -> TestResult {
         house.close().await?;
     }
     Ok(())
+}
+
+async fn no_records_for_no_table_are_no_letter() -> TestResult {
+    let house = House::new(inferred());
+    let (none, _) = house.send_payload("none", "[]")?.acked().await?;
+    assert_eq!((none.row_count, none.dead_letter_count), (0, 0));
+    let (empty, _) = house.send_payload("empty", "[{}]")?.acked().await?;
+    assert_eq!((empty.row_count, empty.dead_letter_count), (0, 1));
+    assert_eq!(house.letter_kinds().await?, ["no_schema"]);
+    assert!(house.catalog.load_table(&orders()).await.is_err());
+    house.close().await
 }
 
 /// A table of version 1 keeps the fields that it was once partitioned by.

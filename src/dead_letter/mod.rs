@@ -12,6 +12,8 @@
 //! A delivery that is rejected whole, before any table's ledger could know it, needs no commit: its letter goes straight
 //! to `confirmed/`, under a name that is a pure function of the delivery and its payload.
 
+#[cfg(test)]
+mod golden;
 mod letter;
 mod name;
 

@@ -128,6 +128,53 @@ mod tests {
         assert_eq!(Kept::default().encode(), Bytes::new());
     }
 
+    /// Tables remember these, as Python's `struct` packed them: `>BQQQQqQQQ` is all of it.
+    #[test]
+    fn values_are_the_same_in_every_version() {
+        const FINGERPRINT: &str = "037c9214eef74cc3887f3a4f085b4e17";
+        const COUNTS: &str = "00000000000000030000000000000001";
+        const SNAPSHOT_ID: &str = "69a47c1022634b87";
+        const LETTERS_ID: &str = "019b7ca6292377078707070707070707";
+        const DIGEST: &str = "1e2aab81710fcab9";
+        let answer = |snapshot_id| {
+            Some(KeptAnswer {
+                fingerprint: 0x037c_9214_eef7_4cc3_887f_3a4f_085b_4e17,
+                row_count: 3,
+                dead_letter_count: 1,
+                snapshot_id,
+            })
+        };
+        let snapshot = Some(7_612_345_678_901_234_567);
+        let letters = Some(Uuid::from_u128(0x019b_7ca6_2923_7707_8707_0707_0707_0707));
+        let division = Some(2_173_738_342_595_676_857);
+        for (answer, letters, division, parts) in [
+            (None, None, None, &[][..]),
+            (answer(None), None, None, &["01", FINGERPRINT, COUNTS]),
+            (
+                answer(snapshot),
+                None,
+                None,
+                &["03", FINGERPRINT, COUNTS, SNAPSHOT_ID],
+            ),
+            (None, letters, None, &["04", LETTERS_ID]),
+            (None, None, division, &["08", DIGEST]),
+            (
+                answer(snapshot),
+                letters,
+                division,
+                &["0f", FINGERPRINT, COUNTS, SNAPSHOT_ID, LETTERS_ID, DIGEST],
+            ),
+        ] {
+            let kept = Kept {
+                answer,
+                letters,
+                division,
+            };
+            let hex: String = kept.encode().iter().map(|byte| format!("{byte:02x}")).collect();
+            assert_eq!(hex, parts.concat());
+        }
+    }
+
     #[test]
     fn a_value_of_another_kind_says_nothing() {
         let division = Kept {

@@ -21,6 +21,8 @@ mod segment;
 mod state;
 
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod tests;
 
 use std::time::Duration;

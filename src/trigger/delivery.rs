@@ -317,6 +317,100 @@ mod tests {
         let left = DeliveryId::message("ab", "c", at);
         let right = DeliveryId::message("a", "bc", at);
         assert_ne!(left.hash(), right.hash());
-        assert_eq!(left.hash(), left.clone().hash());
+    }
+
+    /// Tables remember these numbers. If one of them changes, whatever comes again after the upgrade lands twice.
+    ///
+    /// They were computed in Python from docs/exactly-once.md §2 and decision 0006, not by this code: for the parts space,
+    /// scope and name `sha256(b"".join(len(part).to_bytes(8, "big") + part)).hexdigest()[:32]`, each part in UTF-8, and,
+    /// where an id has no time, the first 31 bits of that.
+    #[test]
+    fn ids_are_the_same_in_every_version() {
+        let at: DateTime<Utc> = "2026-01-02T03:04:05.987654321Z".parse().unwrap();
+        let uuid = Uuid::from_u128(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef);
+        let content: [u8; 32] = Sha256::digest(b"id\n1\n").into();
+        let object = "shop.orders/2026-01-02/019b7ca6-2923-7707-8707-070707070707.00000000000000000000000000000abc.ndjson";
+        let (message, file) = ("projects/p/subscriptions/orders", "größe.csv");
+        for (id, space, hash, index_time) in [
+            (
+                DeliveryId::message(message, "1234567890", at),
+                Space::Message,
+                0xf897_4180_7a46_3a22_b159_73c4_9047_b3e2,
+                1_767_323_045,
+            ),
+            (
+                DeliveryId::file(file, &content),
+                Space::Kept,
+                0x4719_2086_8fac_991c_1ab6_9681_13b1_42b7,
+                596_414_531,
+            ),
+            (
+                DeliveryId::file_again(file, &content, uuid),
+                Space::Kept,
+                0x17b9_c209_b0ad_ed9d_ce37_aa4b_db61_aeab,
+                199_024_900,
+            ),
+            (
+                DeliveryId::letter(object, "0"),
+                Space::Kept,
+                0xd5ac_e9bd_cfe5_6595_cad8_5917_5963_a805,
+                1_792_439_518,
+            ),
+            (
+                DeliveryId::letter(object, "whole"),
+                Space::Kept,
+                0x9263_45dc_30b0_9780_520b_36f1_e4ea_9a88,
+                1_227_989_742,
+            ),
+            (
+                DeliveryId::request("http", uuid, at),
+                Space::Request,
+                0xadef_b84c_f12b_557c_257c_4966_b01d_06f4,
+                1_767_323_045,
+            ),
+            (
+                DeliveryId::keyed("idempotency-key", "order-77"),
+                Space::Request,
+                0xf7c5_3ea9_cdb2_9502_26b3_49a9_38f0_f79d,
+                2_078_449_492,
+            ),
+        ] {
+            let expected = Entry {
+                space,
+                index_time,
+                id: hash,
+                value: Bytes::new(),
+            };
+            assert_eq!(Entry::from(&id), expected, "{id}: {:032x}", id.hash());
+            assert!(DeliveryId::hashes_of(&id.to_string()).contains(&hash), "{id}");
+        }
+    }
+
+    /// Letters carry ids in these words, and wait for years.
+    #[test]
+    fn ids_in_letters_are_the_same_in_every_version() {
+        let of = |space, scope: &str, name: &str, index_time| DeliveryId {
+            space,
+            scope: scope.to_owned(),
+            name: name.to_owned(),
+            index_time,
+        };
+        for (id, text) in [
+            (
+                of(Space::Message, "orders", "1", 1_767_323_045),
+                r#"{"space":"M","scope":"orders","name":"1","index_time":1767323045}"#,
+            ),
+            (
+                of(Space::Kept, "orders.csv", "7cde", 5),
+                r#"{"space":"K","scope":"orders.csv","name":"7cde","index_time":5}"#,
+            ),
+            (
+                of(Space::Request, "idempotency-key", "k", -1),
+                r#"{"space":"H","scope":"idempotency-key","name":"k","index_time":-1}"#,
+            ),
+        ] {
+            assert_eq!(serde_json::to_string(&id).unwrap(), text);
+            assert_eq!(serde_json::from_str::<DeliveryId>(text).unwrap(), id);
+        }
     }
 }

@@ -294,6 +294,17 @@ async fn unpacked(
 mod tests {
     use super::*;
 
+    /// Tables remember these. If one changes, a request that is sent again after the upgrade lands twice, or is refused as
+    /// another one. The fingerprint is of Python: `sha256(payload).hexdigest()[:32]`.
+    #[test]
+    fn what_is_remembered_of_a_request_is_the_same_in_every_version() {
+        assert_eq!((SOURCE, KEY_SCOPE), ("http", "idempotency-key"));
+        assert_eq!(
+            fingerprint(br#"{"id":1}"#),
+            0x037c_9214_eef7_4cc3_887f_3a4f_085b_4e17
+        );
+    }
+
     fn headers(name: &'static str, values: &[&'static str]) -> HeaderMap {
         let values = values.iter().map(|value| HeaderValue::from_static(value));
         let mut headers = HeaderMap::new();

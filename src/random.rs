@@ -65,6 +65,13 @@ mod tests {
         let (left, right) = (Random::seeded(7), Random::seeded(7));
         assert_eq!(left.uuid(), right.uuid());
         assert_eq!(left.snapshot_id(|_| false), right.snapshot_id(|_| false));
-        assert!(left.jitter(Duration::from_secs(1)) <= Duration::from_secs(1));
+    }
+
+    #[test]
+    fn jitter_is_spread_up_to_its_cap() {
+        let (random, cap) = (Random::seeded(7), Duration::from_secs(1));
+        let waits: Vec<Duration> = (0..100).map(|_| random.jitter(cap)).collect();
+        assert!(waits.iter().all(|wait| *wait <= cap));
+        assert!(waits.iter().any(|wait| *wait > cap / 2) && waits.iter().any(|wait| *wait < cap / 2));
     }
 }

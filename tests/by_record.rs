@@ -14,6 +14,7 @@ use tokio::time::sleep;
 use crate::support::lake::{Lake, files};
 use crate::support::push::Push;
 use crate::support::readers::sort_by;
+use crate::support::seed::seeded;
 use crate::support::server::{Server, run};
 use crate::support::{TestResult, note, trials};
 
@@ -176,6 +177,7 @@ async fn killed_servers_land_every_part_once() -> TestResult {
         )
     };
     let mut missing: BTreeSet<i64> = (0..PUSHES).collect();
+    let mut random = seeded();
     for round in 0.. {
         let mut server = Server::serve(&config).await?;
         let ids: Vec<i64> = missing.iter().copied().collect();
@@ -186,7 +188,7 @@ async fn killed_servers_land_every_part_once() -> TestResult {
             if is_last {
                 return Ok(());
             }
-            sleep(Duration::from_millis(rand::rng().random_range(100..700))).await;
+            sleep(Duration::from_millis(random.random_range(100..700))).await;
             server.kill()
         });
         killed?;

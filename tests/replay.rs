@@ -14,6 +14,7 @@ use tokio::time::sleep;
 
 use crate::support::lake::{Lake, files};
 use crate::support::push::Push;
+use crate::support::seed::seeded;
 use crate::support::server::{Server, landfast, run};
 use crate::support::{TestResult, trials};
 
@@ -238,9 +239,10 @@ async fn killed_replays_and_two_at_once_land_every_record_once() -> TestResult {
             .stderr(Stdio::null())
             .spawn()
     };
+    let mut random = seeded();
     for _ in 0..6 {
         let mut child = start()?;
-        sleep(Duration::from_millis(rand::rng().random_range(50..700))).await;
+        sleep(Duration::from_millis(random.random_range(50..700))).await;
         child.kill()?;
         child.wait()?;
     }

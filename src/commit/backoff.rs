@@ -42,7 +42,10 @@ mod tests {
     #[test]
     fn waits_never_pass_the_cap() {
         let (mut backoff, random) = (Backoff::default(), Random::seeded(1));
-        assert!((0..100).all(|_| backoff.next(&random) <= CAP));
+        let waits: Vec<Duration> = (0..100).map(|_| backoff.next(&random)).collect();
+        assert!(waits.iter().all(|wait| *wait <= CAP));
+        assert!(waits.iter().any(|wait| *wait > CAP / 2));
+        assert!(waits[0] <= FIRST);
         assert_eq!(backoff.attempts(), 100);
     }
 }

@@ -10,12 +10,12 @@ use rand::{Rng, SeedableRng};
 use serde_json::json;
 use tokio::time::sleep;
 
-use super::seed;
 use crate::support::lake::{Lake, agreed_rows};
 use crate::support::push::{NO_ANSWER, Push};
 use crate::support::readers::Reader;
+use crate::support::seed::seed;
 use crate::support::server::Server;
-use crate::support::{TestResult, note, trials, wait_for};
+use crate::support::{TestResult, trials, wait_for};
 
 const KILLS: u64 = 20;
 const AT_ONCE: usize = 24;
@@ -80,7 +80,6 @@ impl Subscription {
 async fn answered_pushes_survive_twenty_kills() -> TestResult {
     let start = Instant::now();
     let seed = seed();
-    note(&format!("LANDFAST_TEST_SEED={seed}"));
     let mut random = StdRng::seed_from_u64(seed);
     let lake = Lake::new()?;
     let mut subscription = Subscription::default();

@@ -16,6 +16,8 @@ mod verdict;
 
 use libtest_mimic::Trial;
 
+use crate::support::seed::given;
+
 pub fn tests() -> Vec<Trial> {
     [
         committers::tests(),
@@ -26,21 +28,6 @@ pub fn tests() -> Vec<Trial> {
     .into_iter()
     .flatten()
     .collect()
-}
-
-/// The number that an environment variable gives.
-fn given(variable: &str) -> Option<u64> {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a person lengthens or repeats a run through the environment"
-    )]
-    let value = std::env::var(variable).ok();
-    value.and_then(|value| value.parse().ok())
-}
-
-/// The seed of `LANDFAST_TEST_SEED`, to repeat a run; else a new one.
-fn seed() -> u64 {
-    given("LANDFAST_TEST_SEED").unwrap_or_else(rand::random)
 }
 
 /// How many kills a scenario takes: a few, unless `LANDFAST_TEST_KILLS` says more.

@@ -13,12 +13,13 @@ use tokio::time::sleep;
 
 use super::fleet::Fleet;
 use super::ground::{Ground, Place};
+use super::kills;
 use super::sender::{AT_ONCE, Sender};
 use super::verdict::{judge, verify};
-use super::{kills, seed};
 use crate::rest::World;
 use crate::support::postgres::Postgres;
-use crate::support::{TestResult, note, trials, wait_for};
+use crate::support::seed::seed;
+use crate::support::{TestResult, trials, wait_for};
 
 /// Repeated at the end, of what was acknowledged.
 const REPEATED: usize = 1000;
@@ -58,7 +59,6 @@ async fn killed_processes_behind_a_bad_proxy_lose_and_double_nothing() -> TestRe
 async fn fire(name: &str, ground: Ground, processes: usize, kills: u64) -> TestResult {
     let started = Instant::now();
     let seed = seed();
-    note(&format!("LANDFAST_TEST_SEED={seed}"));
     let mut random = StdRng::seed_from_u64(seed);
     let place = Place::new(ground)?;
     let mut fleet = Fleet::start(place.config.clone(), processes).await?;

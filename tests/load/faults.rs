@@ -10,9 +10,11 @@ use rand::Rng;
 use serde_json::json;
 use tokio::time::sleep;
 
+use super::doomed::Doomed;
 use super::{TABLE, command, count, gzip, lines, load, run, snapshots, write};
 use crate::support::lake::{Lake, files};
 use crate::support::mount::{Mount, fill};
+use crate::support::seed::seeded;
 use crate::support::{TestResult, trials, wait_for};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -49,26 +51,6 @@ async fn files_that_cannot_be_loaded_commit_nothing() -> TestResult {
             refused.err.contains("cannot be read to its end") && refused.err.contains(name),
             "{refused:?}"
         );
-    }
-    // A file that is still being written.
-    let growing = write(&lake, "growing.json", lines(0..30_000))?;
-    let child = command(&config, &[&growing]).spawn()?;
-    let mut file = File::options().append(true).open(&growing)?;
-    let until = std::time::Instant::now() + Duration::from_millis(300);
-    while std::time::Instant::now() < until {
-        file.write_all(b"{\"id\":-1}\n")?;
-    }
-    let output = child.wait_with_output()?;
-    let err = String::from_utf8_lossy(&output.stderr).into_owned();
-    // It may have been opened only after the last write.
-    let landed = count(&lake)?;
-    match output.status.code() {
-        Some(0) => assert!(landed > 30_000, "{landed}"),
-        code => assert_eq!(
-            (code, landed, err.contains("changed while")),
-            (Some(1), 0, true),
-            "{err}"
-        ),
     }
     Ok(())
 }
@@ -204,19 +186,21 @@ async fn killed_loads_land_all_or_nothing() -> TestResult {
     let started = std::time::Instant::now();
     assert_eq!(load(&config, &[&file])?.code, Some(0));
     let whole = started.elapsed();
-    let mut landed = ROWS;
+    let (mut landed, mut cut, mut random) = (ROWS, 0, seeded());
     let adding = || {
         let mut command = command(&config, &[&file]);
         command.arg("--again");
         command
     };
-    for round in 0..10 {
-        let mut child = adding().spawn()?;
-        // Half of them near the end, where the commit is.
-        let from = if round % 2 == 0 { 0.0 } else { 0.7 };
-        sleep(whole.mul_f64(rand::rng().random_range(from..1.1))).await;
-        child.kill()?;
-        child.wait()?;
+    for round in 0..12 {
+        let doomed = Doomed::start(&lake, adding())?;
+        // Anywhere, near the end, where the commit is, and once it writes.
+        match round % 3 {
+            0 => sleep(whole.mul_f64(random.random_range(0.0..1.1))).await,
+            1 => sleep(whole.mul_f64(random.random_range(0.7..1.1))).await,
+            _ => doomed.writes().await?,
+        }
+        cut += usize::from(doomed.kill()?);
         let found = count(&lake)?;
         assert!(
             found == landed || found == landed + ROWS,
@@ -224,6 +208,7 @@ async fn killed_loads_land_all_or_nothing() -> TestResult {
         );
         landed = found;
     }
+    assert!(cut > 0, "no load was killed while it wrote");
     assert!(adding().status()?.success());
     landed += ROWS;
     // Without the word it is there already, however the loads before it ended.
@@ -235,13 +220,14 @@ async fn killed_loads_land_all_or_nothing() -> TestResult {
 
 async fn killed_first_loads_land_once() -> TestResult {
     const ROWS: u64 = 20_000;
+    let mut random = seeded();
     for round in 0..6 {
         let lake = Lake::new()?;
         let config = lake.config("", TABLE)?;
         let file = write(&lake, "rows.json", lines(0..ROWS as i64))?;
         for _ in 0..3 {
             let mut child = command(&config, &[&file]).spawn()?;
-            sleep(Duration::from_millis(rand::rng().random_range(50..400))).await;
+            sleep(Duration::from_millis(random.random_range(50..400))).await;
             child.kill()?;
             child.wait()?;
         }

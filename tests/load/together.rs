@@ -2,15 +2,16 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
 
 use libtest_mimic::Trial;
 use rand::Rng;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
+use super::doomed::Doomed;
 use super::{Run, TABLE, command, count, gzip, lines, run, snapshots, write};
 use crate::support::lake::Lake;
+use crate::support::seed::seeded;
 use crate::support::{TestResult, trials};
 
 pub fn tests() -> Vec<Trial> {
@@ -124,13 +125,17 @@ async fn killed_together_lands_all_or_nothing() -> TestResult {
     );
     let started = std::time::Instant::now();
     assert_eq!(atomic(&config, &[&one, &two])?.code, Some(0));
-    let (whole, mut landed) = (started.elapsed(), 20_000);
-    for _ in 0..6 {
+    let whole = started.elapsed();
+    let (mut landed, mut cut, mut random) = (20_000, 0, seeded());
+    for round in 0..8 {
         let mut command = command(&config, &[&one, &two]);
-        let mut child = command.arg("--atomic").spawn()?;
-        sleep(whole.mul_f64(rand::rng().random_range(0.4..1.1)) + Duration::from_millis(1)).await;
-        child.kill()?;
-        child.wait()?;
+        command.arg("--atomic").arg("--again");
+        let doomed = Doomed::start(&lake, command)?;
+        match round % 2 {
+            0 => sleep(whole.mul_f64(random.random_range(0.4..1.1))).await,
+            _ => doomed.writes().await?,
+        }
+        cut += usize::from(doomed.kill()?);
         let found = count(&lake)?;
         assert!(
             [landed, landed + 20_000].contains(&found),
@@ -138,5 +143,6 @@ async fn killed_together_lands_all_or_nothing() -> TestResult {
         );
         landed = found;
     }
+    assert!(cut > 0, "no load was killed while it wrote");
     Ok(())
 }

@@ -16,6 +16,7 @@ pub mod postgres;
 pub mod proxy;
 pub mod push;
 pub mod readers;
+pub mod seed;
 pub mod server;
 pub mod tables;
 

@@ -1,12 +1,9 @@
 //! From push to rows through the real binary: every shape of JSON, inferred schemas, poison, routes.
 
 use std::collections::BTreeSet;
-use std::io::Write;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
@@ -14,7 +11,7 @@ use crate::support::lake::Lake;
 use crate::support::push::Push;
 use crate::support::readers::{Reader, sort_by};
 use crate::support::server::Server;
-use crate::support::{TestResult, trials};
+use crate::support::{TestResult, gzip, trials};
 
 pub fn tests() -> Vec<Trial> {
     trials![
@@ -28,12 +25,6 @@ pub fn tests() -> Vec<Trial> {
         letters_of_a_delivery_are_kept_when_more_of_it_turns_bad,
         messages_are_routed_by_subscription_attribute_and_template,
     ]
-}
-
-fn gzip(plain: &str) -> TestResult<Vec<u8>> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    encoder.write_all(plain.as_bytes())?;
-    Ok(encoder.finish()?)
 }
 
 /// Payloads of rows with the ids 1 to 22, two in most.

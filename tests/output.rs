@@ -235,15 +235,27 @@ async fn help_shows_an_example_that_is_a_command() -> TestResult {
         &["show"],
         &["config", "validate"],
         &["config", "print"],
+        &["maintain"],
+        &["verify"],
+        &["ledger", "show"],
+        &["ledger", "forget"],
+        &["ledger", "repair"],
     ] {
         let (code, out, _) = run([command, &["--help"]].concat())?;
-        let (_, example) = out.split_once("Example:\n  landfast ").ok_or("an example")?;
         assert_eq!(code, Some(0));
-        assert!(example.starts_with(&command.join(" ")), "{example}");
-        assert!(example.contains("Exit status: 0 "), "{example}");
-        // Every option of it is one of the command.
-        for option in example.split_whitespace().filter(|word| word.starts_with("--")) {
-            assert!(out.matches(option).count() > 1, "{option}: {out}");
+        assert!(out.contains("Exit status: 0 "), "{out}");
+        let (_, examples) = out.split_once("\nExample").ok_or("an example")?;
+        let examples: Vec<_> = examples
+            .lines()
+            .filter_map(|line| line.strip_prefix("  landfast "))
+            .collect();
+        assert!(!examples.is_empty(), "{out}");
+        for example in examples {
+            assert!(example.starts_with(&command.join(" ")), "{example}");
+            // Every option of it is one of the command.
+            for option in example.split_whitespace().filter(|word| word.starts_with("--")) {
+                assert!(out.matches(option).count() > 1, "{option}: {out}");
+            }
         }
     }
     Ok(())

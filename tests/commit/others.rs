@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::readers::{Reader, SqlEngine, sort_by};
-use crate::support::tables::{files_of, orders, summary};
+use crate::support::tables::{append, files_of, orders, summary};
 use crate::support::{Component, Stop, TestResult, needs, trials};
 
 const TABLE: &str = "shop.orders";
@@ -91,12 +91,7 @@ impl Shared {
     }
 
     async fn append(&self, ids: &[i64]) -> TestResult {
-        let mut head = self.head().await?;
-        let mut changes = ChangeSet::append(self.random.uuid(), Moment::now(&SystemClock));
-        let files = files_of(head.table(), ids, &self.random).await?;
-        changes.add(Group::durable(files, Vec::new()));
-        self.engine.attempt(&mut head, &mut changes).await?;
-        Ok(())
+        append(&self.engine, &self.random, ids, Vec::new()).await
     }
 
     async fn overwrite(&self, part: Part, ids: &[i64]) -> TestResult<Table> {

@@ -15,7 +15,7 @@ use libtest_mimic::Trial;
 
 use super::world::{entries, patience};
 use crate::rest::World;
-use crate::support::tables::{create, files_of, ids_now, orders};
+use crate::support::tables::{append, create, files_of, ids_now, orders};
 use crate::support::{TestResult, trials};
 
 pub fn tests() -> Vec<Trial> {
@@ -56,11 +56,7 @@ impl Lab {
     }
 
     async fn append(&self, id: i64) -> TestResult {
-        let mut head = self.head().await?;
-        let mut changes = ChangeSet::append(self.random.uuid(), Moment::now(&SystemClock));
-        changes.add(self.group(&head, id).await?);
-        self.engine.attempt(&mut head, &mut changes).await?;
-        Ok(())
+        append(&self.engine, &self.random, &[id], entries(&[id])).await
     }
 
     async fn group(&self, head: &Head, id: i64) -> TestResult<Group> {

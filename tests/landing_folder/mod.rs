@@ -4,12 +4,9 @@ mod faults;
 mod processes;
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
@@ -18,7 +15,7 @@ use crate::support::mount::Mount;
 use crate::support::push::Push;
 use crate::support::readers::Reader;
 use crate::support::server::{Server, run};
-use crate::support::{TestResult, trials, wait_for};
+use crate::support::{TestResult, gzip, trials, wait_for};
 
 pub fn tests() -> Vec<Trial> {
     let mut tests = trials![
@@ -41,12 +38,6 @@ const PATIENCE: Duration = Duration::from_secs(60);
 fn lines(ids: std::ops::Range<i64>) -> String {
     ids.map(|id| format!("{{\"id\":{id},\"name\":\"n{id}\"}}\n"))
         .collect()
-}
-
-fn gzip(plain: &str) -> TestResult<Vec<u8>> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    encoder.write_all(plain.as_bytes())?;
-    Ok(encoder.finish()?)
 }
 
 /// Writes a file under a name that is left alone, and renames it, as a careful writer does.
@@ -99,7 +90,7 @@ async fn files_of_every_shape_land_and_are_moved() -> TestResult {
     let contents: [(&str, Vec<u8>); 6] = [
         ("orders/plain.ndjson", lines(0..10).into_bytes()),
         ("orders/array.json", array.into_bytes()),
-        ("orders/2026/11/deep.json.gz", gzip(&lines(20..30))?),
+        ("orders/2026/11/deep.json.gz", gzip(lines(20..30))?),
         ("orders/packed", zstd::encode_all(lines(30..40).as_bytes(), 1)?),
         ("My Orders/é.json", lines(0..5).into_bytes()),
         ("orders/blank.json", b" \n".to_vec()),
@@ -219,7 +210,7 @@ async fn files_that_cannot_become_rows_are_refused_with_the_reason() -> TestResu
     let lake = Lake::new()?;
     let server = Server::dev(lake.path()).await?;
     let landing = lake.path().join("landing");
-    let zipped = gzip(&lines(0..2000))?;
+    let zipped = gzip(lines(0..2000))?;
     put(&landing, "good/a.json", lines(0..10))?;
     put(&landing, "good/cut.json.gz", &zipped[..zipped.len() - 5])?;
     put(

@@ -15,15 +15,13 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
 use crate::support::lake::Lake;
 use crate::support::readers::Reader;
 use crate::support::server::landfast;
-use crate::support::{TestResult, trials, wait_for};
+use crate::support::{TestResult, gzip, trials, wait_for};
 
 pub fn tests() -> Vec<Trial> {
     let mut tests = trials![
@@ -87,12 +85,6 @@ fn write(lake: &Lake, name: &str, content: impl AsRef<[u8]>) -> TestResult<PathB
 fn lines(ids: impl Iterator<Item = i64>) -> String {
     ids.map(|id| format!("{{\"id\":{id},\"s\":\"row {id}\"}}\n"))
         .collect()
-}
-
-fn gzip(plain: &[u8]) -> TestResult<Vec<u8>> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    encoder.write_all(plain)?;
-    Ok(encoder.finish()?)
 }
 
 fn snapshots(lake: &Lake) -> TestResult<Vec<Value>> {

@@ -23,7 +23,6 @@ pub fn tests() -> Vec<Trial> {
         what_a_kill_left_half_written_goes,
         verify_exits_3_and_names_what_is_wrong,
         ledger_commands_ask_before_they_change,
-        help_has_examples,
     ]
 }
 
@@ -227,24 +226,5 @@ async fn ledger_commands_ask_before_they_change() -> TestResult {
     assert!(out.contains("repaired"), "{out}");
     let (code, out, _) = ledger("show", &[])?;
     assert!(code == Some(0) && out.contains("messages 29 in 0"), "{out}");
-    Ok(())
-}
-
-async fn help_has_examples() -> TestResult {
-    for command in [
-        vec!["maintain"],
-        vec!["verify"],
-        vec!["ledger", "show"],
-        vec!["ledger", "forget"],
-        vec!["ledger", "repair"],
-    ] {
-        let mut arguments = command.clone();
-        arguments.push("--help");
-        let (code, out, _) = run(arguments)?;
-        assert_eq!(code, Some(0));
-        let example = format!("landfast {}", command.join(" "));
-        assert!(out.contains("Example") && out.contains(&example), "{out}");
-        assert!(out.contains("Exit status: 0 "), "{out}");
-    }
     Ok(())
 }

@@ -5,10 +5,7 @@ mod keys;
 mod refusals;
 
 use std::collections::BTreeSet;
-use std::io::Write;
 
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use futures::future::join_all;
 use libtest_mimic::Trial;
 use reqwest::Response;
@@ -20,7 +17,7 @@ use crate::support::lake::Lake;
 use crate::support::push::Push;
 use crate::support::readers::{Reader, sort_by};
 use crate::support::server::Server;
-use crate::support::{TestResult, trials, wait_for};
+use crate::support::{TestResult, gzip, trials, wait_for};
 
 pub fn tests() -> Vec<Trial> {
     let landing = trials![
@@ -76,12 +73,6 @@ async fn landed(answer: Response) -> TestResult<Value> {
         "{text}"
     );
     Ok(serde_json::from_str(&text)?)
-}
-
-fn gzip(plain: &[u8]) -> TestResult<Vec<u8>> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    encoder.write_all(plain)?;
-    Ok(encoder.finish()?)
 }
 
 /// The ids of the table's snapshots, oldest first, as PyIceberg reads them.

@@ -1,18 +1,15 @@
 //! Rows and files as Java and PyIceberg have them.
 
-use std::io::Write;
 use std::sync::Arc;
 
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use iceberg::{NamespaceIdent, TableIdent};
 use landfast::catalog::{Catalog, Outcome};
 use landfast::error::ErrorKind;
 use libtest_mimic::Trial;
 
 use super::{World, append, committed, on_both, set_property};
-use crate::support::TestResult;
 use crate::support::tables::{create, ids_now, order_creation, orders};
+use crate::support::{TestResult, gzip};
 
 const ROW: &str = "SELECT catalog_name, table_namespace, table_name, metadata_location, \
                    previous_metadata_location, iceberg_type FROM iceberg_tables";
@@ -186,10 +183,8 @@ async fn compressed_metadata_is_read(world: &World) -> TestResult {
         .to_owned();
     let plain = store.get(&key).await?.expect("it was written");
     for name in ["00001-a.gz.metadata.json", "00001-a.metadata.json.gz"] {
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-        encoder.write_all(&plain)?;
         let key = format!("shop/orders/metadata/{name}");
-        store.put(&key, encoder.finish()?.into()).await?;
+        store.put(&key, gzip(&plain)?.into()).await?;
         let moved = format!(
             "UPDATE iceberg_tables SET metadata_location = '{}'",
             store.url(&key)

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use iceberg::TableUpdate;
 use iceberg::table::Table;
 use landfast::catalog::{Catalog, Outcome, SqlCatalog, TableCommit};
-use landfast::clock::{Moment, SystemClock};
-use landfast::commit::{ChangeSet, Engine, Group};
+use landfast::clock::SystemClock;
+use landfast::commit::Engine;
 use landfast::ledger::Ledger;
 use landfast::random::Random;
 use landfast::storage::Store;
@@ -26,7 +26,7 @@ use tempfile::TempDir;
 
 use crate::support::TestResult;
 use crate::support::postgres::{connect, fresh_database};
-use crate::support::tables::{files_of, orders};
+use crate::support::tables;
 
 pub fn tests() -> Vec<Trial> {
     [
@@ -168,12 +168,5 @@ async fn append(catalog: &Arc<SqlCatalog>, ids: &[i64]) -> TestResult {
     let shared: Arc<dyn Catalog> = catalog.clone();
     let ledger = Ledger::new(Store::open("memory:///ledgers")?);
     let engine = Engine::new(shared, ledger, Arc::new(SystemClock), random.clone());
-    let mut head = engine.head(catalog.load_table(&orders()).await?).await?;
-    let mut changes = ChangeSet::append(random.uuid(), Moment::now(&SystemClock));
-    changes.add(Group::durable(
-        files_of(head.table(), ids, &random).await?,
-        Vec::new(),
-    ));
-    engine.attempt(&mut head, &mut changes).await?;
-    Ok(())
+    tables::append(&engine, &random, ids, Vec::new()).await
 }

@@ -23,9 +23,12 @@ pub mod tables;
 use std::any::Any;
 use std::cell::RefCell;
 use std::error::Error;
+use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use libtest_mimic::{Completion, Failed, Trial};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::{Instant, sleep};
@@ -157,6 +160,13 @@ pub async fn wait_for<T>(
         }
         sleep(Duration::from_millis(10)).await;
     }
+}
+
+/// A gzip file of one member.
+pub fn gzip(plain: impl AsRef<[u8]>) -> TestResult<Vec<u8>> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(plain.as_ref())?;
+    Ok(encoder.finish()?)
 }
 
 thread_local! {

@@ -10,6 +10,9 @@ use iceberg::spec::{DataFile, NestedField, PrimitiveType, Schema, Type};
 use iceberg::table::Table;
 use iceberg::{NamespaceIdent, TableCreation, TableIdent};
 use landfast::catalog::Catalog;
+use landfast::clock::{Moment, SystemClock};
+use landfast::commit::{ChangeSet, Engine, Group};
+use landfast::ledger::Entry;
 use landfast::random::Random;
 use landfast::write::{PendingFiles, arrow_schema, write_data_files};
 
@@ -67,6 +70,17 @@ pub async fn pending_files_of(table: &Table, ids: &[i64], random: &Arc<Random>) 
     let columns: Vec<arrow_array::ArrayRef> = vec![Arc::new(Int64Array::from(ids.to_vec())), Arc::new(names)];
     let rows = RecordBatch::try_new(arrow_schema(table.metadata().current_schema())?, columns)?;
     Ok(write_data_files(table, vec![rows], random).await?)
+}
+
+/// Appends rows with these ids, in deliveries of these entries, to `shop.orders` as it is now.
+pub async fn append(engine: &Engine, random: &Arc<Random>, ids: &[i64], entries: Vec<Entry>) -> TestResult {
+    let table = engine.catalog().load_table(&orders()).await?;
+    let mut head = engine.head(table).await?;
+    let files = files_of(head.table(), ids, random).await?;
+    let mut changes = ChangeSet::append(random.uuid(), Moment::now(&SystemClock));
+    changes.add(Group::durable(files, entries));
+    engine.attempt(&mut head, &mut changes).await?;
+    Ok(())
 }
 
 /// The `id` of every row, in order, by the iceberg crate's scan.

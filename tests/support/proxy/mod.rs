@@ -6,13 +6,10 @@
 
 mod corner;
 
-use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::header::{
@@ -24,9 +21,9 @@ use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
 use uuid::Uuid;
 
-use super::TestResult;
 use super::faults::Gate;
 use super::http::{Answer, Broken, serve};
+use super::{TestResult, gzip};
 
 /// What a request is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -357,9 +354,7 @@ impl Inner {
                 body = value.to_string().into();
             }
             Some(Trouble::Gzip) if header(headers, ACCEPT_ENCODING.as_str()).contains("gzip") => {
-                let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-                encoder.write_all(&body).map_err(|_| Broken)?;
-                let mut answer = response(status, encoder.finish().map_err(|_| Broken)?);
+                let mut answer = response(status, gzip(&body).map_err(|_| Broken)?);
                 answer
                     .headers_mut()
                     .insert(CONTENT_ENCODING, "gzip".parse().expect("a value"));

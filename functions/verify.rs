@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use landfast::app::Parts;
 use landfast::error::Result;
-use landfast::maintenance::{Verdict, verify};
+use landfast::maintenance::{Cost, Verdict, verify};
 use serde_json::{Value, json};
 
 use crate::maintain::totals;
@@ -15,7 +15,8 @@ use crate::output::{ConfigArgs, FAILED, FOUND, OutputFormat, block_on_code, chos
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  landfast verify --config landfast.yaml --table shop.orders\n\n\
-    Reads every manifest and the whole ledger, and asks for every data file. Exit status: 0 whole, 3 something is wrong, \
+    Reads every manifest and the whole ledger, and asks for every data file. Says what it could not see, and what the \
+    next commit costs, which stays the same over a table's life. Exit status: 0 whole, 3 something is wrong, \
     1 it could not be found out, 2 wrong usage or configuration."
 )]
 pub struct VerifyArgs {
@@ -80,6 +81,7 @@ fn text(verdict: &Verdict) -> String {
         "  {} snapshots, {} manifests, {} data files, {} deliveries in the ledger",
         verdict.snapshots, verdict.manifests, verdict.data_files, verdict.deliveries
     ));
+    lines.push(format!("  {}", cost(&verdict.cost)));
     lines.extend(totals(&verdict.orphans, "named by nothing"));
     lines.extend(
         verdict
@@ -88,4 +90,15 @@ fn text(verdict: &Verdict) -> String {
             .map(|unseen| format!("  not seen: {unseen}")),
     );
     lines.join("\n")
+}
+
+fn cost(cost: &Cost) -> String {
+    let bytes = match cost.metadata_bytes {
+        Some(bytes) => format!("{bytes} bytes of metadata"),
+        None => "metadata of unknown size".to_owned(),
+    };
+    format!(
+        "a commit costs: {bytes} with {} older states in its log, a list of {} manifests, a ledger of {} segments",
+        cost.metadata_log, cost.listed_manifests, cost.ledger_segments
+    )
 }

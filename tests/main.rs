@@ -25,6 +25,7 @@ mod records;
 mod refusals;
 mod replay;
 mod rest;
+mod retention;
 mod schema;
 mod shutdown;
 mod simulation;
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
         refusals::tests(),
         connections::tests(),
         replay::tests(),
+        retention::tests(),
         by_record::tests(),
         schema::tests(),
         storage_faults::tests(),

@@ -18,6 +18,7 @@ pub fn tests() -> Vec<Trial> {
         secrets_are_not_printed,
         demo_prints_rows_that_are_in_the_table,
         metrics_tell_what_happened,
+        copies_are_counted_by_what_became_of_the_first,
         metrics_are_refused_beyond_loopback_without_a_token,
         metrics_need_the_configured_token,
         logs_hold_no_payload,
@@ -254,6 +255,31 @@ async fn metrics_tell_what_happened() -> TestResult {
     }
     let last = value("landfast_last_commit_timestamp_seconds", &[table]).ok_or("a last commit")?;
     assert!((chrono::Utc::now().timestamp() as f64 - last).abs() < 60.0);
+    Ok(())
+}
+
+async fn copies_are_counted_by_what_became_of_the_first() -> TestResult {
+    let lake = Lake::new()?;
+    let rest = "tables: { t.rows: { from: [{ subscription: rows }], schema: [{ name: id, type: long }], \
+        batch: { commit_interval: 1s } } }";
+    let server = Server::serve(&lake.config("", rest)?).await?;
+    let pusher = server.pusher();
+    let message = |id: i64| Push::json("rows", id, &json!({ "id": id }));
+    // The first commit goes at once; the copies behind it wait for each other.
+    assert_eq!(pusher.push(&message(1)).await, 204);
+    let copies = [message(2), message(2), message(2)];
+    assert_eq!(pusher.push_all(&copies, 3).await, [204; 3]);
+    assert_eq!(pusher.push(&message(1)).await, 204);
+    let (_, text) = pusher.get("/metrics").await?;
+    for line in [
+        "landfast_duplicates_total{table=\"t.rows\",reason=\"in_flight\"} 2",
+        "landfast_duplicates_total{table=\"t.rows\",reason=\"landed\"} 1",
+        "landfast_deliveries_total{outcome=\"duplicate\"} 3",
+        "landfast_deliveries_total{outcome=\"landed\"} 2",
+    ] {
+        assert!(text.lines().any(|other| other == line), "{line}\n{text}");
+    }
+    assert_eq!(lake.ids("t.rows", "id")?, ([1, 2].into(), 2));
     Ok(())
 }
 

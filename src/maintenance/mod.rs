@@ -35,7 +35,7 @@ pub use self::names::Kind;
 pub use self::repair::{Repair, Repaired, repair};
 pub use self::show::{LedgerPage, SpacePage, show};
 pub use self::tables::tables;
-pub use self::verify::{Verdict, verify};
+pub use self::verify::{Cost, Verdict, verify};
 
 /// How long a commit of ours may lose to others before the next run is left to do it.
 const PATIENCE: Duration = Duration::from_secs(120);

@@ -7,6 +7,7 @@ mod null_fence;
 mod others;
 mod overwrite;
 mod overwrite_races;
+mod reads;
 mod rest;
 mod upkeep;
 pub mod world;
@@ -35,6 +36,7 @@ pub fn tests() -> Vec<Trial> {
         first::tests(),
         null_fence::tests(),
         upkeep::tests(),
+        reads::tests(),
         overwrite::tests(),
         overwrite_races::tests(),
         alter::tests(),

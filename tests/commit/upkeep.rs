@@ -18,6 +18,7 @@ pub fn tests() -> Vec<Trial> {
     paused_trials![
         commit_takes_two_round_trips_of_puts,
         manifests_are_merged_and_every_row_stays,
+        javas_properties_say_which_manifests_are_merged,
         processes_that_live_for_one_commit_merge_too,
         merge_that_waited_for_days_is_not_used,
         snapshot_that_is_tagged_during_an_upload_stays,
@@ -78,6 +79,60 @@ async fn manifests_are_merged_and_every_row_stays() -> TestResult {
     // Each file has kept the number of the commit that brought it.
     assert_eq!(sequences.len(), ids.len());
     world.is_whole().await
+}
+
+/// The manifests after so many commits, each as the files that it names, of a table with these properties.
+async fn merged_under(properties: &[(&str, &str)], commits: i64) -> TestResult<(Vec<u32>, World)> {
+    let (world, _head) = World::new().await?;
+    for (property, value) in properties {
+        world.set_elsewhere(property, *value).await?;
+    }
+    let mut head = world.fresh_head().await?;
+    for id in 0..commits {
+        let mut changes = world.changes(&head, &[id]).await?;
+        world.engine.attempt(&mut head, &mut changes).await?;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    let snapshot = head.table().metadata().current_snapshot().ok_or("no snapshot")?;
+    let list = head.table().manifest_list_reader(snapshot).load().await?;
+    let files = list.entries().iter().map(|manifest| {
+        let counts = [manifest.added_files_count, manifest.existing_files_count];
+        counts.into_iter().flatten().sum()
+    });
+    let mut files: Vec<u32> = files.collect();
+    files.sort_unstable();
+    assert_eq!(files.iter().sum::<u32>(), u32::try_from(commits)?);
+    Ok((files, world))
+}
+
+async fn javas_properties_say_which_manifests_are_merged() -> TestResult {
+    let least = ("commit.manifest.min-count-to-merge", "4");
+    // What the fourth commit found is merged beside it, and the fifth takes it.
+    assert_eq!(merged_under(&[least], 4).await?.0, [1; 4]);
+    assert_eq!(merged_under(&[least], 5).await?.0, [1, 4]);
+    assert_eq!(merged_under(&[], 5).await?.0, [1; 5]);
+    let off = ("commit.manifest-merge.enabled", "false");
+    let (files, world) = merged_under(&[least, off], 30).await?;
+    assert_eq!(files, [1; 30]);
+    assert_eq!(world.count("-m1.avro").await?, 0, "not even beside the commits");
+    // Larger ones stay as they are: ten of four files each become one only below the target size.
+    let most = async |target: &str| {
+        let target = ("commit.manifest.target-size-bytes", target);
+        let (files, _) = merged_under(&[least, target], 50).await?;
+        TestResult::Ok(files.last().copied().unwrap_or_default())
+    };
+    assert_eq!(most("1").await?, 1);
+    assert_eq!(most("8388608").await?, 40);
+    let (_, world) = merged_under(&[least], 5).await?;
+    let merged = world.store.keys("shop").await?;
+    let merged = merged
+        .iter()
+        .find(|key| key.ends_with("-m1.avro"))
+        .ok_or("none")?;
+    let bytes = world.store.stat(merged).await?.ok_or("no object")?.byte_count;
+    // Larger by a few names than this is every merged one, and none of a single file.
+    assert_eq!(most(&(bytes - 100).to_string()).await?, 4);
+    Ok(())
 }
 
 async fn snapshots_are_let_go_and_tags_stay() -> TestResult {

@@ -1,12 +1,13 @@
 //! A table, an engine over a store and a catalog that can fail, and other processes' commits.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use chrono::Utc;
 use iceberg::spec::{Literal, Schema, Transform};
 use iceberg::{TableRequirement, TableUpdate};
-use landfast::catalog::{Catalog, Outcome, StorageCatalog, TableCommit};
+use landfast::catalog::{Catalog, Outcome, SqlCatalog, StorageCatalog, TableCommit};
 use landfast::clock::Moment;
 use landfast::commit::{Alteration, ChangeSet, Engine, Group, Head, Part};
 use landfast::config::PartitionBy;
@@ -53,7 +54,27 @@ impl World {
 
     async fn at(clock: Arc<TestClock>, faults: Faults, store: Store) -> TestResult<(Self, Head)> {
         let storage = Arc::new(StorageCatalog::new(store.clone(), clock.clone()));
-        let catalog: Arc<dyn Catalog> = Arc::new(FaultCatalog::new(storage, &faults));
+        Self::with(clock, faults, store, storage).await
+    }
+
+    /// The same, named by a SQLite database in this folder: needs a clock that runs.
+    pub async fn on_sqlite(folder: &Path) -> TestResult<(Self, Head)> {
+        let clock = TestClock::at(Utc::now());
+        let faults = Faults::default();
+        let store = faults.store("memory:///w", InMemory::new());
+        let uri = format!("sqlite://{}/catalog.db", folder.display()).parse()?;
+        let random = Arc::new(Random::seeded(2));
+        let sqlite = SqlCatalog::open(&uri, "landfast", store.clone(), random).await?;
+        Self::with(clock, faults, store, Arc::new(sqlite)).await
+    }
+
+    async fn with(
+        clock: Arc<TestClock>,
+        faults: Faults,
+        store: Store,
+        named_by: Arc<dyn Catalog>,
+    ) -> TestResult<(Self, Head)> {
+        let catalog: Arc<dyn Catalog> = Arc::new(FaultCatalog::new(named_by, &faults));
         let random = Arc::new(Random::seeded(1));
         let engine = Engine::new(
             catalog.clone(),

@@ -25,6 +25,8 @@ pub const TABLES: [&str; 2] = ["t.left", "t.right"];
 /// A catalog under fire.
 pub enum Ground {
     Storage,
+    /// A file beside the warehouse.
+    Sqlite,
     /// A server of the scenario's own, and its URI.
     Postgres(Postgres, String),
     /// Behind a proxy that goes wrong, on the runtime that made it.
@@ -49,6 +51,7 @@ impl Place {
         };
         let catalog = match &ground {
             Ground::Storage => "type: storage".to_owned(),
+            Ground::Sqlite => format!("type: sql, uri: \"{}\"", sqlite(&lake)),
             Ground::Postgres(_, uri) => format!("type: sql, uri: \"{uri}\""),
             Ground::Rest(world) => format!("type: rest, uri: \"{}\"", world.proxy.url()),
         };
@@ -82,7 +85,11 @@ impl Place {
                 let catalog = StorageCatalog::new(store, std::sync::Arc::new(SystemClock));
                 catalog.load_table(&ident).await?
             }
-            Ground::Postgres(_, uri) => {
+            Ground::Sqlite | Ground::Postgres(..) => {
+                let uri = match &self.ground {
+                    Ground::Postgres(_, uri) => uri.clone(),
+                    _ => sqlite(&self.lake),
+                };
                 let catalog = SqlCatalog::open(&uri.parse()?, "landfast", store, random).await?;
                 catalog.load_table(&ident).await?
             }
@@ -95,7 +102,7 @@ impl Place {
     /// Goes wrong once, in a way that belongs to the catalog, and says which.
     pub async fn trouble(&self, random: &mut StdRng) -> TestResult<Option<&'static str>> {
         match &self.ground {
-            Ground::Storage => Ok(None),
+            Ground::Storage | Ground::Sqlite => Ok(None),
             Ground::Postgres(server, _) => {
                 if random.random_bool(0.8) {
                     return Ok(None);
@@ -115,6 +122,11 @@ impl Place {
             world.proxy.clear();
         }
     }
+}
+
+/// The database in a folder.
+fn sqlite(lake: &Lake) -> String {
+    format!("sqlite://{}/catalog.db", lake.path().display())
 }
 
 /// The next request of some kind meets some trouble.

@@ -29,6 +29,7 @@ pub fn tests() -> Vec<Trial> {
         one_killed_process_loses_and_doubles_nothing,
         two_killed_processes_lose_and_double_nothing,
         four_killed_processes_lose_and_double_nothing,
+        killed_processes_on_one_file_lose_and_double_nothing,
         killed_processes_on_a_killed_database_lose_and_double_nothing,
         killed_processes_behind_a_bad_proxy_lose_and_double_nothing,
     ]
@@ -44,6 +45,10 @@ async fn two_killed_processes_lose_and_double_nothing() -> TestResult {
 
 async fn four_killed_processes_lose_and_double_nothing() -> TestResult {
     fire("storage", Ground::Storage, 4, kills(8)).await
+}
+
+async fn killed_processes_on_one_file_lose_and_double_nothing() -> TestResult {
+    fire("SQLite", Ground::Sqlite, 2, kills(5)).await
 }
 
 async fn killed_processes_on_a_killed_database_lose_and_double_nothing() -> TestResult {

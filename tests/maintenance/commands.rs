@@ -1,15 +1,17 @@
 //! The commands: what they print, their exit status, and what other engines read after them.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use chrono::{DateTime, TimeDelta, Utc};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
 use crate::support::lake::{Lake, files};
 use crate::support::push::Push;
-use crate::support::server::{Server, run};
+use crate::support::server::{Server, landfast, run};
 use crate::support::{TestResult, trials};
 
 const TABLES: &str = "tables: { shop.orders: { from: [{ subscription: orders }], batch: { commit_interval: 0s }, \
@@ -21,6 +23,7 @@ pub fn tests() -> Vec<Trial> {
         maintained_table_is_read_by_other_engines,
         table_that_cannot_be_loaded_costs_the_others_nothing,
         what_a_kill_left_half_written_goes,
+        every_deletion_is_logged_with_its_proof,
         verify_exits_3_and_names_what_is_wrong,
         ledger_commands_ask_before_they_change,
     ]
@@ -81,6 +84,13 @@ async fn maintained_table_is_read_by_other_engines() -> TestResult {
     assert_eq!(code, Some(0), "{out}{err}");
     assert!(out.contains("shop.orders: whole"), "{out}");
     assert!(out.contains("30 deliveries in the ledger"), "{out}");
+    let metadata = fs::metadata(lake.metadata("shop.orders")?)?.len();
+    let cost =
+        format!("a commit costs: {metadata} bytes of metadata with 31 older states in its log, a list of ");
+    assert!(
+        out.contains(&cost) && out.contains("a ledger of 0 segments"),
+        "{out}"
+    );
     let (code, _, err) = run(["maintain", "--config", &config, "--table", "shop.none"])?;
     assert_eq!(code, Some(1));
     assert!(err.contains("There is no such table"), "{err}");
@@ -143,6 +153,111 @@ async fn what_a_kill_left_half_written_goes() -> TestResult {
     assert!(out.contains("2 half-written files deleted, 8 bytes"), "{out}");
     assert!(old.iter().all(|file| !file.exists()));
     assert!(young.exists() && table.join("data/notes.txt#1").exists());
+    Ok(())
+}
+
+/// A table of which every kind of file may go: an hour's snapshots but two, and all older states but some.
+const SHORT_LIVED: &str = "tables: { shop.orders: { from: [{ subscription: orders }], batch: { commit_interval: 0s }, \
+    schema: [{ name: id, type: long }], properties: { history.expire.min-snapshots-to-keep: \"2\", \
+    write.metadata.previous-versions-max: \"3\" } } }\n";
+
+/// What a run of `maintain` says that it deleted, by file, and the proof of each.
+fn told(stderr: &str) -> TestResult<BTreeMap<String, Value>> {
+    let mut told = BTreeMap::new();
+    for line in stderr.lines() {
+        let line: Value = serde_json::from_str(line)?;
+        let text = |name: &str| line["fields"][name].as_str().unwrap_or_default().to_owned();
+        if text("message").starts_with("Deleted") {
+            let file = text("location").trim_start_matches("file://").to_owned();
+            assert!(told.insert(file, line["fields"].clone()).is_none(), "{line}");
+        }
+    }
+    Ok(told)
+}
+
+async fn every_deletion_is_logged_with_its_proof() -> TestResult {
+    let lake = Lake::new()?;
+    let config = lake.config("", SHORT_LIVED)?;
+    let mut server = Server::serve(&config).await?;
+    for id in 0..40 {
+        let push = Push::json("orders", id, &json!({ "id": id }));
+        assert_eq!(server.pusher().push(&push).await, 204);
+    }
+    let poison = Push::json("orders", 100, &json!({ "id": "x" }));
+    assert_eq!(server.pusher().push(&poison).await, 204);
+    server.terminate()?;
+    assert!(server.exited().await?.success());
+    let id = "5f0c54a4-8a9f-4e1c-9d3a-0f2f6f0c1a77";
+    for file in [format!("{id}.parquet"), format!("{id}.parquet#1")] {
+        fs::write(lake.table("shop.orders").join("data").join(file), "orphan")?;
+    }
+    // A letter of an attempt that no commit names, as one that died leaves it.
+    let confirmed = files(&lake.path().join("dead-letters/confirmed"))?;
+    let name = confirmed[0].display().to_string();
+    let (folder, file) = name.rsplit_once('/').ok_or("a folder")?;
+    let waiting = folder.replace("/confirmed/", "/pending/");
+    fs::create_dir_all(&waiting)?;
+    let other = if file.split_once('.').is_some_and(|(id, _)| id.ends_with('0')) {
+        '1'
+    } else {
+        '0'
+    };
+    let (of_attempt, of_delivery) = file.split_once('.').ok_or("two ids")?;
+    let of_attempt = format!("{}{other}", &of_attempt[..of_attempt.len() - 1]);
+    fs::copy(&confirmed[0], format!("{waiting}/{of_attempt}.{of_delivery}"))?;
+    age(lake.path(), 10)?;
+
+    let before: BTreeSet<_> = files(lake.path())?.into_iter().collect();
+    let mut command = landfast([
+        "--log",
+        "json",
+        "maintain",
+        "--config",
+        &config.display().to_string(),
+    ]);
+    let done = command.env("RUST_LOG", "landfast=debug").output()?;
+    let stderr = String::from_utf8_lossy(&done.stderr);
+    assert_eq!(done.status.code(), Some(0), "{stderr}");
+    let after: BTreeSet<_> = files(lake.path())?.into_iter().collect();
+    let gone: BTreeSet<String> = before
+        .difference(&after)
+        .map(|file| file.display().to_string())
+        .collect();
+    let told = told(&stderr)?;
+    assert_eq!(told.keys().cloned().collect::<BTreeSet<_>>(), gone);
+    let mut kinds = BTreeSet::new();
+    for (file, proof) in &told {
+        let time = |name: &str| -> TestResult<DateTime<Utc>> {
+            Ok(proof[name].as_str().ok_or(name.to_owned())?.parse()?)
+        };
+        let reason = proof["message"].as_str().unwrap_or_default();
+        if file.contains("/dead-letters/") {
+            assert_eq!(reason, "Deleted: no commit names the letter, or can any more.");
+            assert!(Utc::now() - time("since")? > TimeDelta::days(9), "{proof}");
+            kinds.insert("letter".to_owned());
+            continue;
+        }
+        assert!(
+            reason.starts_with("Deleted: nothing names it, and whatever could is older"),
+            "{proof}"
+        );
+        assert!(
+            time("snapshot_made")? - time("modified")? > TimeDelta::days(3),
+            "{proof}"
+        );
+        kinds.insert(proof["kind"].as_str().unwrap_or_default().to_owned());
+    }
+    let expected = [
+        "data files",
+        "half-written files",
+        "ledger heads",
+        "letter",
+        "manifest lists",
+        "metadata files",
+    ];
+    assert_eq!(kinds, expected.map(str::to_owned).into());
+    let (code, out, err) = run(["verify", "--config", &config.display().to_string()])?;
+    assert_eq!(code, Some(0), "{out}{err}");
     Ok(())
 }
 

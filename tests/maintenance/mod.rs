@@ -2,6 +2,7 @@
 
 mod commands;
 mod deliveries;
+mod flat;
 mod schedule;
 mod sql;
 mod stores;
@@ -21,6 +22,7 @@ use crate::support::tables::orders;
 pub fn tests() -> Vec<Trial> {
     [
         sweep::tests(),
+        flat::tests(),
         schedule::tests(),
         verdicts::tests(),
         deliveries::tests(),

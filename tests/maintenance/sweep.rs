@@ -33,7 +33,6 @@ pub fn tests() -> Vec<Trial> {
         file_that_cannot_be_deleted_is_told_and_goes_next_time,
         damaged_ledger_stops_the_sweep,
         missing_manifest_stops_the_sweep,
-        metadata_stays_bounded_over_a_thousand_commits,
         sweeps_and_commits_at_once_harm_nothing,
         sweep_that_dies_anywhere_leaves_a_whole_table,
         table_without_snapshots_is_swept,
@@ -325,40 +324,6 @@ async fn missing_manifest_stops_the_sweep() -> TestResult {
     assert!(error.report().contains(&manifest), "{}", error.report());
     assert_eq!(listing(&world).await?, before);
     Ok(())
-}
-
-async fn metadata_stays_bounded_over_a_thousand_commits() -> TestResult {
-    let (world, mut head) = World::aging().await?;
-    let mut most = 0;
-    for commit in 0..1000i64 {
-        world.clock.advance(TimeDelta::minutes(9));
-        let mut changes = world.changes(&head, &[commit]).await?;
-        world.engine.attempt(&mut head, &mut changes).await?;
-        if commit % 160 == 159 {
-            // Once a day.
-            upkeep(&world).await?;
-            head = world.fresh_head().await?;
-            let keys = world.store.keys("shop/orders/metadata").await?;
-            let states = keys.iter().filter(|key| key.ends_with(".metadata.json"));
-            most = most.max(states.count());
-        }
-    }
-    // A day's commits, and those of the day before the run.
-    assert!(most <= 330, "{most} states");
-    let snapshots = head.table().metadata().snapshots().count();
-    assert!(snapshots <= 240, "{snapshots} snapshots");
-    // Three days' heads and lists, of some 480 commits, and those of the kept snapshots.
-    for folder in ["_landfast", "shop/orders/metadata"] {
-        let keys = world.store.keys(folder).await?;
-        let named = keys
-            .iter()
-            .filter(|key| key.contains("/head-") || key.contains("/snap-"));
-        let count = named.count();
-        assert!(count <= 900, "{count} in {folder}");
-    }
-    assert_eq!(world.ids().await?.len(), 1000);
-    assert!(world.have_landed(&(0..1000).collect::<Vec<_>>()).await?);
-    is_proven(&world).await
 }
 
 async fn sweeps_and_commits_at_once_harm_nothing() -> TestResult {

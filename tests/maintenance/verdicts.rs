@@ -1,11 +1,16 @@
 //! `verify`: every planted damage is found, and nothing else.
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
+use chrono::{DateTime, TimeDelta};
 use iceberg::TableUpdate;
-use landfast::clock::Moment;
+use iceberg::spec::{Operation, Snapshot, SnapshotReference, SnapshotRetention, Summary};
+use landfast::clock::{Clock, Moment};
 use landfast::commit::{ChangeSet, Group};
-use landfast::ledger::POINTER;
+use landfast::ledger::{Entry, POINTER};
 use landfast::maintenance::{Kind, Verdict, verify};
+use landfast::trigger::DeliveryId;
 use libtest_mimic::Trial;
 
 use crate::commit::world::{World, entries};
@@ -25,6 +30,7 @@ pub fn tests() -> Vec<Trial> {
         delivery_that_no_ledger_knows_is_counted,
         orphans_are_counted_and_are_no_findings,
         what_upkeep_deletes_meanwhile_is_no_finding,
+        what_cannot_be_seen_is_said,
     ]
 }
 
@@ -76,6 +82,7 @@ async fn whole_table_has_no_findings() -> TestResult {
     );
     assert_eq!(verdict.deliveries, 1193);
     assert!(verdict.orphans.is_empty(), "{:?}", verdict.orphans);
+    assert_eq!(verdict.unseen, Vec::<String>::new());
     Ok(())
 }
 
@@ -230,5 +237,81 @@ async fn what_upkeep_deletes_meanwhile_is_no_finding() -> TestResult {
         let findings = found?.findings;
         assert_eq!(findings.len(), usize::from(is_damaged), "{findings:#?}");
     }
+    Ok(())
+}
+
+/// Takes the marks of ours from the current snapshot, as if another engine had made it, and puts it on main.
+async fn append_elsewhere(world: &World) -> TestResult {
+    let head = world.fresh_head().await?;
+    let current = head.table().metadata().current_snapshot().ok_or("none")?;
+    let snapshot_id = current.snapshot_id() + 1;
+    let foreign = Snapshot::builder()
+        .with_snapshot_id(snapshot_id)
+        .with_parent_snapshot_id(Some(current.snapshot_id()))
+        .with_sequence_number(current.sequence_number() + 1)
+        .with_timestamp_ms(world.clock.now().timestamp_millis())
+        .with_manifest_list(current.manifest_list())
+        .with_summary(Summary {
+            operation: Operation::Append,
+            additional_properties: HashMap::new(),
+        })
+        .with_schema_id(0)
+        .build();
+    let retention = SnapshotRetention::branch(None, None, None);
+    world
+        .update_elsewhere(vec![
+            TableUpdate::AddSnapshot { snapshot: foreign },
+            TableUpdate::SetSnapshotRef {
+                ref_name: "main".to_owned(),
+                reference: SnapshotReference::new(snapshot_id, retention),
+            },
+        ])
+        .await
+}
+
+async fn what_cannot_be_seen_is_said() -> TestResult {
+    let world = world().await?;
+    let unseen = async || TestResult::Ok(verdict(&world).await?.unseen);
+    assert_eq!(unseen().await?, Vec::<String>::new());
+    append_elsewhere(&world).await?;
+    let said =
+        "1 snapshots are of other engines: whether their rows are there twice only their writers know.";
+    assert_eq!(unseen().await?, [said]);
+    let mut expected = vec![said.to_owned()];
+    // Another engine lets go what is not the newest, ours too.
+    let head = world.fresh_head().await?;
+    let current = head.table().metadata().current_snapshot_id();
+    let ids = head.table().metadata().snapshots().map(|one| one.snapshot_id());
+    let snapshot_ids = ids.filter(|id| Some(*id) != current).collect();
+    world
+        .update_elsewhere(vec![TableUpdate::RemoveSnapshots { snapshot_ids }])
+        .await?;
+    expected.insert(
+        0,
+        "Snapshots before number 4 are let go: what they held is judged by what is left of it.".to_owned(),
+    );
+    expected.insert(
+        0,
+        "No kept snapshot is of ours, so nothing says whether the ledger's pointer is the newest.".to_owned(),
+    );
+    assert_eq!(unseen().await?, expected);
+    // Messages that came eight days and an hour apart: the ledger has forgotten what was before.
+    let mut head = world.fresh_head().await?;
+    let since = DateTime::from_timestamp(1_767_225_600, 0).ok_or("a time")?;
+    for hours in [0, 8 * 24 + 1] {
+        let published_at = since + TimeDelta::hours(hours);
+        let id = DeliveryId::message("projects/p/subscriptions/s", hours.to_string(), published_at);
+        let files = files_of(head.table(), &[9000 + hours], &world.random).await?;
+        let mut changes = world.no_changes();
+        changes.add(Group::durable(files, vec![Entry::from(&id)]));
+        world.engine.attempt(&mut head, &mut changes).await?;
+    }
+    expected.remove(0);
+    expected.insert(
+        0,
+        "Deliveries published before 2026-01-01T01:00:00Z are forgotten: whether they landed twice cannot be told any more."
+            .to_owned(),
+    );
+    assert_eq!(unseen().await?, expected);
     Ok(())
 }

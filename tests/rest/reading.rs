@@ -1,6 +1,7 @@
 //! Requests that only read: sent again within a bound; and what is read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
@@ -12,8 +13,9 @@ use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::World;
+use super::{World, Writer};
 use crate::support::clock::TestClock;
+use crate::support::http::Connection;
 use crate::support::proxy::{Call, Trouble};
 use crate::support::tables::{create, order_creation, orders};
 use crate::support::{TestResult, trials};
@@ -33,6 +35,7 @@ pub fn tests() -> Vec<Trial> {
         table_without_a_config_is_loaded,
         table_out_of_reach_is_named_with_the_way_out,
         vended_credentials_are_kept_and_renewed_before_their_end,
+        requests_share_a_few_connections,
     ]
 }
 
@@ -365,5 +368,34 @@ async fn vended_credentials_are_kept_and_renewed_before_their_end() -> TestResul
             .expect_err("they are over");
         assert_eq!(error.kind(), ErrorKind::Rejected);
     }
+    Ok(())
+}
+
+async fn requests_share_a_few_connections() -> TestResult {
+    const AT_ONCE: usize = 8;
+    let (world, ident) = (World::new().await?, orders());
+    let mut writer = Writer::new(Arc::new(world.catalog().await?)).await?;
+    for id in 0..20 {
+        writer.append(id).await?;
+    }
+    let used = |calls: &[Call]| -> (usize, BTreeSet<Connection>) {
+        let seen: Vec<_> = calls.iter().flat_map(|call| world.proxy.seen(*call)).collect();
+        (seen.len(), seen.iter().filter_map(|one| one.connection).collect())
+    };
+    // One after the other: the next may come before the last one's connection is free again.
+    let (requests, connections) = used(&[Call::Config, Call::Namespace, Call::CreateTable, Call::Commit]);
+    assert!(requests > 20 && !connections.is_empty());
+    assert!(connections.len() <= 3, "{} for {requests}", connections.len());
+    for _round in 0..10 {
+        let loads = (0..AT_ONCE).map(|_| writer.catalog.load_table(&ident));
+        futures::future::try_join_all(loads).await?;
+    }
+    let (requests, connections) = used(&[Call::Load, Call::Commit]);
+    assert!(requests >= 100, "{requests}");
+    assert!(
+        connections.len() <= 2 * AT_ONCE,
+        "{} for {requests}",
+        connections.len()
+    );
     Ok(())
 }

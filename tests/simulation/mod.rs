@@ -44,7 +44,9 @@ const SECONDS: u64 = 5;
 const FIRST_SEED: u64 = 1;
 
 pub fn tests() -> Vec<Trial> {
-    trials![every_schedule_lands_every_delivery_once, one_seed_is_one_schedule]
+    let mut trials = trials![every_schedule_lands_every_delivery_once, one_seed_is_one_schedule];
+    trials.extend(shrink::tests());
+    trials
 }
 
 #[expect(

@@ -13,6 +13,10 @@ use tokio::task::JoinSet;
 
 pub type Answer = Response<Full<Bytes>>;
 
+/// The number of the connection that a request came by, among its extensions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Connection(pub usize);
+
 /// Why there is no answer: the connection is closed.
 #[derive(Debug, thiserror::Error)]
 #[error("the connection is closed")]
@@ -25,12 +29,15 @@ where
     A: Future<Output = Result<Answer, Broken>> + Send + 'static,
 {
     let mut connections = JoinSet::new();
-    loop {
+    for number in 0.. {
         let Ok((stream, _)) = listener.accept().await else {
             return;
         };
         let inner = inner.clone();
-        let service = service_fn(move |request| answer(inner.clone(), request));
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(Connection(number));
+            answer(inner.clone(), request)
+        });
         let http = hyper::server::conn::http1::Builder::new();
         connections.spawn(async move {
             // A client that goes, or a connection that is closed on purpose.

@@ -163,6 +163,7 @@ fn nothing_dropped(before: &LedgerHead, after: &LedgerHead) -> bool {
 
 fn judge(audit: &Audit, state: &LedgerState, verdict: &mut Verdict) {
     verdict.deliveries = state.head().entry_count();
+    verdict.cost.ledger_segments = state.head().segments.len() as u64;
     for (segment, error) in &audit.damaged {
         verdict.wrong(format!(
             "A segment of the ledger with {} deliveries cannot be read: {}",

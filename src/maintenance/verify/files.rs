@@ -48,6 +48,7 @@ pub(super) async fn check(
         added: HashMap::new(),
         asked: HashSet::new(),
     };
+    seen.ask_metadata(table, store).await?;
     let mut manifests: HashMap<String, ManifestFile> = HashMap::new();
     let current = table.metadata().current_snapshot_id();
     let mut lists = walk::lists(table, kept);
@@ -62,7 +63,9 @@ pub(super) async fn check(
         };
         for manifest in listed {
             let path = manifest.manifest_path.clone();
-            if Some(snapshot.snapshot_id()) == current && !seen.current.insert(path.clone()) {
+            let is_current = Some(snapshot.snapshot_id()) == current;
+            seen.verdict.cost.listed_manifests += u64::from(is_current);
+            if is_current && !seen.current.insert(path.clone()) {
                 let twice = format!("The current snapshot lists the manifest {path} twice.");
                 seen.verdict.wrong(twice);
             }
@@ -107,6 +110,21 @@ impl Seen<'_> {
             Some(_) => format!("{what} cannot be read: {}", error.report()),
         });
         Ok(None)
+    }
+
+    /// Asks for the size of the metadata file, which was read already.
+    async fn ask_metadata(&mut self, table: &Table, store: &Store) -> Result<()> {
+        let Some(location) = table.metadata_location() else {
+            return Ok(());
+        };
+        match store.key(location) {
+            Ok(key) => {
+                let stat = store.stat(key).await?;
+                self.verdict.cost.metadata_bytes = stat.map(|object| object.byte_count);
+            }
+            Err(_outside) => self.outside(location),
+        }
+        Ok(())
     }
 
     fn outside(&mut self, location: &str) {

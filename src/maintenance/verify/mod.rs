@@ -30,8 +30,23 @@ pub struct Verdict {
     pub data_files: u64,
     /// Deliveries in the ledger.
     pub deliveries: u64,
+    /// What the next commit costs.
+    pub cost: Cost,
     /// Files that nothing names, by kind. They harm nobody; `maintain` deletes those of ours, three days later.
     pub orphans: Totals,
+}
+
+/// What a commit writes anew however little it adds: the same over a table's life, or upkeep does not come to its end.
+#[derive(Debug, Default, Serialize)]
+pub struct Cost {
+    /// Bytes of the metadata file; none where it cannot be asked for.
+    pub metadata_bytes: Option<u64>,
+    /// Older states in its log.
+    pub metadata_log: u64,
+    /// Manifests that the current snapshot's list names.
+    pub listed_manifests: u64,
+    /// Segments that the ledger's head names.
+    pub ledger_segments: u64,
 }
 
 impl Verdict {
@@ -77,6 +92,10 @@ async fn judge(engine: &Engine, table: &Table) -> Result<Verdict> {
         manifests: 0,
         data_files: 0,
         deliveries: 0,
+        cost: Cost {
+            metadata_log: table.metadata().metadata_log().len() as u64,
+            ..Cost::default()
+        },
         orphans: Totals::new(),
     };
     let mut names = Names::default();

@@ -22,7 +22,7 @@ use tokio::task::AbortHandle;
 use uuid::Uuid;
 
 use super::faults::Gate;
-use super::http::{Answer, Broken, serve};
+use super::http::{Answer, Broken, Connection, serve};
 use super::{TestResult, gzip};
 
 /// What a request is.
@@ -102,6 +102,8 @@ pub struct Seen {
     pub path: String,
     pub headers: HeaderMap,
     pub body: Bytes,
+    /// What it came by.
+    pub connection: Option<Connection>,
 }
 
 struct Rule {
@@ -282,6 +284,7 @@ impl Inner {
             path: path.clone(),
             headers: head.headers.clone(),
             body: body.clone(),
+            connection: head.extensions.get().copied(),
         });
         let token = header(&head.headers, AUTHORIZATION.as_str());
         let trouble = self.draw(call);

@@ -30,6 +30,9 @@ mod table_commit;
 mod turn;
 mod witness;
 
+#[cfg(test)]
+mod tests;
+
 pub use alter::Alteration;
 pub use append::validate as validate_append;
 pub use backoff::Backoff;

@@ -114,7 +114,7 @@ async fn pipe_that_stays_open_does_not_hold_up_a_failure() -> TestResult {
         let mut child = command.args(options).stdin(Stdio::piped()).spawn()?;
         let mut pipe = child.stdin.take().ok_or("no pipe")?;
         // Whoever closed its end says so.
-        let _closed = pipe.write_all("0\n".repeat(10 << 20).as_bytes());
+        let _closed = pipe.write_all("{}\n".repeat(6 << 20).as_bytes());
         let ended = wait_for("the load to end", PATIENCE, async || {
             child.try_wait().ok().flatten()
         })

@@ -319,7 +319,9 @@ impl World {
             let name = ident(number).to_string();
             let asked =
                 |refusal: &String| refusal.starts_with(&name) && refusal.contains("landfast ledger repair");
-            if self.fates().refusals.iter().any(asked) {
+            let is_asked = self.fates().refusals.iter().any(asked);
+            // It may have been dropped since.
+            if is_asked && self.lake.table(&ident(number)).await?.is_some() {
                 self.foreign.repair(&ident(number)).await?;
                 self.fates().told.repairs += 1;
             }

@@ -253,10 +253,13 @@ impl Writer {
             _ => 0,
         });
         self.flush_now = false;
-        self.last_hand_over = Some(Instant::now());
+        // Without a part left there are rows that nobody waits for, and who comes next need not wait either.
+        let batch = batch.filter(|batch| !batch.parts.is_empty());
+        if batch.is_some() {
+            self.last_hand_over = Some(Instant::now());
+        }
         self.reopen_if_asked();
-        // Without a part left there are rows that nobody waits for.
-        batch.filter(|batch| !batch.parts.is_empty())
+        batch
     }
 
     /// Why deliveries are refused alone: with them their neighbours' time would be over, too.

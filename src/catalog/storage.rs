@@ -404,7 +404,14 @@ impl StorageCatalog {
             && newest >= base
             && moment.elapsed(clock) < FENCE_TRUST / 2
         {
-            return Ok(Some(moment).filter(|_| newest == base));
+            if newest == base {
+                return Ok(Some(moment));
+            }
+            // Not where somebody took the folder back to what it was.
+            let key = Self::version_key(ident, newest);
+            if self.shared.warehouse.stat(&key).await?.is_some() {
+                return Ok(None);
+            }
         }
         let moment = Moment::now(clock);
         let newest = newest_version(&self.shared.warehouse, ident).await?;

@@ -25,6 +25,9 @@ pub(super) const MAX_LIFE: Duration = Duration::from_secs(24 * 3600);
 /// How long a catalog that refused to let snapshots go is not asked again.
 const HOARDING: Duration = Duration::from_secs(3600);
 
+/// How long it is not asked after it failed with them: some servers answer 500 to what they refuse.
+const DOUBT: Duration = Duration::from_secs(60);
+
 /// An attempt ready to be sent.
 pub(super) struct Attempt {
     pub(super) snapshot_id: i64,
@@ -156,6 +159,11 @@ impl Engine {
         let is_optional = !let_go.is_empty() && !changes.is_upkeep();
         let refusal = match self.catalog().commit_table(&head.table, commit(let_go)).await {
             Outcome::Rejected(error) if is_optional && error.kind() == ErrorKind::Rejected => error,
+            Outcome::OutcomeUnknown(error) if is_optional => {
+                // It may have been that which the catalog could not do: the next attempt goes without.
+                head.hoards_until = Some(Instant::now() + DOUBT);
+                return Outcome::OutcomeUnknown(error);
+            }
             outcome => return outcome,
         };
         let outcome = self.catalog().commit_table(&head.table, commit(&[])).await;

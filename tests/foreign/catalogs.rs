@@ -124,7 +124,7 @@ async fn server_that_lets_no_snapshot_go() -> TestResult {
         let mut updates = request["updates"].as_array().into_iter().flatten();
         updates.any(|update| update["action"] == "remove-snapshots")
     };
-    proxy.always(Call::Commit, Trouble::Refuse(lets_go));
+    proxy.always(Call::Commit, Trouble::Refuse(400, lets_go));
     shop.land(30).await?;
     let said = "refuses to let old snapshots go";
     shop.server.logged(&[said, TABLE]).await?;

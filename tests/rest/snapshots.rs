@@ -5,6 +5,7 @@ use std::sync::Arc;
 use landfast::maintenance::maintain;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
+use tokio::time::{Duration, Instant};
 
 use super::{World, Writer, commits};
 use crate::support::proxy::{Call, Seen, Trouble};
@@ -15,6 +16,7 @@ pub fn tests() -> Vec<Trial> {
     trials![
         snapshots_go_one_in_each_update,
         rows_land_where_snapshots_may_not_go,
+        rows_land_where_a_server_fails_on_snapshots,
         many_snapshots_go_with_more_than_one_commit,
     ]
 }
@@ -64,7 +66,7 @@ async fn snapshots_of(world: &World) -> TestResult<usize> {
 async fn snapshots_go_one_in_each_update() -> TestResult {
     let world = World::new().await?;
     let mut writer = with_rows(&world, 30).await?;
-    let refuses = Trouble::Refuse(|request| let_go(request).iter().any(|ids| *ids != 1));
+    let refuses = Trouble::Refuse(400, |request| let_go(request).iter().any(|ids| *ids != 1));
     world.proxy.always(Call::Commit, refuses);
     let before = commits(&world);
     writer.append(30).await?;
@@ -76,10 +78,28 @@ async fn snapshots_go_one_in_each_update() -> TestResult {
     Ok(())
 }
 
+/// Some servers answer 500 to an update that they cannot read.
+async fn rows_land_where_a_server_fails_on_snapshots() -> TestResult {
+    let world = World::new().await?;
+    let mut writer = with_rows(&world, 30).await?;
+    let fails = Trouble::Refuse(500, |request| !let_go(request).is_empty());
+    world.proxy.always(Call::Commit, fails);
+    for id in 30..33 {
+        let mut changes = writer.row(id).await?;
+        let patience = Instant::now() + Duration::from_secs(60);
+        writer
+            .engine
+            .commit(&mut writer.head, &mut changes, patience)
+            .await?;
+    }
+    assert_eq!(world.ids().await?, (0..33).collect::<Vec<_>>());
+    Ok(())
+}
+
 async fn rows_land_where_snapshots_may_not_go() -> TestResult {
     let world = World::new().await?;
     let mut writer = with_rows(&world, 30).await?;
-    let refuses = Trouble::Refuse(|request| !let_go(request).is_empty());
+    let refuses = Trouble::Refuse(400, |request| !let_go(request).is_empty());
     world.proxy.always(Call::Commit, refuses);
     let before = commits(&world);
     for id in 30..33 {

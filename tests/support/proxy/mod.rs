@@ -64,8 +64,8 @@ pub enum Trouble {
     Hold(Gate),
     /// Sent on twice; the answer is the second's.
     Repeat,
-    /// Answered with 400 if the request's body is so; else sent on.
-    Refuse(fn(&Value) -> bool),
+    /// Answered with this status if the request's body is so; else sent on.
+    Refuse(u16, fn(&Value) -> bool),
     /// The answer is changed.
     Alter(Arc<dyn Fn(&mut Value) + Send + Sync>),
     /// The answer is compressed if the client takes it so.
@@ -297,8 +297,10 @@ impl Inner {
                 answer.headers_mut().insert(RETRY_AFTER, (*seconds).into());
                 return Ok(answer);
             }
-            Some(Trouble::Refuse(is_so)) if is_so(&serde_json::from_slice(&body).unwrap_or_default()) => {
-                return Ok(refusal(400, &token));
+            Some(Trouble::Refuse(status, is_so))
+                if is_so(&serde_json::from_slice(&body).unwrap_or_default()) =>
+            {
+                return Ok(refusal(*status, &token));
             }
             Some(Trouble::Reset) => return Err(Broken),
             Some(Trouble::Hold(gate)) => gate.pass().await,

@@ -10,6 +10,7 @@ use iceberg::table::Table;
 
 use super::names::Names;
 use crate::catalog::version_of;
+use crate::decode::Compression;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{Object, Store};
 
@@ -22,11 +23,9 @@ const NEWEST: usize = 10;
 /// A state's first bytes name its table.
 const BEGINNING: u64 = 1024;
 const READS_AT_ONCE: usize = 16;
-/// Other writers may compress a state.
-const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
-/// The states of a table of the `storage` catalog that may go, oldest first: older than [`MIN_AGE`] at `moment`, none of the
-/// newest ten, and none after one that has to stay, so that the names that are left have no gaps.
+/// The states of a table of the `storage` catalog that may go, oldest first: older than [`MIN_AGE`] at `moment`, none of
+/// the newest ten, and none after one that has to stay, so that the names that are left have no gaps.
 pub(super) fn superseded(mut states: Vec<Object>, needed: &Names, moment: DateTime<Utc>) -> Vec<Object> {
     states.sort_by_key(|state| version_of(state.name()));
     states.truncate(states.len().saturating_sub(NEWEST));
@@ -75,9 +74,9 @@ pub(super) async fn refuse_shared_folder(table: &Table, store: &Store, states: &
     }
 }
 
-/// The beginning of a state, of which the store may have the beginning compressed.
+/// The beginning of a state, which another writer may have compressed.
 fn unpacked(beginning: &[u8]) -> Cow<'_, [u8]> {
-    if !beginning.starts_with(&GZIP_MAGIC) {
+    if Compression::of(beginning) != Some(Compression::Gzip) {
         return Cow::Borrowed(beginning);
     }
     let mut plain = Vec::new();

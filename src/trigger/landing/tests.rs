@@ -354,17 +354,21 @@ fn moves_that_fail_leave_nothing_behind() {
     assert_eq!(everything(dir.path()), Vec::<String>::new());
 }
 
+fn cut() -> Refusal {
+    Refusal {
+        kind: "rejected",
+        message: "The file is cut.".to_owned(),
+        table: None,
+    }
+}
+
 /// Another file took the name after the last look at it: the move takes that one along.
 #[test]
 fn file_that_took_the_name_of_a_moved_one_is_back_and_not_moved() {
     let (dir, folder) = folder();
     let elsewhere = TempDir::new_in("/dev/shm").ok();
     let now = DateTime::from_timestamp_millis(1_795_231_323_004).unwrap();
-    let refusal = Refusal {
-        kind: "rejected",
-        message: "The file is cut.".to_owned(),
-        table: None,
-    };
+    let refusal = cut();
     let name = Path::new("orders/a.json");
     let others = elsewhere.iter().map(|other| other.path().join("a.json"));
     for to in [folder.landed(name), folder.refused(name)]
@@ -399,11 +403,7 @@ fn rename_that_was_done_and_failed_loses_no_file() {
     let (dir, folder) = folder();
     let elsewhere = TempDir::new_in("/dev/shm").ok();
     let now = DateTime::from_timestamp_millis(1_795_231_323_004).unwrap();
-    let refusal = Refusal {
-        kind: "rejected",
-        message: "The file is cut.".to_owned(),
-        table: None,
-    };
+    let refusal = cut();
     let name = Path::new("a.json");
     for content in ["1", ""] {
         let from = put(&folder, "a.json", content);

@@ -131,6 +131,21 @@ impl Foreign {
         self.lake.edit(table.identifier(), Some(metadata), editing).await
     }
 
+    /// Takes the current snapshot away, as a table is replaced. Says whether there was one.
+    pub async fn replace(&self, table: &Table, now_ms: i64) -> TestResult<bool> {
+        let metadata = table.metadata();
+        if metadata.current_snapshot().is_none() {
+            return Ok(false);
+        }
+        let editing = |json: &mut Value| {
+            json["last-updated-ms"] = json!(now_ms.max(json["last-updated-ms"].as_i64().unwrap_or_default()));
+            json["current-snapshot-id"] = json!(-1);
+            json["refs"] = json!({});
+            json["snapshot-log"] = json!([]);
+        };
+        self.lake.edit(table.identifier(), Some(metadata), editing).await
+    }
+
     /// Sets properties; none of value removes them.
     pub async fn set(&self, ident: &TableIdent, key: &str, value: Option<String>) -> TestResult {
         let editing = |json: &mut Value| {

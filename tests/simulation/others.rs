@@ -43,6 +43,12 @@ impl World {
                 }
                 Ok(())
             }
+            Deed::Replace => {
+                if self.foreign.replace(&table, now).await? {
+                    self.note_rollback(number, &rows).await?;
+                }
+                Ok(())
+            }
             Deed::Unset | Deed::Copied if self.foreign.own_commits(&ident).await? < 2 => {
                 self.lose_first(number, deed).await
             }

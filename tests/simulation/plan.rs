@@ -43,6 +43,8 @@ pub enum Deed {
     Expire,
     /// Makes the parent of the current snapshot the current one.
     Rollback,
+    /// `CREATE OR REPLACE TABLE`: no current snapshot, the properties and with them our pointer as they were.
+    Replace,
     /// Sets a property that is not ours.
     Property,
     /// Removes our pointer.
@@ -220,7 +222,7 @@ fn deeds(random: &mut StdRng) -> Vec<Deed> {
         Deed::Clean,
     ];
     match random.random_range(0..3) {
-        0 => deeds.extend([Deed::Rollback, Deed::Forget]),
+        0 => deeds.extend([Deed::Rollback, Deed::Replace, Deed::Forget]),
         1 => deeds.extend([Deed::Unset, Deed::Copied]),
         _ => {}
     }

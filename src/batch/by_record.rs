@@ -16,7 +16,7 @@ use super::writers::{Shared, Writers};
 use crate::decode::{Condition, Reason, RejectedRecord, Room, Split, split};
 use crate::error::Result;
 use crate::route::ByRecord;
-use crate::trigger::{Ack, Answer, Delivery, DeliveryId, Envelope, Limits, Receipt};
+use crate::trigger::{Ack, Answer, Delivery, DeliveryId, Envelope, Limits, PartOf, Receipt};
 
 /// Hands the parts of a delivery to their tables' writers, and answers it once all of them are answered.
 ///
@@ -157,6 +157,10 @@ impl Asked<'_> {
         too_old: &[bool],
     ) {
         let mut answers: Vec<Answer> = Vec::new();
+        let max_bytes = self.shared.limits.max_column_bytes();
+        let sizes = split.pieces.iter().zip(&payloads);
+        let sizes = sizes.filter(|(piece, _)| !piece.positions.is_empty());
+        let shares = Shares::of(max_bytes, sizes.map(|(_, payload)| payload.len()));
         let parts = split.pieces.into_iter().zip(payloads);
         for (((piece, payload), (ident, settings)), too_old) in parts.zip(self.rules.tables()).zip(too_old) {
             if piece.positions.is_empty() {
@@ -172,11 +176,14 @@ impl Asked<'_> {
             let part = Delivery {
                 envelope,
                 held: delivery.held.split(payload.len()),
+                part_of: Some(PartOf {
+                    positions: piece.positions,
+                    max_bytes: shares.of_part(payload.len()),
+                }),
                 payload,
                 ack,
                 deadline: delivery.deadline,
                 is_replay: delivery.is_replay,
-                positions: piece.positions,
             };
             self.writers.accept(ident.clone(), settings, part);
         }
@@ -187,6 +194,36 @@ impl Asked<'_> {
             outcomes.push(unwanted(self.shared, &delivery.envelope, split.lost).await);
         }
         answer(delivery.ack, outcomes);
+    }
+}
+
+/// How the bound on one payload's columns and rejected records is shared by its parts: half of it evenly, half by size. A
+/// small part has room for letters, a large one for its columns, and all of them fit together wherever one of them does.
+struct Shares {
+    max_bytes: usize,
+    part_count: usize,
+    payload_bytes: usize,
+}
+
+impl Shares {
+    fn of(max_bytes: usize, parts: impl Iterator<Item = usize>) -> Self {
+        let nothing = Self {
+            max_bytes,
+            part_count: 0,
+            payload_bytes: 0,
+        };
+        parts.fold(nothing, |sum, bytes| Self {
+            part_count: sum.part_count + 1,
+            payload_bytes: sum.payload_bytes + bytes,
+            ..sum
+        })
+    }
+
+    fn of_part(&self, bytes: usize) -> usize {
+        let half = self.max_bytes / 2;
+        // In the wider type: the product of two sizes may not fit.
+        let by_size = (half as u128 * bytes as u128) / self.payload_bytes.max(1) as u128;
+        half / self.part_count.max(1) + usize::try_from(by_size).unwrap_or(half)
     }
 }
 

@@ -38,9 +38,12 @@ pub(super) fn decode(
         };
         match payload {
             Ok(Ok(payload)) => {
-                let most = limits.max_column_bytes();
+                let part_of = delivery.part_of.as_ref();
+                let most = part_of.map_or_else(|| limits.max_column_bytes(), |whole| whole.max_bytes);
                 decoder.decode(&delivery.envelope, &payload, most, &mut rejected);
-                tell_positions(&mut rejected, &delivery.positions);
+                if let Some(whole) = part_of {
+                    tell_positions(&mut rejected, &whole.positions);
+                }
                 let columns = decoder.mark().column_bytes - mark.column_bytes;
                 let made = columns.saturating_add(cost(&rejected, &delivery.envelope));
                 if let Err(error) = delivery.held.grow(unforeseen(made, payload.len())) {
@@ -70,7 +73,7 @@ pub(super) fn decode(
             held,
             deadline,
             is_replay,
-            positions: _,
+            part_of: _,
         } = delivery;
         parts.push(Part {
             envelope,
@@ -240,7 +243,7 @@ mod tests {
             held,
             deadline: Instant::now(),
             is_replay: false,
-            positions: Vec::new(),
+            part_of: None,
         }
     }
 

@@ -187,7 +187,7 @@ impl<'a> Sender<'a> {
             held: self.hold(raw.len()).await?,
             deadline: Instant::now() + PATIENCE,
             is_replay: true,
-            positions: Vec::new(),
+            part_of: None,
         };
         Ok((delivery, answer))
     }

@@ -230,8 +230,17 @@ pub struct Delivery {
     pub deadline: Instant,
     /// Whether it is a dead letter on its way back. If nothing of it becomes a row it is refused, and makes no new letter.
     pub is_replay: bool,
-    /// Where its records were in the payload that it is a part of; empty when it is all of it.
+    /// What it is a part of; none where it is all of it.
+    pub part_of: Option<PartOf>,
+}
+
+/// What a part knows of the payload that was divided.
+#[derive(Debug)]
+pub struct PartOf {
+    /// Where the part's records were in it.
     pub positions: Vec<u64>,
+    /// What the part's columns and rejected records may take: its share of what the payload's may, in bytes.
+    pub max_bytes: usize,
 }
 
 /// What became of an acknowledged delivery.

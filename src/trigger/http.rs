@@ -289,7 +289,7 @@ impl Server {
             held,
             deadline: arrived + self.working_time(),
             is_replay: false,
-            positions: Vec::new(),
+            part_of: None,
         };
         (delivery, answer)
     }

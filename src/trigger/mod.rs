@@ -15,7 +15,7 @@ mod push;
 mod records;
 
 pub use connections::Connections;
-pub use delivery::{Ack, Answer, Delivery, DeliveryId, Envelope, Receipt};
+pub use delivery::{Ack, Answer, Delivery, DeliveryId, Envelope, PartOf, Receipt};
 pub use http::{Access, Intake, Server, router};
 pub use landing::Landing;
 pub use limits::{Held, Limits};

@@ -23,6 +23,7 @@ pub fn tests() -> Vec<Trial> {
         part_of_another_division_is_refused_and_a_whole_delivery_is_a_letter,
         table_that_cannot_be_asked_now_is_not_taken_for_one_that_has_nothing,
         broken_table_that_gets_no_part_stops_no_other,
+        parts_share_the_bound_on_what_a_payload_may_take,
     ]
 }
 
@@ -41,7 +42,17 @@ fn process(objects: &Arc<InMemory>) -> House {
 }
 
 /// Sends the record 1, which is an order, as one message, by rules that give orders to this table and users to that.
-async fn send_order(house: &House, [to_orders, to_users]: [&str; 2]) -> TestResult<Sent> {
+async fn send_order(house: &House, tables: [&str; 2]) -> TestResult<Sent> {
+    send_by_record(house, tables, "moved", "{\"kind\":\"order\",\"id\":1}").await
+}
+
+/// Sends a message by rules that give orders to the first table and users to the second.
+async fn send_by_record(
+    house: &House,
+    [to_orders, to_users]: [&str; 2],
+    id: &str,
+    payload: &str,
+) -> TestResult<Sent> {
     let table = |kind: &str, table: &str| {
         format!(
             "  shop.{table}: {{ from: [{{ field: kind, equals: {kind} }}], \
@@ -54,7 +65,7 @@ async fn send_order(house: &House, [to_orders, to_users]: [&str; 2]) -> TestResu
         table("user", to_users)
     );
     let config = Config::parse("t.yaml", &text, &|_| None)?;
-    let (delivery, sent) = house.delivery("moved", "{\"kind\":\"order\",\"id\":1}", ACK_DEADLINE)?;
+    let (delivery, sent) = house.delivery(id, payload, ACK_DEADLINE)?;
     let envelope = delivery.envelope.clone();
     match Router::new(&config).route(&envelope) {
         Route::ByRecord(rules) => {
@@ -126,5 +137,36 @@ async fn broken_table_that_gets_no_part_stops_no_other() -> TestResult {
     house.warehouse.put(damaged, "{".into()).await?;
     send_order(&house, ["a", "b"]).await?.acked().await?;
     assert_eq!(ids_of(&house, "a").await?, [1]);
+    house.close().await
+}
+
+/// Each would fit alone, and not beside the other: refused for that, they would come again for ever.
+async fn parts_share_the_bound_on_what_a_payload_may_take() -> TestResult {
+    let house = House::new(declared());
+    // Of a limit of 1 MiB: without their `id`, each a letter of some 800 bytes.
+    let records = |orders: usize, users: usize| {
+        let (order, user) = ("{\"kind\":\"order\"}\n", "{\"kind\":\"user\"}\n");
+        order.repeat(orders) + &user.repeat(users)
+    };
+    for (orders, users, letters) in [
+        (250, 250, 500),
+        (400, 1, 401),
+        (1, 400, 401),
+        (600, 600, 2),
+        (600, 1, 2),
+    ] {
+        let payload = records(orders, users);
+        let id = format!("{orders} {users}");
+        let sent = send_by_record(&house, ["a", "b"], &id, &payload).await?;
+        let (receipt, _) = sent.acked().await?;
+        assert_eq!(
+            (receipt.row_count, receipt.dead_letter_count),
+            (0, letters),
+            "{id}"
+        );
+    }
+    let mut kinds = house.letter_kinds().await?;
+    kinds.retain(|kind| kind == "too_large");
+    assert_eq!(kinds.len(), 3);
     house.close().await
 }

@@ -187,7 +187,7 @@ impl House {
             held,
             deadline: Instant::now() + patience,
             is_replay: false,
-            positions: Vec::new(),
+            part_of: None,
         };
         let sent = tokio::spawn(async move { (answer.outcome().await, Instant::now()) });
         Ok((delivery, Sent(sent)))

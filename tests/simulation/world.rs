@@ -182,7 +182,7 @@ impl World {
                 held,
                 deadline: Instant::now() + patience,
                 is_replay: false,
-                positions: Vec::new(),
+                part_of: None,
             };
             process
                 .writers

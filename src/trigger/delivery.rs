@@ -44,6 +44,22 @@ impl DeliveryId {
         }
     }
 
+    /// The id of an object of a Cloud Storage bucket: bucket, name and generation. What writes the object anew makes a new
+    /// generation, so another delivery; how many events tell of one, and under which message ids, does not matter.
+    ///
+    /// Its index time is made of the generation, which has been the microsecond of the object's creation so far. Google
+    /// [promises](https://cloud.google.com/storage/docs/metadata#generation-number) no such meaning, and none is needed:
+    /// whatever the numbers are, they keep objects that came together together in the ledger.
+    pub fn object(bucket: &str, name: &str, generation: i64) -> Self {
+        Self {
+            space: Space::Kept,
+            // A bucket's name has no slash.
+            scope: format!("gs://{bucket}/{name}"),
+            name: generation.to_string(),
+            index_time: generation.div_euclid(1_000_000),
+        }
+    }
+
     /// The id of a loaded file: its name without folders, and the SHA-256 of its bytes as they are stored. The same
     /// file loaded from another folder is the same delivery.
     pub fn file(name: impl Into<String>, content: &[u8; 32]) -> Self {
@@ -345,6 +361,12 @@ mod tests {
                 DeliveryId::message(message, "1234567890", at),
                 Space::Message,
                 0xf897_4180_7a46_3a22_b159_73c4_9047_b3e2,
+                1_767_323_045,
+            ),
+            (
+                DeliveryId::object("landing", "orders/größe 1.csv", 1_767_323_045_987_654),
+                Space::Kept,
+                0x5e2d_0ba7_eedf_2584_9ef4_4375_3555_e96d,
                 1_767_323_045,
             ),
             (

@@ -24,7 +24,9 @@ use crate::random::Random;
 use crate::route::{Route, Router};
 use crate::storage::Store;
 use crate::telemetry::{self, UnknownFields};
-use crate::trigger::{Access, Connections, Delivery, Intake, Landing, Limits, Server, router};
+use crate::trigger::{
+    Access, Connections, Delivery, Intake, Landing, Limits, ObjectEvent, Objects, Server, router,
+};
 
 /// From the signal to the exit. Cloud Run kills after 10 s.
 const SHUTDOWN: Duration = Duration::from_secs(9);
@@ -101,6 +103,7 @@ pub struct App {
     config: Arc<Config>,
     shared: Arc<Shared>,
     writers: Arc<Writers>,
+    objects: Arc<Objects>,
 }
 
 impl App {
@@ -122,10 +125,12 @@ impl App {
             unknown_fields: UnknownFields::default(),
         });
         let writers = Writers::new(shared.clone());
+        let objects = Objects::new(config.clone(), shared.clone(), writers.clone());
         Arc::new(Self {
             config,
             shared,
             writers,
+            objects: Arc::new(objects),
         })
     }
 
@@ -205,6 +210,17 @@ impl Intake for App {
     fn accept_rows(&self, table: TableIdent, delivery: Delivery) {
         let settings = Router::new(&self.config).settings(&table);
         self.writers.accept(table, &settings, delivery);
+    }
+
+    fn has_bucket(&self, bucket: &str) -> bool {
+        let mut buckets = self.config.landing_buckets().into_iter();
+        buckets.any(|location| location.bucket() == bucket)
+    }
+
+    fn accept_object(&self, object: ObjectEvent, delivery: Delivery) {
+        // The landing is the process's, not the request's: a sender that hangs up does not stop it.
+        let objects = self.objects.clone();
+        tokio::spawn(async move { objects.land(object, delivery).await });
     }
 
     fn source_of(&self, subscription: &str) -> String {

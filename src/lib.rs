@@ -32,6 +32,8 @@ pub mod storage;
 
 pub mod dead_letter;
 
+mod google;
+
 pub mod telemetry;
 
 pub mod app;

@@ -20,6 +20,7 @@ mod landing;
 mod landing_folder;
 mod load;
 mod maintenance;
+mod objects;
 mod output;
 mod records;
 mod refusals;
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
         replay::tests(),
         retention::tests(),
         by_record::tests(),
+        objects::tests(),
         schema::tests(),
         storage_faults::tests(),
         stores::tests(),

@@ -5,17 +5,17 @@ use std::fmt;
 
 use super::Config;
 use super::key::{Key, Shape, Text};
-use super::location::{LANDING_FOLDER, Location, Scheme};
+use super::location::{LANDING, Location, Scheme};
 use super::mapping::Mapping;
 use super::reader::Field;
 use super::table::{ATTRIBUTES, SUBSCRIPTION_KEY};
 
 pub(super) const BUCKET: Key = Key::optional(
     "bucket",
-    Shape::Text(&LANDING_FOLDER),
+    Shape::Text(&LANDING),
     "none",
-    "takes files instead of messages: the folder that is watched, `file:///…`. It is made if it is missing. The name of a \
-     Cloud Storage bucket is not in this version",
+    "takes files instead of messages: the name of a Cloud Storage bucket whose notifications or Eventarc events are pushed to \
+     `/`, or a folder that is watched, `file:///…`, which is made if it is missing",
 );
 pub(super) const OBJECTS: Key = Key::optional(
     "objects",
@@ -42,7 +42,8 @@ const NO_WILDCARDS: &str = r"?[]{}\";
 /// Conditions on a file. Keys `bucket` and `objects` of an item of `from`, and of a route.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileMatch {
-    /// Key `bucket`: the folder that is watched. It lies apart from the warehouse, the dead letters and other folders.
+    /// Key `bucket`: the bucket, as `gs://NAME`, or the folder that is watched. It lies apart from the warehouse, the dead
+    /// letters and other folders.
     pub bucket: Location,
     /// Key `objects`, default any: what the file's name relative to the folder must match.
     pub objects: Option<ObjectGlob>,
@@ -84,6 +85,15 @@ impl fmt::Display for ObjectGlob {
 impl Config {
     /// The folders that `tables` and `routes` take files from.
     pub fn landing_folders(&self) -> BTreeSet<&Location> {
+        self.landing(Scheme::File)
+    }
+
+    /// The buckets that `tables` and `routes` take objects from.
+    pub fn landing_buckets(&self) -> BTreeSet<&Location> {
+        self.landing(Scheme::Gcs)
+    }
+
+    fn landing(&self, scheme: Scheme) -> BTreeSet<&Location> {
         let tables = self.tables.values().flat_map(|table| &table.from);
         let routes = self.routes.iter().map(|route| &route.files);
         tables
@@ -91,6 +101,7 @@ impl Config {
             .chain(routes)
             .flatten()
             .map(|files| &files.bucket)
+            .filter(|bucket| bucket.scheme() == scheme)
             .collect()
     }
 }
@@ -109,7 +120,7 @@ pub(super) fn read_files(keys: &mut Mapping<'_>) -> Result<Option<FileMatch>, ()
             Some(objects) => {
                 objects.key_problem(format!(
                     "`objects` goes with `bucket`; write {} as the `bucket`",
-                    LANDING_FOLDER.accepted
+                    LANDING.accepted
                 ));
                 Err(())
             }
@@ -145,19 +156,25 @@ pub(super) fn check(config: &Config, root: &Field<'_>) {
 fn read_bucket(field: &Field<'_>) -> Option<Location> {
     let bucket = field.parse(|text| {
         if !text.contains([':', '/']) && !text.is_empty() {
-            return Err(format!(
-                "`{text}` names a Cloud Storage bucket, and a `bucket` of Cloud Storage is not in this version of landfast"
-            ));
+            return Location::parse(&format!("gs://{text}"));
         }
         let bucket = Location::parse(text)?;
         match bucket.scheme() {
             Scheme::File => Ok(bucket),
+            Scheme::Gcs if bucket.path().is_empty() => Ok(bucket),
+            Scheme::Gcs => Err(format!(
+                "`{text}` is a folder in a bucket, whose events tell of all of it; write the bucket's name, and the folder \
+                 in `objects`"
+            )),
             Scheme::Memory => Err(format!("`{text}` is no folder that files could be put into")),
-            Scheme::S3 | Scheme::Gcs => Err(format!(
-                "`{text}` is in a cloud, and a `bucket` of one is not in this version of landfast"
+            Scheme::S3 => Err(format!(
+                "`{text}` is in a store whose events landfast does not take"
             )),
         }
     })?;
+    if bucket.scheme() == Scheme::Gcs {
+        return field.apart("the landing bucket", &bucket).then_some(bucket);
+    }
     if landed_beside(&bucket) == bucket {
         field.problem(
             "files that landed are moved into the folder `landed` beside theirs; write another folder",

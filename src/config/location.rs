@@ -18,12 +18,18 @@ pub(super) const LOCATION: Text = Text {
     any_scalar: false,
 };
 
-/// A folder of this machine that files are put into.
-pub(super) const LANDING_FOLDER: Text = Text {
-    accepted: "a folder of this machine such as `file:///srv/landing`",
-    pattern: Some(|| format!("^{}$", folder_pattern(&[Scheme::File]))),
+/// Where files are put: a bucket, or a folder of this machine.
+pub(super) const LANDING: Text = Text {
+    accepted: "the name of a Cloud Storage bucket such as `acme-landing`, or a folder of this machine such as \
+               `file:///srv/landing`",
+    pattern: Some(|| {
+        let folder = folder_pattern(&[Scheme::File]);
+        format!("^(?:{folder}|(?:gs://)?{BUCKET_PATTERN}/?)$")
+    }),
     any_scalar: false,
 };
+
+const BUCKET_PATTERN: &str = "[a-z0-9][a-z0-9._-]+[a-z0-9]";
 
 fn folder_pattern(schemes: &[Scheme]) -> String {
     format!(r"(?:{}):/(?!/[^/])[^%?#*\\]*", names(schemes))
@@ -31,7 +37,7 @@ fn folder_pattern(schemes: &[Scheme]) -> String {
 
 fn bucket_pattern(schemes: &[Scheme]) -> String {
     let schemes = names(schemes);
-    format!(r"(?:{schemes})://[a-z0-9][a-z0-9._-]+[a-z0-9](?:/[^%?#*\\]*)?")
+    format!(r"(?:{schemes})://{BUCKET_PATTERN}(?:/[^%?#*\\]*)?")
 }
 
 fn names(schemes: &[Scheme]) -> String {
@@ -182,6 +188,11 @@ impl Location {
     /// The kind of store.
     pub fn scheme(&self) -> Scheme {
         self.scheme
+    }
+
+    /// The bucket's name; empty where the store has none.
+    pub fn bucket(&self) -> &str {
+        &self.bucket
     }
 
     /// The path in the store: absolute, without a trailing slash; empty for the root.

@@ -108,6 +108,11 @@ impl<'a> DeadLetter<'a> {
         }
     }
 
+    /// Whether it only tells of its delivery, and holds nothing of it.
+    pub fn is_without_bytes(&self) -> bool {
+        self.raw.is_empty()
+    }
+
     /// Of a whole request with a key: the fingerprint that its table's ledger is to keep.
     pub fn fingerprint(&self) -> Option<u128> {
         let fingerprint = self.fingerprint.as_deref()?;

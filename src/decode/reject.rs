@@ -46,6 +46,8 @@ pub enum RejectKind {
     BadBase64,
     /// The delivery is older than the table's ledger remembers, so it may be in the table already.
     TooOldToProve,
+    /// An object that cannot be loaded as a whole. It is where it was; the letter has none of its bytes.
+    Unloadable,
     /// Tables have parts of the delivery, and the rules would divide it otherwise now.
     Redivided,
 }
@@ -70,6 +72,7 @@ impl RejectKind {
             Self::NoRoute => "no_route",
             Self::BadBase64 => "bad_base64",
             Self::TooOldToProve => "too_old_to_prove",
+            Self::Unloadable => "unloadable",
             Self::Redivided => "redivided",
         }
     }

@@ -22,6 +22,16 @@ use crate::trigger::Envelope;
 /// How long a load tries to get its commit through; its files are written by then.
 const COMMIT_PATIENCE: Duration = Duration::from_secs(600);
 
+/// By when, and for how long, a commit is remembered.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Terms {
+    pub(super) begun: Moment,
+    /// The table's: how long its ledger remembers.
+    pub(super) retention: Duration,
+    /// When the work stops; none where nobody waits for an answer.
+    pub(super) deadline: Option<Instant>,
+}
+
 /// Commits files together, but for those that are in the table already. The dead letters of all of them are written
 /// first, and count once the commit is made; the ledger says which.
 ///
@@ -32,14 +42,14 @@ pub(super) async fn finish(
     shared: &Shared,
     ident: &TableIdent,
     table: Table,
-    (begun, retention): (Moment, Duration),
+    terms: Terms,
     prepared: Vec<Prepared>,
 ) -> Result<Vec<Loaded>> {
     let started = Instant::now();
     let mut head = shared.engine.head(table.clone()).await?;
     validate_append(&table, head.table())?;
     let entries: Vec<Entry> = prepared.iter().map(|file| Entry::from(&file.id)).collect();
-    let mut changes = ChangeSet::append(shared.random.uuid(), begun).with_retention(retention);
+    let mut changes = ChangeSet::append(shared.random.uuid(), terms.begun).with_retention(terms.retention);
     // The head is from before the files were read: segments of its ledger may have been merged, and swept, since.
     let known = shared.engine.known(&mut head, &changes, &entries, None).await?;
     validate_append(&table, head.table())?;
@@ -59,7 +69,7 @@ pub(super) async fn finish(
         loaded.push(result);
     }
     if !changes.groups().is_empty() {
-        let deadline = started + COMMIT_PATIENCE;
+        let deadline = terms.deadline.unwrap_or(started + COMMIT_PATIENCE);
         let committed = shared.engine.commit(&mut head, &mut changes, deadline).await?;
         tell_results(&mut loaded, &changes, committed);
         if let Committed::Now(_) = committed {

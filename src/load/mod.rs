@@ -6,6 +6,7 @@
 
 mod finish;
 mod inputs;
+mod object;
 mod pipeline;
 mod prepare;
 mod rejects;
@@ -22,6 +23,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use iceberg::TableIdent;
 
 pub use inputs::{Named, named};
+pub(crate) use object::{Incoming, load_object};
 pub use source::Input;
 pub(crate) use source::Stamp;
 pub use together::{NotLoaded, load_together};
@@ -32,7 +34,7 @@ use crate::clock::Moment;
 use crate::config::TableConfig;
 use crate::error::{Error, ErrorKind, Result};
 use crate::trigger::DeliveryId;
-use finish::finish;
+use finish::{Terms, finish};
 use prepare::Preparing;
 
 /// How far a load is, for whoever watches.
@@ -144,7 +146,15 @@ pub(crate) async fn load_found(
     };
     let prepared = preparing.prepare(input, progress).await?;
     let table = prepared.table.clone();
-    let mut loaded = finish(shared, ident, table, (begun, settings.retention), vec![prepared]).await?;
+    let terms = Terms {
+        begun,
+        retention: settings.retention,
+        deadline: None,
+    };
+    the_only(finish(shared, ident, table, terms, vec![prepared]).await?)
+}
+
+fn the_only(mut loaded: Vec<Loaded>) -> Result<Loaded> {
     loaded
         .pop()
         .ok_or_else(|| Error::new(ErrorKind::Rejected, "The load came to nothing."))

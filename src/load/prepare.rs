@@ -7,7 +7,8 @@ use iceberg::spec::DataFile;
 use iceberg::table::Table;
 
 use super::Progress;
-use super::pipeline::Pipeline;
+use super::object::Incoming;
+use super::pipeline::{Landed, Pipeline};
 use super::source::{Input, Source, Stamp};
 use super::split::{Chunk, Chunks, Sizes};
 use crate::batch::Shared;
@@ -53,14 +54,7 @@ impl Preparing<'_> {
         if let Some(found) = &self.found {
             source.check(found, &name)?;
         }
-        let mut chunks = Chunks::new(source, name.clone(), Sizes::default());
-        let (chunks, first) = tokio::task::spawn_blocking(move || chunks.next().map(|first| (chunks, first)))
-            .await
-            .map_err(stopped)??;
-        let (table, decoder) = self.open_table(&name, first.clone()).await?;
-        let pipeline = Pipeline::new(self.shared, &table, self.settings, decoder, progress);
-        let landed = pipeline.run(chunks, first).await?;
-        self.table = Some(table.clone());
+        let (landed, table) = self.read(&name, source, progress).await?;
         Ok(Prepared {
             id: match self.again {
                 false => DeliveryId::file(file_name(&name), &landed.content),
@@ -71,6 +65,39 @@ impl Preparing<'_> {
             rejected: landed.rejected,
             table,
         })
+    }
+
+    /// Reads an object to its end and writes its rows.
+    ///
+    /// # Errors
+    /// As [`Preparing::prepare`], and those of the object's reader.
+    pub(super) async fn prepare_object(&mut self, object: Incoming) -> Result<Prepared> {
+        let Incoming { id, name, bytes } = object;
+        let (progress, opened) = (Arc::new(Progress::default()), name.clone());
+        let read = progress.bytes.clone();
+        let source = tokio::task::spawn_blocking(move || Source::of(bytes, &opened, read))
+            .await
+            .map_err(stopped)??;
+        let (landed, table) = self.read(&name, source, progress).await?;
+        Ok(Prepared {
+            id,
+            name,
+            files: landed.files,
+            rejected: landed.rejected,
+            table,
+        })
+    }
+
+    async fn read(&mut self, name: &str, source: Source, progress: Arc<Progress>) -> Result<(Landed, Table)> {
+        let mut chunks = Chunks::new(source, name.to_owned(), Sizes::default());
+        let (chunks, first) = tokio::task::spawn_blocking(move || chunks.next().map(|first| (chunks, first)))
+            .await
+            .map_err(stopped)??;
+        let (table, decoder) = self.open_table(name, first.clone()).await?;
+        let pipeline = Pipeline::new(self.shared, &table, self.settings, decoder, progress);
+        let landed = pipeline.run(chunks, first).await?;
+        self.table = Some(table.clone());
+        Ok((landed, table))
     }
 
     /// Opens the table, or makes it: of its declared schema, or of what the first records tell.

@@ -146,14 +146,34 @@ impl Source {
                 (Box::new(file), watched)
             }
         };
-        let hashed = BufReader::with_capacity(
-            BUFFER_BYTES,
-            Hashed {
-                raw,
-                state: state.clone(),
-            },
-        );
-        let reader = decompressed(hashed).map_err(|error| broken(&input.name(), error))?;
+        Self::read(raw, state, watched, &input.name())
+    }
+
+    /// Takes bytes that come from elsewhere, and reads their beginning. An [`Error`] of ours inside an error of theirs is
+    /// told as it is.
+    ///
+    /// # Errors
+    /// As [`Source::fill`].
+    pub(super) fn of(raw: Box<dyn Read + Send>, name: &str, read: Arc<AtomicU64>) -> Result<Self> {
+        let state = Arc::new(State {
+            read,
+            hash: std::sync::Mutex::default(),
+        });
+        Self::read(raw, state, None, name)
+    }
+
+    fn read(
+        raw: Box<dyn Read + Send>,
+        state: Arc<State>,
+        watched: Option<(PathBuf, Stamp)>,
+        name: &str,
+    ) -> Result<Self> {
+        let hashed = Hashed {
+            raw,
+            state: state.clone(),
+        };
+        let hashed = BufReader::with_capacity(BUFFER_BYTES, hashed);
+        let reader = decompressed(hashed).map_err(|error| broken(name, error))?;
         Ok(Self {
             reader,
             state,
@@ -255,6 +275,10 @@ fn not_a_file(path: &Path) -> Error {
 }
 
 fn broken(name: &str, error: io::Error) -> Error {
+    let error = match error.downcast::<Error>() {
+        Ok(ours) => return ours,
+        Err(error) => error,
+    };
     Error::new(
         ErrorKind::Rejected,
         "The file cannot be read to its end; nothing of it was committed.",

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use iceberg::TableIdent;
 
-use super::finish::finish;
+use super::finish::{Terms, finish};
 use super::prepare::Preparing;
 use super::rejects::check_rejected;
 use super::{Input, Loaded, Progress};
@@ -78,7 +78,12 @@ pub async fn load_together(
     let Some(table) = preparing.table else {
         return Ok(Vec::new());
     };
-    let mut loaded = finish(shared, ident, table, (begun, settings.retention), files)
+    let terms = Terms {
+        begun,
+        retention: settings.retention,
+        deadline: None,
+    };
+    let mut loaded = finish(shared, ident, table, terms, files)
         .await
         .map_err(NotLoaded::Commit)?;
     for (place, id, name) in same {

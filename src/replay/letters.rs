@@ -106,8 +106,9 @@ impl<'a> Sender<'a> {
             let settings = router.settings(&ident);
             return Ok(Route::Table(ident, settings));
         }
-        // Not even its bytes are known.
-        if letter.reason.kind == RejectKind::BadBase64.name() {
+        // Not even its bytes are known; those of an object that landed nowhere are still in its bucket.
+        let is_elsewhere = letter.identity.is_object() && letter.is_without_bytes();
+        if is_elsewhere || letter.reason.kind == RejectKind::BadBase64.name() {
             return Ok(Route::Nowhere(String::new()));
         }
         Ok(router.route(&self.envelope(letter, letter.identity.clone().into_owned())))

@@ -126,7 +126,7 @@ pub(super) fn open(
 }
 
 /// Why a store cannot be opened: a rule of ours, or what the client says.
-enum Refusal {
+pub(super) enum Refusal {
     Rule(String),
     Client(object_store::Error),
 }
@@ -263,7 +263,8 @@ fn unusable(named: &[&str], error: &object_store::Error) -> Refusal {
     Refusal::Rule(format!("The store cannot be opened with {named}: {cause}."))
 }
 
-fn gcs_settings(
+/// How Cloud Storage is reached.
+pub(super) fn gcs_settings(
     properties: &Properties,
     env: Env<'_>,
 ) -> std::result::Result<HashMap<GcsKey, String>, Refusal> {

@@ -7,6 +7,7 @@
 mod anchor;
 mod cloud;
 mod file_io;
+mod generation;
 mod http;
 mod listing;
 mod upload;
@@ -28,6 +29,7 @@ use crate::error::{Error, ErrorKind, Result};
 
 use self::anchor::Anchor;
 pub use self::cloud::Properties;
+pub use self::generation::{Generation, Generations};
 pub use self::listing::{Object, staged_name};
 pub use self::upload::{PART_BYTES, Upload};
 pub use self::vended::Vendor;

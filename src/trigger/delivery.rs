@@ -124,6 +124,11 @@ impl DeliveryId {
         Self { index_time, ..self }
     }
 
+    /// Whether it is that of an object, by [`DeliveryId::object`].
+    pub fn is_object(&self) -> bool {
+        self.space == Space::Kept && self.scope.starts_with("gs://")
+    }
+
     /// Where the name is unique: a source's name.
     pub fn scope(&self) -> &str {
         &self.scope

@@ -1,5 +1,6 @@
 //! The HTTP trigger: pushes in, an answer once their commit is durable; and what the calls share.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -19,8 +20,11 @@ use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
+use super::event::{Event, Form, Told};
 use super::problem::Problem;
-use super::{Ack, Answer, Delivery, DeliveryId, Envelope, Held, Limits, Push, Receipt, records};
+use super::{
+    Ack, Answer, Delivery, DeliveryId, Envelope, Held, Limits, ObjectEvent, Push, Receipt, objects, records,
+};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::random::Random;
@@ -45,6 +49,12 @@ pub trait Intake: Send + Sync {
 
     /// Takes a delivery whose payload never came to light; `raw` is what stood in its place. Returns at once.
     fn accept_undecodable(&self, delivery: Delivery, raw: Bytes);
+
+    /// Whether objects of the bucket are wanted, so that a message that tells of one stands for it.
+    fn has_bucket(&self, bucket: &str) -> bool;
+
+    /// Takes the delivery of an object, whose payload is still in its bucket; returns at once.
+    fn accept_object(&self, object: ObjectEvent, delivery: Delivery);
 
     /// The table that a caller names for its rows.
     ///
@@ -177,17 +187,14 @@ impl Server {
     /// Takes a push and waits until its delivery is committed or dead-lettered.
     async fn take_push(&self, request: Request) -> Result<()> {
         let arrived = Instant::now();
-        let (delivery, answer, undecodable) = match self.read_delivery(request, arrived).await {
-            Ok(read) => read,
+        let answer = match self.take_event(request, arrived).await {
+            Ok(Some(answer)) => answer,
+            Ok(None) => return Ok(()),
             Err(error) => {
                 self.refused("push", error.kind().name(), &error.report());
                 return Err(error);
             }
         };
-        match undecodable {
-            None => self.intake.accept(delivery),
-            Some(raw) => self.intake.accept_undecodable(delivery, raw),
-        }
         match self.outcome(answer, arrived).await {
             Some(outcome) => outcome.map(drop),
             None => Err(Error::new(
@@ -238,26 +245,60 @@ impl Server {
         self.limits.admit()
     }
 
-    /// Reads the request within the limits. Nothing is read past them.
-    async fn read_delivery(
-        &self,
-        request: Request,
-        arrived: Instant,
-    ) -> Result<(Delivery, Answer, Option<Bytes>)> {
+    /// Reads the request within the limits, and hands on what it brings. Nothing is read past them. `None` where it tells of
+    /// nothing that could land.
+    async fn take_event(&self, request: Request, arrived: Instant) -> Result<Option<Answer>> {
         let mut held = self.admit()?;
         let (parts, body) = request.into_parts();
-        check_media_type(&parts.headers)?;
+        let form = Form::of(&parts.headers)?;
         let body = self.read_body(&parts.headers, body, &mut held).await?;
-        let push = parse(body).await?;
+        let told = match parse(form, parts.headers, body).await? {
+            Event::Object(told) => told,
+            Event::Message(push) => match self.notification(&push)? {
+                Some(told) => told,
+                None => return Ok(Some(self.take_message(push, held, arrived))),
+            },
+        };
+        match told {
+            Told::Finalized(object) => Ok(Some(self.take_object(object, held, arrived))),
+            Told::Other(other) => {
+                objects::count(other);
+                Ok(None)
+            }
+        }
+    }
+
+    /// What a message tells of an object of a bucket that objects are taken from. Any other is a message.
+    fn notification(&self, push: &Push) -> Result<Option<Told>> {
+        match Told::bucket_of(push) {
+            Some(bucket) if self.intake.has_bucket(bucket) => Told::by_message(push).transpose(),
+            _ => Ok(None),
+        }
+    }
+
+    fn take_object(&self, object: ObjectEvent, mut held: Held, arrived: Instant) -> Answer {
+        held.shrink_to(bytes_of(&object.attributes));
+        let now = self.clock.now();
+        let envelope = Envelope {
+            id: DeliveryId::object(&object.bucket, &object.name, object.generation),
+            source: format!("gs://{}/{}", object.bucket, object.name),
+            published_at: object.created.unwrap_or(now),
+            received_at: now,
+            fingerprint: None,
+            division: None,
+            attributes: object.attributes.clone(),
+        };
+        let (delivery, answer) = self.delivery(envelope, Bytes::new(), held, arrived);
+        self.intake.accept_object(object, delivery);
+        answer
+    }
+
+    fn take_message(&self, push: Push, mut held: Held, arrived: Instant) -> Answer {
         let (payload, undecodable) = match push.data {
             Ok(payload) => (payload, None),
             Err(raw) => (Bytes::new(), Some(raw)),
         };
-        let attributes: usize = push
-            .attributes
-            .iter()
-            .map(|(name, value)| name.len() + value.len())
-            .sum();
+        let attributes = bytes_of(&push.attributes);
         held.shrink_to(payload.len() + undecodable.as_ref().map_or(0, Bytes::len) + attributes);
         let source = self.intake.source_of(&push.subscription);
         let envelope = Envelope {
@@ -270,7 +311,11 @@ impl Server {
             attributes: push.attributes,
         };
         let (delivery, answer) = self.delivery(envelope, payload, held, arrived);
-        Ok((delivery, answer, undecodable))
+        match undecodable {
+            None => self.intake.accept(delivery),
+            Some(raw) => self.intake.accept_undecodable(delivery, raw),
+        }
+        answer
     }
 
     /// Makes a delivery that must be through in the request's working time.
@@ -337,12 +382,19 @@ impl Server {
     }
 }
 
+fn bytes_of(attributes: &BTreeMap<String, String>) -> usize {
+    attributes
+        .iter()
+        .map(|(name, value)| name.len() + value.len())
+        .sum()
+}
+
 /// Parses the body; a large one off the async threads, where it would hold up other requests.
-async fn parse(body: Bytes) -> Result<Push> {
+async fn parse(form: Form, headers: HeaderMap, body: Bytes) -> Result<Event> {
     if body.len() < PARSE_ASIDE_BYTES {
-        return Push::parse(&body);
+        return form.read(&headers, body);
     }
-    tokio::task::spawn_blocking(move || Push::parse(&body))
+    tokio::task::spawn_blocking(move || form.read(&headers, body))
         .await
         .unwrap_or_else(|error| {
             Err(
@@ -350,18 +402,6 @@ async fn parse(body: Bytes) -> Result<Push> {
                     .with_source(error),
             )
         })
-}
-
-/// A push is JSON. A sender that names no type is believed.
-fn check_media_type(headers: &HeaderMap) -> Result<()> {
-    match media_type(headers) {
-        None => Ok(()),
-        Some(name) if is_json(&name) => Ok(()),
-        Some(_) => Err(Error::new(
-            ErrorKind::UnsupportedFormat,
-            "A Pub/Sub push has the content type application/json.",
-        )),
-    }
 }
 
 /// The content type in small letters, without its parameters.

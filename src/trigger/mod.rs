@@ -1,22 +1,26 @@
 //! Trigger: what woke us, and what it wants acknowledged.
 //!
 //! First on the path. Turns a request into a [`Delivery`] and answers it once its [`Ack`] was used; takes the files of
-//! landing folders and moves them once they landed.
+//! landing folders and moves them once they landed, and the objects of landing buckets.
 //! Keeps invariant 1 (an answer of success is only ever sent for an [`Ack::ack`]) and invariant 4 (nothing is read
 //! into memory that the [`Limits`] have no room for).
 
 mod connections;
 mod delivery;
+mod event;
 mod http;
 mod landing;
 mod limits;
+mod objects;
 mod problem;
 mod push;
 mod records;
 
 pub use connections::Connections;
 pub use delivery::{Ack, Answer, Delivery, DeliveryId, Envelope, PartOf, Receipt};
+pub use event::ObjectEvent;
 pub use http::{Access, Intake, Server, router};
 pub use landing::Landing;
 pub use limits::{Held, Limits};
+pub use objects::Objects;
 pub use push::Push;

@@ -19,7 +19,7 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// More attributes than a message has: Pub/Sub takes 100 from its publisher and adds a few, as where it forwards dead
 /// letters. In memory a small one takes many times the bytes that were counted for it.
-const MAX_ATTRIBUTES: usize = 128;
+pub(super) const MAX_ATTRIBUTES: usize = 128;
 
 /// A message that was pushed.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use landfast::config::table_ident;
 use landfast::error::{Error, ErrorKind};
 use landfast::random::Random;
 use landfast::telemetry::Seldom;
-use landfast::trigger::{Access, Delivery, Intake, Limits, Receipt, Server, router};
+use landfast::trigger::{Access, Delivery, Intake, Limits, ObjectEvent, Receipt, Server, router};
 use libtest_mimic::Trial;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::{Value, json};
@@ -46,6 +46,14 @@ impl Told {
 }
 
 impl Intake for Told {
+    fn has_bucket(&self, _bucket: &str) -> bool {
+        false
+    }
+
+    fn accept_object(&self, _object: ObjectEvent, delivery: Delivery) {
+        drop(delivery);
+    }
+
     fn source_of(&self, subscription: &str) -> String {
         subscription.to_owned()
     }

@@ -9,11 +9,11 @@ use google_cloud_auth::credentials::{Builder, CacheableResource, Credentials};
 use google_cloud_auth::errors::CredentialsError;
 use http::{Extensions, HeaderMap};
 use reqwest::header::AUTHORIZATION;
-use rustls::crypto::ring;
 use tokio::time::{Instant, timeout_at};
 
 use super::auth::Grant;
 use crate::error::{Error, ErrorKind, Result};
+use crate::google::prepare_client;
 
 const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
 
@@ -43,14 +43,7 @@ impl Google {
     /// # Errors
     /// [`ErrorKind::Rejected`] when those that are found cannot be used, or the system trusts nobody.
     pub(super) fn new(user_project: Option<&str>, patience: Duration) -> Result<Self> {
-        // Google's client panics where the system has no authorities, as in an image of the binary alone.
-        if rustls_native_certs::load_native_certs().certs.is_empty() {
-            let message = "The system has no certificate authorities, and Google's client needs them: install \
-                           ca-certificates, or set SSL_CERT_FILE.";
-            return Err(Error::new(ErrorKind::Rejected, message));
-        }
-        // It leaves the cryptography to the process, and panics without any. An error says that it is chosen already.
-        let _chosen_before = ring::default_provider().install_default();
+        prepare_client()?;
         let user_project = user_project.map(str::to_owned);
         Self::made_by(Box::new(move || find(user_project.as_deref())), patience)
     }

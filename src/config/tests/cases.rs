@@ -254,15 +254,6 @@ pub const MISTAKES: &[(&str, &str)] = &[
         ":4:10: server.drain: `drain` is not in this version of landfast",
     ),
     (
-        "tables: {a.b: {from: [{bucket: acme-landing, objects: orders/*}]}}\n",
-        ":4:32: tables.a.b.from[0].bucket: `acme-landing` names a Cloud Storage bucket, and a `bucket` of Cloud Storage is \
-         not in this version of landfast; write a folder of this machine such as `file:///srv/landing`",
-    ),
-    (
-        "tables: {a.b: {from: [{bucket: gs://acme-landing}]}}\n",
-        ":4:32: tables.a.b.from[0].bucket: `gs://acme-landing` is in a cloud, and a `bucket` of one is not in this version",
-    ),
-    (
         "tables: {a.b: {from: [{bucket: landing/orders}]}}\n",
         ":4:32: tables.a.b.from[0].bucket: `landing/orders` is not a URL",
     ),

@@ -93,6 +93,56 @@ fn landing_folders_lie_apart_from_everything_else() {
 }
 
 #[test]
+fn objects_example_is_read() {
+    let text = include_str!("../../../examples/objects.yaml");
+    let config = Config::check("objects.yaml", text, &env).unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(
+        config.landing_buckets(),
+        [&"gs://acme-landing".parse().unwrap()].into()
+    );
+    assert_eq!(config.routes[0].table.parts().last(), Some(&TemplatePart::Folder));
+}
+
+#[test]
+fn landing_bucket_is_named_and_lies_apart_from_everything_else() {
+    let from = |bucket: &str| format!("tables: {{a.b: {{from: [{{bucket: {bucket}, objects: x/*}}]}}}}\n");
+    for bucket in ["acme-landing", "gs://acme-landing", "gs://acme-landing/"] {
+        let config = parse(&format!("{HEAD}{}", from(bucket)));
+        let buckets = config.landing_buckets();
+        assert_eq!(buckets, [&"gs://acme-landing".parse().unwrap()].into());
+        assert!(config.landing_folders().is_empty());
+    }
+    for (bucket, expected) in [
+        ("Acme_Landing", "`gs://Acme_Landing` names no bucket"),
+        (
+            "gs://acme-landing/orders",
+            "`gs://acme-landing/orders` is a folder in a bucket",
+        ),
+        (
+            "s3://acme-landing",
+            "`s3://acme-landing` is in a store whose events landfast does not take",
+        ),
+    ] {
+        refuses(
+            &from(bucket),
+            &format!("f.yaml:4:32: tables.a.b.from[0].bucket: {expected}"),
+        );
+    }
+    // A table's own files would be taken for what is to land in it.
+    for (warehouse, dead_letters, other) in [
+        ("gs://acme-landing/w", "gs://letters", "the warehouse"),
+        ("gs://lake", "gs://acme-landing/d", "the dead letters"),
+    ] {
+        let found = problems(&format!(
+            "warehouse: {warehouse}\ncatalog: {{type: storage}}\ndead_letters: {dead_letters}\n{}",
+            from("acme-landing")
+        ));
+        let expected = format!("the landing bucket `gs://acme-landing` and {other}");
+        assert!(found.len() == 1 && found[0].contains(&expected), "{found:?}");
+    }
+}
+
+#[test]
 fn places_of_variables_never_show() {
     for (warehouse, bucket) in [
         ("/${WAIT}", "/7s/in"),

@@ -1,0 +1,168 @@
+//! Objects of Cloud Storage by their generation, read to their end with Google's own client.
+//!
+//! The client pins the generation, goes on where a connection broke, and checks the CRC32C of the whole
+//! ([media download](https://cloud.google.com/storage/docs/json_api/v1/objects/get)). Bytes come as they are stored:
+//! nothing is unpacked on the way.
+
+use std::io::{self, Read};
+
+use bytes::{Buf, Bytes};
+use google_cloud_auth::credentials::anonymous;
+use google_cloud_storage::client::Storage;
+use google_cloud_storage::read_object::ReadObjectResponse;
+use object_store::gcp::GoogleConfigKey;
+use tokio::sync::{OnceCell, mpsc};
+
+use super::Properties;
+use super::cloud::{Refusal, gcs_settings};
+use crate::config::process_env;
+use crate::error::{Error, ErrorKind, Result};
+use crate::google;
+
+/// Pieces of an object that are read ahead of whoever reads them: some hundred kilobytes.
+const AHEAD: usize = 16;
+
+/// Reads generations of objects. The client is made with the first; nothing is asked of Google before.
+#[derive(Debug, Default)]
+pub struct Generations {
+    client: OnceCell<Storage>,
+}
+
+/// A generation of an object, opened.
+#[derive(Debug)]
+pub struct Generation {
+    url: String,
+    response: ReadObjectResponse,
+}
+
+impl Generations {
+    /// Opens one; `None` when it is not there any more.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] naming the object, also where it may not be read: a role that is missing can be given.
+    pub async fn open(&self, bucket: &str, name: &str, generation: i64) -> Result<Option<Generation>> {
+        let client = self.client.get_or_try_init(client).await?;
+        let url = format!("gs://{bucket}/{name}");
+        let read = client
+            .read_object(format!("projects/_/buckets/{bucket}"), name)
+            .set_generation(generation)
+            .send();
+        match read.await {
+            Ok(response) => Ok(Some(Generation { url, response })),
+            Err(error) if error.http_status_code() == Some(404) => Ok(None),
+            Err(error) => Err(unreadable(&url, error)),
+        }
+    }
+}
+
+impl Generation {
+    /// Its size in bytes, as it is stored.
+    pub fn len(&self) -> u64 {
+        u64::try_from(self.response.object().size).unwrap_or_default()
+    }
+
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// All of it, of which the caller knows that it is small.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] naming the object.
+    pub async fn bytes(mut self) -> Result<Bytes> {
+        let mut bytes = Vec::with_capacity(usize::try_from(self.len()).unwrap_or_default());
+        while let Some(piece) = self.response.next().await {
+            bytes.extend_from_slice(&piece.map_err(|error| unreadable(&self.url, error))?);
+        }
+        Ok(bytes.into())
+    }
+
+    /// Reads it from a thread that may wait. A failure is an [`io::Error`] around one of ours; to stop reading is to drop
+    /// it.
+    pub fn into_read(self) -> impl Read + Send + 'static {
+        let (sender, pieces) = mpsc::channel(AHEAD);
+        tokio::spawn(pump(self, sender));
+        Pumped {
+            pieces,
+            piece: Bytes::new(),
+            ended: false,
+        }
+    }
+}
+
+/// Sends the pieces, and `None` at the end.
+async fn pump(mut object: Generation, sender: mpsc::Sender<Result<Option<Bytes>>>) {
+    loop {
+        let next = tokio::select! {
+            next = object.response.next() => next,
+            () = sender.closed() => return,
+        };
+        let piece = next.transpose().map_err(|error| unreadable(&object.url, error));
+        let is_last = !matches!(piece, Ok(Some(_)));
+        if sender.send(piece).await.is_err() || is_last {
+            return;
+        }
+    }
+}
+
+struct Pumped {
+    pieces: mpsc::Receiver<Result<Option<Bytes>>>,
+    piece: Bytes,
+    ended: bool,
+}
+
+impl Read for Pumped {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.piece.is_empty() && !self.ended {
+            match self.pieces.blocking_recv() {
+                Some(Ok(Some(piece))) => self.piece = piece,
+                Some(Ok(None)) => self.ended = true,
+                Some(Err(error)) => return Err(io::Error::other(error)),
+                None => {
+                    let message = "The reading of the object was stopped; deliver it again.";
+                    return Err(io::Error::other(Error::new(ErrorKind::Unavailable, message)));
+                }
+            }
+        }
+        let count = self.piece.len().min(buffer.len());
+        let (filled, _) = buffer.split_at_mut(count);
+        self.piece.copy_to_slice(filled);
+        Ok(count)
+    }
+}
+
+async fn client() -> Result<Storage> {
+    google::prepare_client()?;
+    // Another server than Google's, as for the other stores; a token there is that of an emulator, which asks for none.
+    let settings = gcs_settings(&Properties::new(), &process_env).map_err(|refusal| match refusal {
+        Refusal::Rule(rule) => Error::new(ErrorKind::Config, rule),
+        Refusal::Client(source) => {
+            Error::new(ErrorKind::Config, "The settings of Cloud Storage cannot be used.").with_source(source)
+        }
+    })?;
+    let mut builder = Storage::builder();
+    if let Some(address) = settings.get(&GoogleConfigKey::BaseUrl) {
+        builder = builder.with_endpoint(address);
+    }
+    if settings.contains_key(&GoogleConfigKey::BearerToken) {
+        builder = builder.with_credentials(anonymous::Builder::new().build());
+    }
+    builder.build().await.map_err(|error| {
+        let message = "Google's Application Default Credentials cannot be used to read objects: name a key or a user's login \
+                       by GOOGLE_APPLICATION_CREDENTIALS, or run where the metadata server gives an identity.";
+        Error::new(ErrorKind::Unavailable, message).with_source(error)
+    })
+}
+
+fn unreadable(url: &str, error: google_cloud_storage::Error) -> Error {
+    let message = match error.http_status_code() {
+        Some(401 | 403) => {
+            "The object may not be read: give the service's account roles/storage.objectViewer on the bucket."
+        }
+        _ => "The object cannot be read now.",
+    };
+    Error::new(ErrorKind::Unavailable, message)
+        .with("object", url)
+        .with_source(error)
+}

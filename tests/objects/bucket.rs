@@ -1,0 +1,217 @@
+//! A landing bucket on a server of Cloud Storage's JSON API, what tells of its objects, and connections to it that break.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::header::CONTENT_TYPE;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::AbortHandle;
+use uuid::Uuid;
+
+use crate::support::push::Push;
+use crate::support::{Component, TestResult, needs};
+
+/// A bucket of its own.
+pub struct Landing {
+    server: String,
+    http: reqwest::Client,
+    pub name: String,
+}
+
+/// A generation of an object, as the server tells of it.
+#[derive(Debug, Clone)]
+pub struct Put(Value);
+
+impl Landing {
+    /// Makes one. Ends the test as ignored where there is no server.
+    pub async fn new() -> TestResult<Self> {
+        let server = needs(Component::Gcs)?;
+        let http = reqwest::Client::builder().no_proxy().no_gzip().build()?;
+        let name = format!("landing-{}", Uuid::new_v4().simple());
+        let made = http.post(format!("{server}/storage/v1/b?project=p-test"));
+        made.json(&json!({ "name": name }))
+            .send()
+            .await?
+            .error_for_status()?;
+        Ok(Self { server, http, name })
+    }
+
+    /// The server's address.
+    pub fn server(&self) -> &str {
+        &self.server
+    }
+
+    /// Puts an object; the generation that it is now.
+    pub async fn put(&self, name: &str, bytes: impl Into<Vec<u8>>) -> TestResult<Put> {
+        let url = format!(
+            "{}/upload/storage/v1/b/{}/o?uploadType=media&name={}",
+            self.server,
+            self.name,
+            utf8_percent_encode(name, NON_ALPHANUMERIC)
+        );
+        let put = self
+            .http
+            .post(url)
+            .header(CONTENT_TYPE, "application/octet-stream");
+        let put = put.body(bytes.into()).send().await?.error_for_status()?;
+        Ok(Put(put.json().await?))
+    }
+
+    /// The generation that is under the name now.
+    pub async fn generation(&self, name: &str) -> TestResult<Option<String>> {
+        let url = format!(
+            "{}/storage/v1/b/{}/o/{}",
+            self.server,
+            self.name,
+            utf8_percent_encode(name, NON_ALPHANUMERIC)
+        );
+        let answer = self.http.get(url).send().await?;
+        if answer.status() == 404 {
+            return Ok(None);
+        }
+        let resource: Value = answer.error_for_status()?.json().await?;
+        Ok(resource["generation"].as_str().map(str::to_owned))
+    }
+}
+
+impl Put {
+    fn text(&self, member: &str) -> &str {
+        self.0[member].as_str().unwrap_or_default()
+    }
+
+    /// Its notification, `OBJECT_FINALIZE` in the format `JSON_API_V1`, as a message with this id.
+    pub fn notification(&self, message_id: &str) -> Push {
+        self.event("OBJECT_FINALIZE", message_id)
+    }
+
+    /// As [`Put::notification`], of another event.
+    pub fn event(&self, event: &str, message_id: &str) -> Push {
+        Push::new("landing-events", message_id, self.0.to_string())
+            .attribute(
+                "notificationConfig",
+                "projects/_/buckets/landing/notificationConfigs/1",
+            )
+            .attribute("eventType", event)
+            .attribute("payloadFormat", "JSON_API_V1")
+            .attribute("bucketId", self.text("bucket"))
+            .attribute("objectId", self.text("name"))
+            .attribute("objectGeneration", self.text("generation"))
+            .attribute("eventTime", self.text("timeCreated"))
+    }
+
+    /// What Eventarc sends as the data of an event.
+    pub fn data(&self) -> Value {
+        let mut data = json!({});
+        for member in ["bucket", "name", "generation", "timeCreated", "size"] {
+            data[member] = self.0[member].clone();
+        }
+        data
+    }
+}
+
+/// What happens to a connection.
+#[derive(Debug, Clone, Copy)]
+pub enum Trouble {
+    /// It breaks after so many bytes of answers.
+    Cut(usize),
+    /// This byte of its answers is another.
+    Flip(usize),
+    /// Every request on it gets this answer.
+    Answer(&'static str),
+}
+
+pub const FORBIDDEN: &str = "HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+
+/// A front on a port of its own, whose next connections have these troubles, until it is dropped.
+pub struct Front {
+    address: SocketAddr,
+    troubles: Arc<Mutex<VecDeque<Trouble>>>,
+    serving: AbortHandle,
+}
+
+impl Front {
+    pub async fn start(server: &str) -> TestResult<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        let troubles: Arc<Mutex<VecDeque<Trouble>>> = Arc::default();
+        let (server, next) = (server.trim_start_matches("http://").to_owned(), troubles.clone());
+        let serving = tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let trouble = next.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+                let server = server.clone();
+                tokio::spawn(async move {
+                    // A connection that ends is part of the test.
+                    let _ended = pass(client, &server, trouble).await;
+                });
+            }
+        });
+        Ok(Self {
+            address,
+            troubles,
+            serving: serving.abort_handle(),
+        })
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    pub fn next(&self, trouble: Trouble) {
+        let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+        troubles.push_back(trouble);
+    }
+
+    /// Troubles that no connection had yet.
+    pub fn left(&self) -> usize {
+        self.troubles.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+}
+
+impl Drop for Front {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+async fn pass(mut client: TcpStream, server: &str, trouble: Option<Trouble>) -> std::io::Result<()> {
+    if let Some(Trouble::Answer(answer)) = trouble {
+        let mut request = [0; 4096];
+        let _read = client.read(&mut request).await?;
+        return client.write_all(answer.as_bytes()).await;
+    }
+    let mut server = TcpStream::connect(server).await?;
+    let (mut from_client, mut to_client) = client.split();
+    let (mut from_server, mut to_server) = server.split();
+    let answers = async {
+        let (mut buffer, mut passed) = ([0; 16 << 10], 0);
+        loop {
+            let mut count = from_server.read(&mut buffer).await?;
+            if count == 0 {
+                return Ok(());
+            }
+            let mut is_over = false;
+            match trouble {
+                Some(Trouble::Cut(at)) if passed + count >= at => {
+                    (count, is_over) = (at - passed, true);
+                }
+                Some(Trouble::Flip(at)) if (passed..passed + count).contains(&at) => {
+                    buffer[at - passed] ^= 1;
+                }
+                _ => {}
+            }
+            to_client.write_all(&buffer[..count]).await?;
+            passed += count;
+            if is_over {
+                return Ok(());
+            }
+        }
+    };
+    tokio::select! {
+        ended = answers => ended,
+        ended = tokio::io::copy(&mut from_client, &mut to_server) => ended.map(drop),
+    }
+}

@@ -22,8 +22,10 @@ pub struct ServeArgs {
 
 /// Serves until SIGTERM or Ctrl-C.
 pub fn run(args: &ServeArgs) -> ExitCode {
-    let config = Config::load(&args.config, &process_env)
-        .and_then(|config| config.server.require_push_auth().map(|_auth| Arc::new(config)));
+    let config = Config::load(&args.config, &process_env).and_then(|config| {
+        config.server.require_push_auth()?;
+        Ok(Arc::new(config))
+    });
     match config {
         Ok(config) => block_on(serve(config)),
         Err(error) => failed(&error),
@@ -32,9 +34,7 @@ pub fn run(args: &ServeArgs) -> ExitCode {
 
 async fn serve(config: Arc<Config>) -> Result<()> {
     let metrics = telemetry::start_metrics()?;
-    if config.server.push_auth == Some(PushAuth::Off) {
-        tracing::warn!("push_auth is off: whoever reaches this address may push.");
-    }
+    tell_who_may_push(config.server.require_push_auth()?);
     if on_cloud_run() && config.warehouse.scheme() == Scheme::File {
         tracing::warn!(
             "The warehouse is a folder: on Cloud Run it is this instance's memory unless a volume is mounted there."
@@ -56,4 +56,24 @@ async fn serve(config: Arc<Config>) -> Result<()> {
         listening(address);
     }
     app::run(app, listener, files, metrics, shutdown_signal()).await
+}
+
+fn tell_who_may_push(auth: &PushAuth) {
+    match auth {
+        PushAuth::Off => tracing::warn!("push_auth is off: whoever reaches this address may push."),
+        PushAuth::Signed(signed) => {
+            let (audience, service_accounts) = (&signed.audience, signed.service_accounts.join(", "));
+            tracing::info!(
+                audience,
+                service_accounts,
+                "push_auth is on: a push has to be signed for one of the service accounts."
+            );
+            if signed.is_emulated() {
+                tracing::warn!(
+                    keys = signed.keys_url,
+                    "PUSH_KEYS_EMULATOR_HOST is set: an emulator signs pushes in Google's place."
+                );
+            }
+        }
+    }
 }

@@ -25,7 +25,7 @@ use crate::route::{Route, Router};
 use crate::storage::Store;
 use crate::telemetry::{self, UnknownFields};
 use crate::trigger::{
-    Access, Connections, Delivery, Intake, Landing, Limits, ObjectEvent, Objects, Server, router,
+    Access, Connections, Delivery, Intake, Landing, Limits, ObjectEvent, Objects, Pushers, Server, router,
 };
 
 /// From the signal to the exit. Cloud Run kills after 10 s.
@@ -282,7 +282,8 @@ pub async fn bind(listen: SocketAddr) -> Result<TcpListener> {
 /// Serves until `shutdown` resolves, then stops in order: intake, flush, commit, answers; inside 10 s.
 ///
 /// # Errors
-/// [`ErrorKind::Unavailable`] when the listener fails, or when something was still unanswered at the end of the time.
+/// [`ErrorKind::Unavailable`] when the listener fails, or when something was still unanswered at the end of the time;
+/// [`ErrorKind::Config`] when it is not said who may push.
 pub async fn run(
     app: Arc<App>,
     listener: TcpListener,
@@ -303,6 +304,7 @@ pub async fn run(
         clock: app.shared.clock.clone(),
         random: app.shared.random.clone(),
         metrics: metrics.clone(),
+        pushers: Pushers::from_config(config.require_push_auth()?, app.shared.clock.clone())?,
         access,
         max_body_bytes: usize::try_from(config.max_body_bytes).unwrap_or(usize::MAX),
         ack_deadline: config.ack_deadline,

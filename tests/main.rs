@@ -22,6 +22,7 @@ mod load;
 mod maintenance;
 mod objects;
 mod output;
+mod push_auth;
 mod records;
 mod refusals;
 mod replay;
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
         output::tests(),
         records::tests(),
         refusals::tests(),
+        push_auth::tests(),
         connections::tests(),
         replay::tests(),
         retention::tests(),

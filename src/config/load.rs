@@ -228,7 +228,7 @@ fn read_config(root: &Field<'_>, cx: &Context<'_>) -> Option<Config> {
         .key(&SERVER)
         .map(|field| ServerConfig::read(&field))
         .unwrap_or_default();
-    server.apply_port(cx, root);
+    server.apply_environment(cx, root);
     let dead_letters = keys
         .key_or_else(&DEAD_LETTERS, || {
             let (_, beside) = beside?;

@@ -13,8 +13,8 @@ use super::{
     RestAuth, RestCatalogConfig, RouteConfig, SchemaConfig, ServerConfig, TableConfig,
 };
 use super::{
-    catalog, field, files, ledger, load, partition, property, rest_catalog, route, schema, server, source,
-    table,
+    catalog, field, files, ledger, load, partition, property, push_auth, rest_catalog, route, schema, server,
+    source, table,
 };
 
 /// What stands for a secret.
@@ -106,8 +106,12 @@ fn print_rest(rest: &RestCatalogConfig, keys: &mut Keys) {
 
 fn print_server(server: &ServerConfig, keys: &mut Keys) {
     keys.value(&server::LISTEN, &server.listen.to_string());
-    match server.push_auth {
-        Some(PushAuth::Off) => keys.value(&server::PUSH_AUTH, "off"),
+    match &server.push_auth {
+        Some(PushAuth::Off) => keys.value(&push_auth::PUSH_AUTH, "off"),
+        Some(PushAuth::Signed(signed)) => keys.map(&push_auth::PUSH_AUTH, |keys| {
+            keys.value(&push_auth::AUDIENCE, &signed.audience);
+            keys.list(&push_auth::SERVICE_ACCOUNTS, &signed.service_accounts);
+        }),
         None => {}
     }
     if server.api_auth.is_some() {

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::key::{Forms, Key, Keys, List, Shape, Text, Words};
+use super::key::{Key, Keys, Shape, Text};
+use super::push_auth::{self, PUSH_AUTH, PushAuth};
 use super::quantity::{duration_text, size_text};
 use super::reader::{Context, Field};
 use crate::error::{Error, ErrorKind, Result};
@@ -18,21 +19,6 @@ pub(super) const LISTEN: Key = Key::defaulted(
     Shape::Text(&ADDRESS),
     || ServerConfig::default().listen.to_string(),
     "IP address and port; the environment's `PORT`, which Cloud Run sets, wins over the port",
-);
-pub(super) const PUSH_AUTH: Key = Key::optional(
-    "push_auth",
-    Shape::Either(&Forms {
-        accepted: "`off`, when something in front of the service (Cloud Run's IAM) lets only the push in",
-        forms: &[Shape::Word(&Words {
-            words: &[(
-                "off",
-                "something in front (Cloud Run's IAM) lets only the push in",
-            )],
-            later: &[],
-        })],
-    }),
-    "none; `serve` refuses to start without",
-    "who may push. Verification of signed pushes is not in this version",
 );
 pub(super) const API_AUTH: Key = Key::optional(
     "api_auth",
@@ -105,36 +91,6 @@ const ADDRESS: Text = Text {
     any_scalar: false,
 };
 
-const AUDIENCE: Key = Key::required(
-    "audience",
-    Shape::Text(&Text {
-        accepted: "`audience: https://…`: the audience of the push subscription's token",
-        pattern: None,
-        any_scalar: false,
-    }),
-    "the audience of the push subscription's token",
-);
-const SERVICE_ACCOUNTS: Key = Key::required(
-    "service_accounts",
-    Shape::List(&List {
-        accepted: "a list of service accounts",
-        item: Shape::Text(&Text {
-            accepted: "the e-mail address of a service account",
-            pattern: None,
-            any_scalar: false,
-        }),
-    }),
-    "who signs the pushes",
-);
-
-/// A later version's form of `push_auth`.
-const SIGNED_PUSHES: Keys = Keys {
-    title: "push_auth",
-    accepted: "a mapping such as `{audience: https://…, service_accounts: [push@p.iam.gserviceaccount.com]}`",
-    keys: &[&[AUDIENCE, SERVICE_ACCOUNTS]],
-    ..Keys::NONE
-};
-
 /// How the server listens and what it holds. Key `server`, every key optional.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerConfig {
@@ -154,13 +110,6 @@ pub struct ServerConfig {
     pub max_body_bytes: u64,
     /// Key `ack_deadline`, default `60s`, `10s` to `600s`: the subscription's; bounds every wait.
     pub ack_deadline: Duration,
-}
-
-/// Who may push. Key `push_auth`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PushAuth {
-    /// `off`: whatever reaches the server was let in by what stands in front of it.
-    Off,
 }
 
 /// Who may use the calls that are not pushes. Key `api_auth`.
@@ -198,12 +147,13 @@ impl ServerConfig {
     ///
     /// # Errors
     /// [`ErrorKind::Config`] with what to write, when the key is missing.
-    pub fn require_push_auth(&self) -> Result<PushAuth> {
-        self.push_auth.ok_or_else(|| {
+    pub fn require_push_auth(&self) -> Result<&PushAuth> {
+        self.push_auth.as_ref().ok_or_else(|| {
             Error::new(
                 ErrorKind::Config,
-                "The key `server.push_auth` is missing, and `serve` does not guess who may push: write `push_auth: off` \
-                 under `server:`, and let only the push's service account invoke the service (on Cloud Run: require \
+                "The key `server.push_auth` is missing, and `serve` does not guess who may push: write under `server:` the \
+                 `push_auth: {audience: …, service_accounts: […]}` of the push's signature, or write `push_auth: off` under \
+                 `server:`, and let only the push's service account invoke the service (on Cloud Run: require \
                  authentication and grant it roles/run.invoker).",
             )
         })
@@ -218,7 +168,7 @@ impl ServerConfig {
         if let Some(listen) = keys.key(&LISTEN).and_then(|field| read_listen(&field)) {
             server.listen = listen;
         }
-        server.push_auth = keys.key(&PUSH_AUTH).and_then(|field| read_push_auth(&field));
+        server.push_auth = keys.key(&PUSH_AUTH).and_then(|field| push_auth::read(&field));
         server.api_auth = keys.key(&API_AUTH).and_then(|field| read_api_auth(&field));
         let in_flight = keys.key(&MAX_IN_FLIGHT_BYTES);
         if let Some(bytes) = in_flight.as_ref().and_then(Field::size) {
@@ -256,8 +206,14 @@ impl ServerConfig {
         server
     }
 
+    /// Lets the environment have its say.
+    pub(super) fn apply_environment(&mut self, cx: &Context<'_>, root: &Field<'_>) {
+        self.apply_port(cx, root);
+        push_auth::apply_emulator(&mut self.push_auth, cx, root);
+    }
+
     /// Lets `$PORT`, which Cloud Run sets, win over the port. An empty one counts as not set.
-    pub(super) fn apply_port(&mut self, cx: &Context<'_>, root: &Field<'_>) {
+    fn apply_port(&mut self, cx: &Context<'_>, root: &Field<'_>) {
         let Some(text) = cx.variable("PORT").filter(|text| !text.is_empty()) else {
             return;
         };
@@ -281,34 +237,6 @@ fn read_listen(field: &Field<'_>) -> Option<SocketAddr> {
             }
         })
     })
-}
-
-fn read_push_auth(field: &Field<'_>) -> Option<PushAuth> {
-    if !field.is_mapping() {
-        return field.parse(|text| match text {
-            // `false` is what YAML 1.1 tools make of `off`.
-            "off" | "false" => Ok(PushAuth::Off),
-            _ => Err(format!("`{text}` does not say who may push")),
-        });
-    }
-    // The mapping is read to the end, so that its mistakes show today, and then refused: never open by accident.
-    let mut keys = field.mapping_of(&SIGNED_PUSHES)?;
-    if let Some(audience) = keys.key(&AUDIENCE) {
-        audience.name();
-    }
-    for account in keys
-        .key(&SERVICE_ACCOUNTS)
-        .and_then(|field| field.items())
-        .unwrap_or_default()
-    {
-        account.name();
-    }
-    keys.finish();
-    field.key_problem(
-        "verification of signed pushes is not in this version of landfast: put Cloud Run's IAM in front of the service \
-         and set `push_auth: off`",
-    );
-    None
 }
 
 fn read_api_auth(field: &Field<'_>) -> Option<ApiAuth> {

@@ -23,7 +23,8 @@ use tokio::time::Instant;
 use super::event::{Event, Form, Told};
 use super::problem::Problem;
 use super::{
-    Ack, Answer, Delivery, DeliveryId, Envelope, Held, Limits, ObjectEvent, Push, Receipt, objects, records,
+    Ack, Answer, Delivery, DeliveryId, Envelope, Held, Limits, ObjectEvent, Push, Pushers, Receipt, objects,
+    records,
 };
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
@@ -89,6 +90,8 @@ pub struct Server {
     pub random: Arc<Random>,
     /// Renders the metrics.
     pub metrics: PrometheusHandle,
+    /// Who may push.
+    pub pushers: Pushers,
     /// Who may send rows and see the metrics.
     pub access: Access,
     /// Largest request body, in bytes.
@@ -156,8 +159,13 @@ async fn push(State(server): State<Arc<Server>>, request: Request) -> Response {
     };
     let unread = matches!(
         error.kind(),
-        ErrorKind::Full | ErrorKind::TooLarge | ErrorKind::UnsupportedFormat | ErrorKind::ShuttingDown
-    );
+        ErrorKind::Unauthenticated
+            | ErrorKind::Forbidden
+            | ErrorKind::Full
+            | ErrorKind::TooLarge
+            | ErrorKind::UnsupportedFormat
+            | ErrorKind::ShuttingDown
+    ) || error.names("keys");
     let response = Problem(error).into_response();
     if unread && long {
         closing(response)
@@ -248,6 +256,8 @@ impl Server {
     /// Reads the request within the limits, and hands on what it brings. Nothing is read past them. `None` where it tells of
     /// nothing that could land.
     async fn take_event(&self, request: Request, arrived: Instant) -> Result<Option<Answer>> {
+        // Before a slot is taken: who may not push takes none from who may.
+        self.pushers.check(request.headers()).await?;
         let mut held = self.admit()?;
         let (parts, body) = request.into_parts();
         let form = Form::of(&parts.headers)?;

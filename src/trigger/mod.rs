@@ -14,6 +14,7 @@ mod limits;
 mod objects;
 mod problem;
 mod push;
+mod push_auth;
 mod records;
 
 pub use connections::Connections;
@@ -24,3 +25,4 @@ pub use landing::Landing;
 pub use limits::{Held, Limits};
 pub use objects::Objects;
 pub use push::Push;
+pub use push_auth::Pushers;

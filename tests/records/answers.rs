@@ -11,7 +11,7 @@ use landfast::config::table_ident;
 use landfast::error::{Error, ErrorKind};
 use landfast::random::Random;
 use landfast::telemetry::Seldom;
-use landfast::trigger::{Access, Delivery, Intake, Limits, ObjectEvent, Receipt, Server, router};
+use landfast::trigger::{Access, Delivery, Intake, Limits, ObjectEvent, Pushers, Receipt, Server, router};
 use libtest_mimic::Trial;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::{Value, json};
@@ -91,6 +91,7 @@ async fn serve(intake: Arc<Told>, ack_deadline: Duration) -> TestResult<(Pusher,
         clock: Arc::new(SystemClock),
         random: Arc::new(Random::seeded(1)),
         metrics: PrometheusBuilder::new().build_recorder().handle(),
+        pushers: Pushers::Anyone,
         access: Access::Open,
         max_body_bytes: 1000,
         ack_deadline,

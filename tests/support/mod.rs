@@ -18,6 +18,7 @@ pub mod push;
 pub mod readers;
 pub mod seed;
 pub mod server;
+pub mod signing;
 pub mod tables;
 
 use std::any::Any;

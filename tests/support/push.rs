@@ -108,6 +108,7 @@ impl Push {
 pub struct Pusher {
     client: reqwest::Client,
     base_url: String,
+    token: Option<String>,
 }
 
 impl Pusher {
@@ -125,6 +126,15 @@ impl Pusher {
         Self {
             client: client.expect("a client without TLS"),
             base_url: base_url.trim_end_matches('/').to_owned(),
+            token: None,
+        }
+    }
+
+    /// The same with a token in each request, as Pub/Sub sends it for a subscription with a service account.
+    pub fn bearing(&self, token: &str) -> Self {
+        Self {
+            token: Some(token.to_owned()),
+            ..self.clone()
         }
     }
 
@@ -147,7 +157,10 @@ impl Pusher {
         content_type: &str,
         body: impl Into<reqwest::Body>,
     ) -> reqwest::Result<reqwest::Response> {
-        let request = self.client.post(format!("{}{path}", self.base_url));
+        let mut request = self.client.post(format!("{}{path}", self.base_url));
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token);
+        }
         request.header(CONTENT_TYPE, content_type).body(body).send().await
     }
 

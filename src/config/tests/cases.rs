@@ -46,6 +46,11 @@ pub const VALID: &[(&str, &str)] = &[
     ),
     (
         "type: storage",
+        "server: {push_auth: {audience: 'https://i.example', service_accounts: [a@p.iam.gserviceaccount.com, 'b@$${X}']}}\n\
+         routes: [{table: a.b}]\n",
+    ),
+    (
+        "type: storage",
         "server: {push_auth: false}\ntables: {}\nroutes: [{table: a.b}]\n",
     ),
     (

@@ -160,16 +160,87 @@ fn push_auth_fails_closed() {
     assert!(error.message().contains("write `push_auth: off` under `server:`"));
     for off in ["off", "false", "\"off\""] {
         let server = parse(&format!("{HEAD}{TABLE}server: {{push_auth: {off}}}\n")).server;
-        assert_eq!(server.require_push_auth().unwrap(), PushAuth::Off);
+        assert_eq!(server.require_push_auth().unwrap(), &PushAuth::Off);
     }
-    refuses(
-        &format!("{TABLE}server:\n  push_auth: {{audience: a, service_accounts: [b]}}\n"),
-        "f.yaml:6:3: server.push_auth: verification of signed pushes is not in this version of landfast",
-    );
-    assert_eq!(
-        problems(&format!("{HEAD}{TABLE}server: {{push_auth: {{audince: a}}}}\n")).len(),
-        4
-    );
+    let signed = |auth: &str| format!("{TABLE}server:\n  push_auth: {auth}\n");
+    for (auth, expected) in [
+        ("{}", "f.yaml:6:14: server.push_auth.audience: the key is missing"),
+        (
+            "{service_accounts: [a@b]}",
+            "f.yaml:6:14: server.push_auth.audience: the key is missing",
+        ),
+        (
+            "{audience: a}",
+            "f.yaml:6:14: server.push_auth.service_accounts: the key is missing",
+        ),
+        (
+            "{audience: '', service_accounts: [a@b]}",
+            "f.yaml:6:25: server.push_auth.audience: the text is empty",
+        ),
+        (
+            "{audience: a, service_accounts: []}",
+            "f.yaml:6:46: server.push_auth.service_accounts: the list is empty",
+        ),
+        (
+            "{audience: a, service_accounts: [b]}",
+            "f.yaml:6:47: server.push_auth.service_accounts[0]: `b` is not one",
+        ),
+        (
+            "{audience: a, service_accounts: [a@b], off: true}",
+            "f.yaml:6:53: server.push_auth.off: ",
+        ),
+    ] {
+        let found = problems(&format!("{HEAD}{}", signed(auth)));
+        assert!(found[0].starts_with(expected), "{auth}\n{found:#?}");
+    }
+}
+
+#[test]
+fn signed_pushes_are_checked_with_googles_keys_or_those_of_this_machine() {
+    let text = format!("{HEAD}{TABLE}server: {{push_auth: {{audience: a, service_accounts: [b@c]}}}}\n");
+    let with = |host: &'static str| {
+        let env = move |name: &str| (name == "PUSH_KEYS_EMULATOR_HOST").then(|| host.to_owned());
+        Config::parse("f", &text, &env).map(|config| config.server.push_auth)
+    };
+    let signed = |keys_url: &str| {
+        Some(PushAuth::Signed(SignedPushes {
+            audience: "a".to_owned(),
+            service_accounts: vec!["b@c".to_owned()],
+            keys_url: keys_url.to_owned(),
+        }))
+    };
+    let google = signed("https://www.googleapis.com/oauth2/v3/certs");
+    assert_eq!(with("").unwrap(), google);
+    for here in [
+        "127.0.0.1:8123",
+        "http://127.0.0.1:8123",
+        "http://127.0.0.1:8123/",
+    ] {
+        assert_eq!(
+            with(here).unwrap(),
+            signed("http://127.0.0.1:8123/oauth2/v3/certs"),
+            "{here}"
+        );
+    }
+    assert!(with("[::1]:1").is_ok() && with("localhost:1").is_ok());
+    for elsewhere in [
+        "10.0.0.1:1",
+        "0.0.0.0:1",
+        "keys.example:1",
+        "localhost.example:1",
+        "https://127.0.0.1:1",
+        "http://127.0.0.1:1@keys.example",
+        "127.0.0.1:1/keys",
+        "127.0.0.1:1?a",
+    ] {
+        let error = with(elsewhere).unwrap_err();
+        assert!(
+            error
+                .message()
+                .contains("the environment variable `PUSH_KEYS_EMULATOR_HOST`"),
+            "{elsewhere}: {error}"
+        );
+    }
 }
 
 #[test]

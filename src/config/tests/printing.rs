@@ -66,7 +66,7 @@ fn dev_needs_no_file_and_prints_one_that_reads_back() {
         config.dead_letters.to_string(),
         format!("file://{}/dead-letters", folder.path().display())
     );
-    assert_eq!(config.server.require_push_auth().unwrap(), PushAuth::Off);
+    assert_eq!(config.server.require_push_auth().unwrap(), &PushAuth::Off);
     assert_eq!(
         config.defaults.to_table().batch.commit_interval,
         Duration::from_millis(100)

@@ -8,14 +8,15 @@ use futures::future::join_all;
 use landfast::error::ErrorKind;
 use libtest_mimic::Trial;
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::{bearing, noon, pushers, refusal};
 use crate::support::clock::TestClock;
 use crate::support::signing::{KeyServer, Reply, SigningKey, claims, published, with};
-use crate::support::{TestResult, trials, wait_for};
+use crate::support::{TestResult, paused_trials, trials, wait_for};
 
 pub fn tests() -> Vec<Trial> {
-    trials![
+    let mut tests = trials![
         keys_are_kept_for_as_long_as_google_says,
         new_key_is_asked_for_and_the_old_one_goes,
         fifty_first_pushes_ask_once,
@@ -23,7 +24,9 @@ pub fn tests() -> Vec<Trial> {
         forged_key_ids_make_no_flood,
         answer_that_holds_no_keys_lets_nobody_in,
         known_keys_outlive_googles_absence_for_six_hours,
-    ]
+    ];
+    tests.extend(paused_trials![answer_that_never_comes_is_waited_for_in_bounds]);
+    tests
 }
 
 async fn keys_are_kept_for_as_long_as_google_says() -> TestResult {
@@ -234,5 +237,20 @@ async fn known_keys_outlive_googles_absence_for_six_hours() -> TestResult {
     assert_eq!(pushed(8).await, Some(ErrorKind::Unavailable));
     server.publish(&[&key], "max-age=3600");
     assert_eq!(pushed(9).await, None);
+    Ok(())
+}
+
+async fn answer_that_never_comes_is_waited_for_in_bounds() -> TestResult {
+    let key = SigningKey::new("k1")?;
+    let server = KeyServer::start(&[&key]).await?;
+    server.hold(true);
+    let pushers = pushers(server.url(), TestClock::at(noon()))?;
+    let token = key.token(&claims(noon()));
+    let started = Instant::now();
+    let all = join_all((0..50).map(|_| refusal(&pushers, &token))).await;
+    assert_eq!(all, [Some(ErrorKind::Unavailable); 50]);
+    let waited = started.elapsed();
+    assert!(waited <= Duration::from_secs(6), "{waited:?}");
+    assert!(server.asked() <= 1, "{}", server.asked());
     Ok(())
 }

@@ -21,6 +21,7 @@ const ROWS: &str = "tables: { t.rows: { from: [{ subscription: rows }], schema: 
 pub fn tests() -> Vec<Trial> {
     trials![
         only_what_is_signed_as_configured_lands,
+        first_pushes_at_once_and_those_of_a_new_key_land,
         nobody_is_let_in_before_there_are_keys,
         keys_of_another_machine_are_refused_at_the_start,
         system_that_trusts_nobody_is_refused_at_the_start,
@@ -104,6 +105,28 @@ async fn only_what_is_signed_as_configured_lands() -> TestResult {
     Ok(())
 }
 
+async fn first_pushes_at_once_and_those_of_a_new_key_land() -> TestResult {
+    let (old, new) = (SigningKey::new("old")?, SigningKey::new("new")?);
+    let keys = KeyServer::start(&[&old]).await?;
+    let lake = Lake::new()?;
+    let server = serve(&signed(&lake)?, &keys).await?;
+    let rows: Vec<Push> = (1..=50).map(row).collect();
+    let pusher = server.pusher().bearing(&old.token(&claims(Utc::now())));
+    assert_eq!(pusher.push_all(&rows, 50).await, [204; 50]);
+    assert_eq!(keys.asked(), 1);
+    keys.publish(&[&new], "max-age=3600");
+    let pusher = server.pusher().bearing(&new.token(&claims(Utc::now())));
+    wait_for("the new key to be known", Duration::from_secs(20), async || {
+        (pusher.push(&row(51)).await == 204).then_some(())
+    })
+    .await?;
+    let rows: Vec<Push> = (52..=60).map(row).collect();
+    assert_eq!(pusher.push_all(&rows, 9).await, [204; 9]);
+    assert_eq!(keys.asked(), 2);
+    assert_eq!(lake.ids("t.rows", "id")?, ((1..=60).collect(), 60));
+    Ok(())
+}
+
 async fn nobody_is_let_in_before_there_are_keys() -> TestResult {
     let key = SigningKey::new("k1")?;
     let keys = KeyServer::start(&[&key]).await?;
@@ -122,6 +145,9 @@ async fn nobody_is_let_in_before_there_are_keys() -> TestResult {
             .as_str()
             .is_some_and(|text| text.contains("Google's keys"))
     );
+    let long = pusher.post("/", "application/json", vec![b' '; 1 << 20]).await?;
+    assert_eq!(long.headers()["connection"], "close");
+    problem(long, 503, "unavailable").await?;
     assert_eq!(server.pusher().push(&row(1)).await, 401);
     server
         .logged(&["Google gives no keys for signed pushes."])

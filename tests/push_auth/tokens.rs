@@ -22,8 +22,14 @@ pub fn tests() -> Vec<Trial> {
 
 /// Tokens that prove nothing: what is wrong with each, and the token.
 pub(super) fn unproven(key: &SigningKey, now: DateTime<Utc>) -> TestResult<Vec<(&'static str, String)>> {
+    let mut tokens = forged(key, now)?;
+    tokens.extend(not_said(key, now));
+    Ok(tokens)
+}
+
+/// Those that Google has not signed.
+fn forged(key: &SigningKey, now: DateTime<Utc>) -> TestResult<Vec<(&'static str, String)>> {
     let good = claims(now);
-    let said = |others: Value| key.token(&with(good.clone(), others));
     let headed = |others: Value| key.token_of(&with(key.header(), others), &good);
     let stranger = SigningKey::new("k1")?;
     let its_own = with(stranger.header(), json!({ "jwk": stranger.published() }));
@@ -69,6 +75,13 @@ pub(super) fn unproven(key: &SigningKey, now: DateTime<Utc>) -> TestResult<Vec<(
         ("an unknown key id", headed(json!({ "kid": "k7" }))),
         ("garbage", "garbage".to_owned()),
         ("garbage in three parts", "a.b.c".to_owned()),
+    ])
+}
+
+/// Those that do not say what a token of a push says.
+fn not_said(key: &SigningKey, now: DateTime<Utc>) -> Vec<(&'static str, String)> {
+    let said = |others: Value| key.token(&with(claims(now), others));
+    vec![
         ("too long", said(json!({ "more": "x".repeat(8 << 10) }))),
         ("expired", key.token(&claims(now - TimeDelta::hours(2)))),
         (
@@ -98,7 +111,7 @@ pub(super) fn unproven(key: &SigningKey, now: DateTime<Utc>) -> TestResult<Vec<(
             said(json!({ "email_verified": "true" })),
         ),
         ("nothing of the address", said(json!({ "email_verified": null }))),
-    ])
+    ]
 }
 
 /// Tokens of Google's that prove somebody else.
@@ -141,6 +154,9 @@ async fn every_rule_alone_refuses() -> TestResult {
     for (wrong, token, kind) in unproven.chain(others) {
         let error = pushers.check(&bearing(&token)).await.err().ok_or(wrong)?;
         assert_eq!(error.kind(), kind, "{wrong}: {}", error.report());
+        // Whoever has Cloud Run's IAM in front as well is told the way out.
+        let is_removed = token.ends_with(".SIGNATURE_REMOVED_BY_GOOGLE");
+        assert_eq!(error.message().contains("push_auth: off"), is_removed, "{wrong}");
         let parts = token.split('.').filter(|part| part.len() > 8);
         for part in parts.filter(|part| !part.starts_with("SIGNATURE")) {
             assert!(!error.report().contains(part), "{wrong}: {}", error.report());

@@ -13,7 +13,7 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use clap::Args;
 use futures::{StreamExt, TryStreamExt, stream};
 use iceberg::TableIdent;
-use landfast::app::{self, App, Parts};
+use landfast::app::{self, App, Parts, Work};
 use landfast::config::Config;
 use landfast::error::{Error, ErrorKind, Result};
 use landfast::telemetry;
@@ -62,7 +62,13 @@ async fn dev(config: Arc<Config>, args: &DevArgs, output: OutputFormat) -> Resul
         Error::new(ErrorKind::Unavailable, "The listener has no address.").with_source(error)
     })?;
     greet(&config, address);
-    let serving = app::run(app.clone(), listener, files, metrics, shutdown_signal());
+    let serving = app::run(
+        app.clone(),
+        listener,
+        Work::Serve(files),
+        metrics,
+        shutdown_signal(),
+    );
     if !args.demo {
         return serving.await;
     }

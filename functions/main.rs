@@ -7,6 +7,7 @@ mod load;
 mod maintain;
 mod output;
 mod progress;
+mod pull;
 mod replay;
 mod serve;
 mod show;
@@ -55,6 +56,8 @@ enum Command {
         or configuration."
     )]
     Serve(serve::ServeArgs),
+    /// The worker that pulls Pub/Sub subscriptions.
+    Pull(pull::PullArgs),
     /// Files become commits: one each, all of it or none.
     #[command(
         after_help = "Example:\n  landfast load --dir ./landfast-data --table landfast.orders orders.ndjson.gz\n\n\
@@ -92,6 +95,7 @@ fn main() -> ExitCode {
     match cli.command {
         Command::Dev(args) => dev::run(&args, cli.output),
         Command::Serve(args) => serve::run(&args),
+        Command::Pull(args) => pull::run(&args),
         Command::Load(args) => load::run(&args, cli.output, quiet),
         Command::Replay(args) => replay::run(&args, cli.output, quiet),
         Command::Maintain(args) => maintain::run(&args, cli.output),

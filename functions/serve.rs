@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Args;
-use landfast::app::{self, App, Parts};
+use landfast::app::{self, App, Parts, Work};
 use landfast::config::{Config, PushAuth, Scheme, process_env};
 use landfast::error::Result;
 use landfast::telemetry;
@@ -55,7 +55,7 @@ async fn serve(config: Arc<Config>) -> Result<()> {
     if let Ok(address) = listener.local_addr() {
         listening(address);
     }
-    app::run(app, listener, files, metrics, shutdown_signal()).await
+    app::run(app, listener, Work::Serve(files), metrics, shutdown_signal()).await
 }
 
 fn tell_who_may_push(auth: &PushAuth) {

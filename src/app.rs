@@ -10,6 +10,7 @@ use iceberg::TableIdent;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use crate::batch::{Shared, Writers, accept_by_record, keep_whole};
 use crate::catalog::{Catalog, MemoryCatalog, Patience, RestCatalog, SqlCatalog, StorageCatalog};
@@ -25,7 +26,8 @@ use crate::route::{Route, Router};
 use crate::storage::Store;
 use crate::telemetry::{self, UnknownFields};
 use crate::trigger::{
-    Access, Connections, Delivery, Intake, Landing, Limits, ObjectEvent, Objects, Pushers, Server, router,
+    Access, Connections, Delivery, Intake, Landing, Limits, ObjectEvent, Objects, Pulls, Pushers, Server,
+    probes, router,
 };
 
 /// From the signal to the exit. Cloud Run kills after 10 s.
@@ -95,6 +97,49 @@ impl Parts {
 pub struct Files {
     landing: Landing,
     stop: watch::Sender<bool>,
+}
+
+/// What a process takes in.
+#[derive(Debug)]
+pub enum Work {
+    /// Pushes and rows over HTTP, and the files of landing folders.
+    Serve(Files),
+    /// Messages of subscriptions. Over HTTP there are only health and metrics.
+    Pull(Pulls),
+}
+
+/// Callers of a process that pulls: probes and whoever reads its metrics.
+const PROBES: usize = 16;
+
+/// The work beside the listener's: what stops it, and its task.
+struct Beside {
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Work {
+    /// How many callers the listener is for.
+    fn callers(&self, max_requests: usize) -> usize {
+        match self {
+            Self::Serve(_) => max_requests,
+            Self::Pull(_) => PROBES,
+        }
+    }
+
+    /// Starts what works beside the listener; gives it with the listener's routes.
+    fn start(self, server: &Arc<Server>) -> (axum::Router, Beside) {
+        match self {
+            Self::Serve(files) => {
+                let (stop, task) = (files.stop, tokio::spawn(files.landing.run()));
+                (router(server.clone()), Beside { stop, task })
+            }
+            Self::Pull(pulls) => {
+                let (stop, stopped) = watch::channel(false);
+                let task = tokio::spawn(pulls.run(server.clone(), stopped));
+                (probes(server.clone()), Beside { stop, task })
+            }
+        }
+    }
 }
 
 /// A running pipeline: deliveries in, commits out.
@@ -279,7 +324,7 @@ pub async fn bind(listen: SocketAddr) -> Result<TcpListener> {
     })
 }
 
-/// Serves until `shutdown` resolves, then stops in order: intake, flush, commit, answers; inside 10 s.
+/// Serves or pulls until `shutdown` resolves, then stops in order: intake, flush, commit, answers; inside 10 s.
 ///
 /// # Errors
 /// [`ErrorKind::Unavailable`] when the listener fails, or when something was still unanswered at the end of the time;
@@ -287,7 +332,7 @@ pub async fn bind(listen: SocketAddr) -> Result<TcpListener> {
 pub async fn run(
     app: Arc<App>,
     listener: TcpListener,
-    files: Files,
+    work: Work,
     metrics: PrometheusHandle,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<()> {
@@ -312,22 +357,23 @@ pub async fn run(
         draining: AtomicBool::new(false),
     });
     let (stop, stopped) = watch::channel(false);
-    let connections = Connections::of(config.max_in_flight_requests);
-    if connections.most < config.max_in_flight_requests {
+    let callers = work.callers(config.max_in_flight_requests);
+    let connections = Connections::of(callers);
+    if connections.most < callers {
         tracing::warn!(
             connections = connections.most,
             max_in_flight_requests = config.max_in_flight_requests,
             "The process may open too few files for as many connections as requests may wait; raise its limit (ulimit -n)."
         );
     }
-    let mut serving = tokio::spawn(connections.serve(listener, router(server.clone()), stopped));
+    let (routes, mut beside) = work.start(&server);
+    let mut serving = tokio::spawn(connections.serve(listener, routes, stopped));
     let upkeep = tokio::spawn(keep_up(app.writers.clone(), metrics));
-    let mut landing = tokio::spawn(files.landing.run());
     tokio::select! {
         () = shutdown => {}
         ended = &mut serving => {
             upkeep.abort();
-            landing.abort();
+            beside.task.abort();
             return match ended {
                 Ok(()) => Ok(()),
                 Err(error) => Err(Error::new(ErrorKind::Unavailable, "The server stopped.").with_source(error)),
@@ -338,15 +384,15 @@ pub async fn run(
     tracing::info!("Stopping: no new work, the rest is committed and answered.");
     let finished = tokio::time::timeout(SHUTDOWN, async {
         // New connections are taken until then, and told 503: a refused one tells a sender nothing.
-        let _landing_gone = files.stop.send(true);
-        let pushed = async {
+        let _beside_gone = beside.stop.send(true);
+        let taken = async {
             app.writers.close().await;
             // Before the landing folders are done: a move of theirs may hang.
             app.catalog().settle().await;
         };
-        let (landed, ()) = tokio::join!(&mut landing, pushed);
-        if let Err(error) = landed {
-            tracing::error!(%error, "The landing folders' task ended badly; their files are taken at the next start.");
+        let (ended, ()) = tokio::join!(&mut beside.task, taken);
+        if let Err(error) = ended {
+            tracing::error!(%error, "The task beside the listener ended badly; its files or messages are taken at the next start.");
         }
         app.catalog().settle().await;
         let _server_gone = stop.send(true);
@@ -354,7 +400,7 @@ pub async fn run(
     })
     .await;
     upkeep.abort();
-    landing.abort();
+    beside.task.abort();
     // A client that never finishes its request keeps its connection to the end, but no delivery waits for it.
     if finished.is_ok() || app.shared.limits.held_requests() == 0 {
         tracing::info!("Stopped; everything taken in is answered.");

@@ -29,6 +29,9 @@ pub const RECORDS_PER_BATCH: &str = "iceberg_records_per_batch";
 pub const DELIVERIES: &str = "landfast_deliveries_total";
 /// Requests refused before a delivery was taken in. Counter; label `reason`, such as `full` or `not_an_event`.
 pub const REFUSALS: &str = "landfast_refused_requests_total";
+/// Acknowledgements that a subscription with exactly-once delivery did not confirm: their messages may come again.
+/// Counter; label `subscription`.
+pub const UNCONFIRMED_ACKS: &str = "landfast_unconfirmed_acks_total";
 /// Dead letters written. Counter; labels `table`, `reason`.
 pub const DEAD_LETTERS: &str = "landfast_dead_letters_total";
 /// Copies of deliveries that were dropped: the first had `landed`, or was still `in_flight`. Counter; labels `table`,

@@ -22,6 +22,7 @@ mod load;
 mod maintenance;
 mod objects;
 mod output;
+mod pull;
 mod push_auth;
 mod records;
 mod refusals;
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
         landing_folder::tests(),
         load::tests(),
         output::tests(),
+        pull::tests(),
         records::tests(),
         refusals::tests(),
         push_auth::tests(),

@@ -61,6 +61,18 @@ impl<'a> Router<'a> {
         self.find(Arrival::File(folder, name))
     }
 
+    /// Whether some rule may take messages of a subscription, given by its full name. Their attributes and records decide
+    /// then.
+    pub fn may_take(&self, subscription: &str) -> bool {
+        let takes = |name: Option<&String>, files: Option<&FileMatch>| {
+            files.is_none() && name.is_none_or(|name| is_subscription(name, subscription))
+        };
+        let mut tables = self.config.tables.values().flat_map(|table| &table.from);
+        let mut routes = self.config.routes.iter();
+        tables.any(|from| takes(from.subscription.as_ref(), from.files.as_ref()))
+            || routes.any(|route| takes(route.subscription.as_ref(), route.files.as_ref()))
+    }
+
     fn find(&self, arrival: Arrival<'_>) -> Route<'a> {
         let mut by_record = ByRecord::new();
         for (ident, table) in &self.config.tables {

@@ -106,15 +106,30 @@ pub struct Server {
 
 /// The routes of the server: pushes, rows sent directly, health and metrics.
 pub fn router(server: Arc<Server>) -> Router {
-    Router::new()
+    probed()
         .route("/", post(push))
         .route("/v1/tables/{table}/records", post(records::post_records))
-        .route("/health/live", get(|| async { "live\n" }))
-        .route("/health/ready", get(ready))
-        .route("/metrics", get(render_metrics))
         .method_not_allowed_fallback(no_such_method)
         .fallback(no_such_path)
         .with_state(server)
+}
+
+/// The routes of a process that takes nothing over HTTP: health and metrics.
+pub fn probes(server: Arc<Server>) -> Router {
+    probed().fallback(nothing_to_send_here).with_state(server)
+}
+
+fn probed() -> Router<Arc<Server>> {
+    Router::new()
+        .route("/health/live", get(|| async { "live\n" }))
+        .route("/health/ready", get(ready))
+        .route("/metrics", get(render_metrics))
+}
+
+async fn nothing_to_send_here() -> Response {
+    let message = "This process pulls: it answers GET /health/live, /health/ready and /metrics, and takes nothing. Pushes \
+                   and rows go to `landfast serve`.";
+    Problem(Error::new(ErrorKind::NotFound, message)).with_status(404)
 }
 
 async fn no_such_path() -> Response {
@@ -262,31 +277,33 @@ impl Server {
         let (parts, body) = request.into_parts();
         let form = Form::of(&parts.headers)?;
         let body = self.read_body(&parts.headers, body, &mut held).await?;
-        let told = match parse(form, parts.headers, body).await? {
-            Event::Object(told) => told,
-            Event::Message(push) => match self.notification(&push)? {
-                Some(told) => told,
-                None => return Ok(Some(self.take_message(push, held, arrived))),
-            },
-        };
-        match told {
-            Told::Finalized(object) => Ok(Some(self.take_object(object, held, arrived))),
+        match parse(form, parts.headers, body).await? {
+            Event::Object(told) => Ok(self.take_told(told, held, arrived)),
+            Event::Message(push) => self.take_message(push, held, arrived),
+        }
+    }
+
+    /// Hands on a message, or what it tells of an object of a bucket that objects are taken from.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotAnEvent`] for a notification that names no generation.
+    pub(super) fn take_message(&self, push: Push, held: Held, arrived: Instant) -> Result<Option<Answer>> {
+        if Told::bucket_of(&push).is_some_and(|bucket| self.intake.has_bucket(bucket))
+            && let Some(told) = Told::by_message(&push)
+        {
+            return Ok(self.take_told(told?, held, arrived));
+        }
+        Ok(Some(self.take_payload(push, held, arrived)))
+    }
+
+    fn take_told(&self, told: Told, mut held: Held, arrived: Instant) -> Option<Answer> {
+        let object = match told {
+            Told::Finalized(object) => object,
             Told::Other(other) => {
                 objects::count(other);
-                Ok(None)
+                return None;
             }
-        }
-    }
-
-    /// What a message tells of an object of a bucket that objects are taken from. Any other is a message.
-    fn notification(&self, push: &Push) -> Result<Option<Told>> {
-        match Told::bucket_of(push) {
-            Some(bucket) if self.intake.has_bucket(bucket) => Told::by_message(push).transpose(),
-            _ => Ok(None),
-        }
-    }
-
-    fn take_object(&self, object: ObjectEvent, mut held: Held, arrived: Instant) -> Answer {
+        };
         held.shrink_to(bytes_of(&object.attributes));
         let now = self.clock.now();
         let envelope = Envelope {
@@ -300,10 +317,10 @@ impl Server {
         };
         let (delivery, answer) = self.delivery(envelope, Bytes::new(), held, arrived);
         self.intake.accept_object(object, delivery);
-        answer
+        Some(answer)
     }
 
-    fn take_message(&self, push: Push, mut held: Held, arrived: Instant) -> Answer {
+    fn take_payload(&self, push: Push, mut held: Held, arrived: Instant) -> Answer {
         let (payload, undecodable) = match push.data {
             Ok(payload) => (payload, None),
             Err(raw) => (Bytes::new(), Some(raw)),

@@ -1,7 +1,7 @@
 //! Trigger: what woke us, and what it wants acknowledged.
 //!
-//! First on the path. Turns a request into a [`Delivery`] and answers it once its [`Ack`] was used; takes the files of
-//! landing folders and moves them once they landed, and the objects of landing buckets.
+//! First on the path. Turns a request or a pulled message into a [`Delivery`] and answers it once its [`Ack`] was used;
+//! takes the objects of landing buckets, and the files of landing folders, which it moves once they landed.
 //! Keeps invariant 1 (an answer of success is only ever sent for an [`Ack::ack`]) and invariant 4 (nothing is read
 //! into memory that the [`Limits`] have no room for).
 
@@ -13,6 +13,7 @@ mod landing;
 mod limits;
 mod objects;
 mod problem;
+mod pull;
 mod push;
 mod push_auth;
 mod records;
@@ -20,9 +21,10 @@ mod records;
 pub use connections::Connections;
 pub use delivery::{Ack, Answer, Delivery, DeliveryId, Envelope, PartOf, Receipt};
 pub use event::ObjectEvent;
-pub use http::{Access, Intake, Server, router};
+pub use http::{Access, Intake, Server, probes, router};
 pub use landing::Landing;
 pub use limits::{Held, Limits};
 pub use objects::Objects;
+pub use pull::{Pulls, subscriptions};
 pub use push::Push;
 pub use push_auth::Pushers;

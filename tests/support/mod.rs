@@ -14,6 +14,7 @@ pub mod lake;
 pub mod mount;
 pub mod postgres;
 pub mod proxy;
+pub mod pubsub;
 pub mod push;
 pub mod readers;
 pub mod seed;
@@ -68,6 +69,8 @@ pub enum Component {
     Rest,
     /// A server of Cloud Storage's JSON API; its address.
     Gcs,
+    /// Google's emulator of Pub/Sub; its host and port.
+    PubSub,
     /// Nessie on the S3 server; its address and its warehouse, with a space between.
     Nessie,
     /// An S3 server with the bucket `lake`: its address, and the folder of its program, with a space between.
@@ -83,6 +86,7 @@ pub fn needs(component: Component) -> TestResult<String> {
         Component::Postgres => ("PostgreSQL", "LANDFAST_TEST_POSTGRES"),
         Component::Rest => ("REST catalog", "LANDFAST_TEST_REST"),
         Component::Gcs => ("Cloud Storage server", "LANDFAST_TEST_GCS"),
+        Component::PubSub => ("Pub/Sub emulator", "LANDFAST_TEST_PUBSUB"),
         Component::Nessie => ("Nessie", "LANDFAST_TEST_NESSIE"),
         Component::S3 => ("S3 server", "LANDFAST_TEST_S3"),
         Component::Spark => ("Spark", "LANDFAST_TEST_SPARK"),

@@ -1,0 +1,101 @@
+//! Google's client of the subscriptions, and the tasks that pull them.
+
+use std::sync::Arc;
+
+use google_cloud_auth::credentials::anonymous;
+use google_cloud_pubsub::client::Subscriber;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::puller::Puller;
+use crate::error::{Error, ErrorKind, Result};
+use crate::google::prepare_client;
+use crate::trigger::Server;
+
+/// Streams of one connection. A stream without messages takes one of the hundred requests that may be open on it.
+const STREAMS_PER_CONNECTION: usize = 20;
+
+/// The subscriptions that a process pulls.
+#[derive(Debug)]
+pub struct Pulls {
+    client: Subscriber,
+    subscriptions: Vec<String>,
+    failure: watch::Sender<Option<Error>>,
+}
+
+impl Pulls {
+    /// Makes the client of these subscriptions, by Application Default Credentials; at `emulator`, a host and port, without
+    /// any. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Rejected`] when there are no usable credentials, or the system trusts no authority.
+    pub async fn connect(emulator: Option<&str>, subscriptions: Vec<String>) -> Result<Self> {
+        let connections = subscriptions.len().div_ceil(STREAMS_PER_CONNECTION);
+        let client = Subscriber::builder().with_grpc_subchannel_count(connections);
+        let client = match emulator {
+            Some(host) => client
+                .with_endpoint(address(host))
+                .with_credentials(anonymous::Builder::new().build()),
+            None => {
+                prepare_client()?;
+                client
+            }
+        };
+        let client = client.build().await.map_err(|error| {
+            let message = "Pub/Sub's client cannot be made: give the process credentials (a service account, or \
+                           GOOGLE_APPLICATION_CREDENTIALS).";
+            Error::new(ErrorKind::Rejected, message).with_source(error)
+        })?;
+        Ok(Self {
+            client,
+            subscriptions,
+            failure: watch::Sender::new(None),
+        })
+    }
+
+    /// Why one of the subscriptions cannot be pulled, once that is so. The process should stop then.
+    pub fn failure(&self) -> watch::Receiver<Option<Error>> {
+        self.failure.subscribe()
+    }
+
+    /// Pulls until it is `stopped`; returns when all that was taken is acknowledged or given back.
+    pub(crate) async fn run(self, server: Arc<Server>, stopped: watch::Receiver<bool>) {
+        let mut pullers = JoinSet::new();
+        for subscription in self.subscriptions {
+            let puller = Puller::new(
+                self.client.clone(),
+                subscription,
+                server.clone(),
+                self.failure.clone(),
+                stopped.clone(),
+            );
+            pullers.spawn(puller.run());
+        }
+        while let Some(ended) = pullers.join_next().await {
+            if let Err(error) = ended {
+                let message = "A task that pulls ended badly; its messages come again.";
+                let error = Error::new(ErrorKind::Unavailable, message).with_source(error);
+                self.failure.send_replace(Some(error));
+            }
+        }
+    }
+}
+
+/// The emulator's variable holds a host and port; some write an address.
+fn address(host: &str) -> String {
+    match host.contains("://") {
+        true => host.to_owned(),
+        false => format!("http://{host}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn emulator_is_named_by_host_or_address() {
+        assert_eq!(address("127.0.0.1:8085"), "http://127.0.0.1:8085");
+        assert_eq!(address("http://[::1]:8085"), "http://[::1]:8085");
+    }
+}

@@ -1,0 +1,284 @@
+//! `landfast pull`: the real binary before Google's emulator of Pub/Sub. What is published is in the table, once.
+
+mod faults;
+mod limits;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+use crate::support::lake::Lake;
+use crate::support::pubsub::PubSub;
+use crate::support::push::Push;
+use crate::support::server::{Server, run};
+use crate::support::{TestResult, trials, wait_for};
+
+pub fn tests() -> Vec<Trial> {
+    let tests = trials![
+        messages_land_once,
+        messages_of_several_subscriptions_go_to_their_tables,
+        acknowledged_messages_do_not_come_again,
+        poison_is_a_letter,
+        copies_by_push_and_by_pull_land_once,
+        worker_takes_nothing_over_http,
+        wrong_usage_says_what_is_missing,
+    ];
+    [tests, faults::tests(), limits::tests()]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+const LONG: Duration = Duration::from_secs(180);
+
+const ROWS: &str = "tables: { t.rows: { from: [{ subscription: rows }], schema: [{ name: id, type: long, required: true }] } }";
+
+/// The short deadline lets what a killed worker had come again soon.
+const SERVER: &str = "ack_deadline: 10s";
+
+/// A little longer than a lease by that deadline.
+const LEASE: Duration = Duration::from_secs(12);
+
+fn config(lake: &Lake) -> TestResult<PathBuf> {
+    lake.config(SERVER, ROWS)
+}
+
+fn ids(range: std::ops::Range<i64>) -> impl Iterator<Item = String> {
+    range.map(|id| json!({ "id": id }).to_string())
+}
+
+/// Waits until deliveries of an outcome have reached a number.
+async fn counted(worker: &Server, outcome: &str, count: f64) -> TestResult {
+    let line = format!("landfast_deliveries_total{{outcome=\"{outcome}\"}} ");
+    wait_for(
+        &format!("{count} deliveries that are {outcome}"),
+        LONG,
+        async || {
+            let (_, text) = worker.pusher().get("/metrics").await.ok()?;
+            let value = text.lines().find_map(|text| text.strip_prefix(&line))?;
+            (value.parse::<f64>().ok()? >= count).then_some(())
+        },
+    )
+    .await
+}
+
+/// Stops a worker, which must leave nothing unanswered.
+async fn stopped(mut worker: Server) -> TestResult {
+    worker.terminate()?;
+    assert!(worker.exited().await?.success());
+    Ok(())
+}
+
+async fn messages_land_once() -> TestResult {
+    let (lake, pubsub) = (Lake::new()?, PubSub::new()?);
+    pubsub.queue("rows").await?;
+    pubsub.publish("rows", ids(0..1_500)).await?;
+    let worker = pubsub.worker(&config(&lake)?).await?;
+    worker.logged(&["Pulling.", &pubsub.full("rows")]).await?;
+    pubsub.publish("rows", ids(1_500..3_000)).await?;
+    counted(&worker, "landed", 3_000.0).await?;
+    stopped(worker).await?;
+    assert_eq!(lake.ids("t.rows", "id")?, ((0..3_000).collect(), 3_000));
+    assert_eq!(lake.dead_letters()?, Vec::<Value>::new());
+    Ok(())
+}
+
+async fn messages_of_several_subscriptions_go_to_their_tables() -> TestResult {
+    let (lake, pubsub) = (Lake::new()?, PubSub::new()?);
+    for queue in ["rows", "cdc", "raw"] {
+        pubsub.queue(queue).await?;
+    }
+    let rest = format!(
+        "tables:\n  t.rows: {{ from: [{{ subscription: rows }}], schema: [{{ name: id, type: long }}] }}\n  t.raw: {{ from: [{{ \
+         subscription: \"{}\" }}], schema: envelope }}\nroutes:\n  - {{ subscription: cdc, table: \
+         'cdc.{{attributes.table}}' }}\n",
+        pubsub.full("raw")
+    );
+    let worker = pubsub.worker(&lake.config(SERVER, &rest)?).await?;
+    pubsub.publish("rows", ids(0..50)).await?;
+    let changes = (0..60).map(|id| {
+        let table = if id % 2 == 0 { "even" } else { "odd" };
+        json!({ "data": base64(&json!({ "id": id }).to_string()), "attributes": { "table": table } })
+    });
+    pubsub.send("cdc", changes.collect()).await?;
+    let raw = json!({ "data": base64("as it is"), "attributes": { "kind": "note" } });
+    let id = pubsub.send("raw", vec![raw]).await?.remove(0);
+    counted(&worker, "landed", 111.0).await?;
+    stopped(worker).await?;
+    assert_eq!(lake.ids("t.rows", "id")?, ((0..50).collect(), 50));
+    assert_eq!(lake.ids("cdc.even", "id")?.0, (0..60).step_by(2).collect());
+    assert_eq!(lake.ids("cdc.odd", "id")?.0, (1..60).step_by(2).collect());
+    let rows = lake.rows("t.raw", "id")?;
+    let [row] = rows.as_slice() else {
+        return Err(format!("one row: {rows:?}").into());
+    };
+    assert_eq!(row["id"], json!(id));
+    assert_eq!(row["source"], json!(pubsub.full("raw")));
+    assert_eq!(row["payload"], json!(base64("as it is")));
+    Ok(())
+}
+
+/// The emulator goes on giving messages to streams whose client is gone, for a lease's time each: one that does not come
+/// again proves something only beside one that does.
+async fn acknowledged_messages_do_not_come_again() -> TestResult {
+    let (lake, pubsub) = (Lake::new()?, PubSub::new()?);
+    for queue in ["rows", "poison", "refused"] {
+        pubsub.queue(queue).await?;
+    }
+    pubsub.topic("confirmed").await?;
+    let confirmed = json!({ "enableExactlyOnceDelivery": true });
+    pubsub.subscribe("confirmed", "confirmed", confirmed).await?;
+    let table = |name: &str| {
+        format!("t.{name}: {{ from: [{{ subscription: {name} }}], schema: [{{ name: id, type: long }}] }}")
+    };
+    let tables = ["rows", "poison", "refused", "confirmed"].map(table).join(", ");
+    let file = lake.config(SERVER, &format!("tables: {{ {tables} }}"))?;
+    // Nothing can be written under a file, by whatever user.
+    let refused = lake.table("t.refused");
+    fs::create_dir_all(refused.parent().ok_or("a folder")?)?;
+    fs::write(refused, "in the way")?;
+    for queue in ["rows", "refused", "confirmed"] {
+        pubsub.publish(queue, ids(0..50)).await?;
+    }
+    pubsub
+        .publish("poison", (0..50).map(|_| "no JSON".to_owned()))
+        .await?;
+    let worker = pubsub.worker(&file).await?;
+    counted(&worker, "landed", 100.0).await?;
+    counted(&worker, "dead_letter", 50.0).await?;
+    counted(&worker, "nacked", 50.0).await?;
+    assert_eq!(worker.metric("landfast_unconfirmed_acks_total").await?, 0.0);
+    stopped(worker).await?;
+    let stop = Instant::now();
+    wait_for("the refused ones to come again", LONG, async || {
+        sleep(Duration::from_millis(200)).await;
+        for queue in ["rows", "poison", "confirmed"] {
+            let again = pubsub.waiting(queue).await.ok()?;
+            assert!(again.is_empty(), "{} of {queue} came again", again.len());
+        }
+        let again = pubsub.waiting("refused").await.ok()?;
+        (!again.is_empty() && stop.elapsed() > LEASE).then_some(())
+    })
+    .await?;
+    for (table, rows) in [("t.rows", 50), ("t.confirmed", 50)] {
+        assert_eq!(lake.ids(table, "id")?, (all(0..50), rows));
+    }
+    Ok(())
+}
+
+async fn poison_is_a_letter() -> TestResult {
+    let (lake, pubsub) = (Lake::new()?, PubSub::new()?);
+    pubsub.queue("rows").await?;
+    let poison = [
+        "no JSON at all".to_owned(),
+        json!({ "id": "seven" }).to_string(),
+        "\u{1f}\u{8b}\u{0}broken gzip".to_owned(),
+    ];
+    pubsub.publish("rows", poison).await?;
+    pubsub.publish("rows", ids(0..20)).await?;
+    // A message of attributes alone.
+    pubsub
+        .send("rows", vec![json!({ "attributes": { "kind": "empty" } })])
+        .await?;
+    let worker = pubsub.worker(&config(&lake)?).await?;
+    counted(&worker, "landed", 20.0).await?;
+    counted(&worker, "dead_letter", 4.0).await?;
+    stopped(worker).await?;
+    assert_eq!(lake.ids("t.rows", "id")?, ((0..20).collect(), 20));
+    assert_eq!(lake.dead_letters()?.len(), 4);
+    Ok(())
+}
+
+async fn copies_by_push_and_by_pull_land_once() -> TestResult {
+    let (lake, pubsub) = (Lake::new()?, PubSub::new()?);
+    pubsub.topic("rows").await?;
+    for subscription in ["rows", "peek"] {
+        pubsub.subscribe(subscription, "rows", json!({})).await?;
+    }
+    let both = "sources: { rows: { subscriptions: [rows, rows-push] } }\ntables: { t.rows: { from: [{ subscription: rows }, { \
+                subscription: rows-push }], schema: [{ name: id, type: long }] } }";
+    let file = lake.config("", both)?;
+    pubsub.publish("rows", ids(0..100)).await?;
+    let published = wait_for("the messages", LONG, async || {
+        let messages = pubsub.waiting("peek").await.ok()?;
+        (messages.len() == 100).then_some(messages)
+    })
+    .await?;
+    let server = Server::serve(&file).await?;
+    for message in published.iter().take(60) {
+        // A push tells the time to the millisecond.
+        let at = chrono::SubsecRound::trunc_subsecs(message.published_at, 3);
+        let push = Push::new("rows-push", &message.id, &message.data).published_at(at);
+        assert_eq!(server.pusher().push(&push).await, 204);
+    }
+    let mut command = pubsub.command(&file);
+    command.args(["--subscription", "rows"]);
+    let worker = Server::start(command).await?;
+    counted(&worker, "duplicate", 60.0).await?;
+    counted(&worker, "landed", 40.0).await?;
+    for message in &published {
+        let push = Push::new("rows-push", &message.id, &message.data).published_at(message.published_at);
+        assert_eq!(server.pusher().push(&push).await, 204);
+    }
+    stopped(worker).await?;
+    assert_eq!(lake.ids("t.rows", "id")?, ((0..100).collect(), 100));
+    Ok(())
+}
+
+async fn worker_takes_nothing_over_http() -> TestResult {
+    let (lake, pubsub) = (Lake::new()?, PubSub::new()?);
+    pubsub.queue("rows").await?;
+    let worker = pubsub.worker(&config(&lake)?).await?;
+    let pusher = worker.pusher();
+    assert_eq!(pusher.get("/health/live").await?.0, 200);
+    assert_eq!(
+        pusher.push(&Push::json("rows", 1, &json!({ "id": 1 }))).await,
+        404
+    );
+    let rows = pusher.post("/v1/tables/t.rows/records", "application/json", "{\"id\":1}");
+    assert_eq!(rows.await?.status(), 404);
+    stopped(worker).await
+}
+
+async fn wrong_usage_says_what_is_missing() -> TestResult {
+    let lake = Lake::new()?;
+    let file = config(&lake)?;
+    let file = text(&file)?;
+    let (code, _, err) = run(["pull", "--config", file])?;
+    assert_eq!(code, Some(2));
+    assert!(err.contains("--project") && err.contains("rows"), "{err}");
+    let chosen = [
+        "pull",
+        "--config",
+        file,
+        "--project",
+        "p",
+        "--subscription",
+        "others",
+    ];
+    let (code, _, err) = run(chosen)?;
+    assert_eq!(code, Some(2));
+    assert!(err.contains("projects/p/subscriptions/others"), "{err}");
+    let missing = lake.path().join("missing.yaml");
+    assert_eq!(run(["pull", "--config", text(&missing)?])?.0, Some(2));
+    Ok(())
+}
+
+fn text(path: &Path) -> TestResult<&str> {
+    path.to_str().ok_or_else(|| "a path that is no text".into())
+}
+
+fn base64(text: &str) -> String {
+    use base64::Engine;
+    base64::engine::general_purpose::STANDARD.encode(text)
+}
+
+/// The numbers of a range.
+fn all(range: std::ops::Range<i64>) -> BTreeSet<i64> {
+    range.collect()
+}

@@ -390,7 +390,7 @@ pub async fn run(
             // Before the landing folders are done: a move of theirs may hang.
             app.catalog().settle().await;
         };
-        let (ended, ()) = tokio::join!(&mut beside.task, taken);
+        let (ended, (), ()) = tokio::join!(&mut beside.task, taken, app.objects.close());
         if let Err(error) = ended {
             tracing::error!(%error, "The task beside the listener ended badly; its files or messages are taken at the next start.");
         }

@@ -54,7 +54,7 @@ pub const LANDED_FILES: &str = "landfast_landed_files_total";
 /// Bytes of those files, as they are stored. Counter; label `table`.
 pub const LANDED_BYTES: &str = "landfast_landed_bytes_total";
 /// Events of objects in landing buckets, by what became of them: `read` (its delivery is counted besides), `loaded`,
-/// `refused` (it comes again), and what needs no landing: `gone`, `empty`, `marker`, `deleted`, `archived`,
+/// `letter`, `refused` (it comes again), and what needs no landing: `gone`, `empty`, `marker`, `deleted`, `archived`,
 /// `metadata_updated`. Counter; label `outcome`.
 pub const OBJECT_EVENTS: &str = "landfast_object_events_total";
 /// Files of a landing folder that were moved to the dead letters. Counter; labels `table`, `reason`.

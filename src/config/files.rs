@@ -8,6 +8,7 @@ use super::key::{Key, Shape, Text};
 use super::location::{LANDING, Location, Scheme};
 use super::mapping::Mapping;
 use super::reader::Field;
+use super::schema::SchemaConfig;
 use super::table::{ATTRIBUTES, SUBSCRIPTION_KEY};
 
 pub(super) const BUCKET: Key = Key::optional(
@@ -145,6 +146,14 @@ pub(super) fn read_files(keys: &mut Mapping<'_>) -> Result<Option<FileMatch>, ()
 
 /// Checks what concerns the whole configuration.
 pub(super) fn check(config: &Config, root: &Field<'_>) {
+    if config.defaults.schema == SchemaConfig::Envelope
+        && config.routes.iter().any(|route| route.files.is_some())
+    {
+        root.problem(
+            "a route with `bucket` makes tables of `defaults`, which are raw envelopes, and those take messages, not files; \
+             write another `schema` there",
+        );
+    }
     if config.dead_letters.scheme() != Scheme::File && !config.landing_folders().is_empty() {
         root.problem(
             "files that are refused are moved into the dead letters, so with a `bucket` those are a folder; write \

@@ -12,6 +12,7 @@ use google_cloud_storage::client::Storage;
 use google_cloud_storage::read_object::ReadObjectResponse;
 use object_store::gcp::GoogleConfigKey;
 use tokio::sync::{OnceCell, mpsc};
+use tokio::time::{Instant, timeout_at};
 
 use super::Properties;
 use super::cloud::{Refusal, gcs_settings};
@@ -19,8 +20,8 @@ use crate::config::process_env;
 use crate::error::{Error, ErrorKind, Result};
 use crate::google;
 
-/// Pieces of an object that are read ahead of whoever reads them: some hundred kilobytes.
-const AHEAD: usize = 16;
+/// Pieces of an object that are read ahead of whoever reads them: some megabytes at most.
+const AHEAD: usize = 8;
 
 /// Reads generations of objects. The client is made with the first; nothing is asked of Google before.
 #[derive(Debug, Default)]
@@ -36,10 +37,12 @@ pub struct Generation {
 }
 
 impl Generations {
-    /// Opens one; `None` when it is not there any more.
+    /// Opens one; `None` when it is not there any more. Google's answer to that is a 404 of a media download, whose text
+    /// tells it from no other.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`] naming the object, also where it may not be read: a role that is missing can be given.
+    /// [`ErrorKind::Unavailable`] naming the object, also where it may not be read: a role that is missing can be given. The
+    /// same for an answer of another generation, or one that cannot be checked.
     pub async fn open(&self, bucket: &str, name: &str, generation: i64) -> Result<Option<Generation>> {
         let client = self.client.get_or_try_init(client).await?;
         let url = format!("gs://{bucket}/{name}");
@@ -48,7 +51,16 @@ impl Generations {
             .set_generation(generation)
             .send();
         match read.await {
-            Ok(response) => Ok(Some(Generation { url, response })),
+            Ok(response) => {
+                let object = response.object();
+                let crc32c = object.checksums.as_ref().and_then(|sums| sums.crc32c);
+                if object.generation != generation || crc32c.is_none() {
+                    let message = "What answers for Cloud Storage does not say that it is this generation, or not its \
+                                   CRC32C; nothing of it lands.";
+                    return Err(Error::new(ErrorKind::Unavailable, message).with("object", url));
+                }
+                Ok(Some(Generation { url, response }))
+            }
             Err(error) if error.http_status_code() == Some(404) => Ok(None),
             Err(error) => Err(unreadable(&url, error)),
         }
@@ -56,33 +68,36 @@ impl Generations {
 }
 
 impl Generation {
-    /// Its size in bytes, as it is stored.
-    pub fn len(&self) -> u64 {
+    /// Its size in bytes, as it is stored and as the answer has it. Zero proves nothing: it stands for a size unsaid, too.
+    pub fn size(&self) -> u64 {
         u64::try_from(self.response.object().size).unwrap_or_default()
     }
 
-    /// Whether there is nothing in it.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// All of it, of which the caller knows that it is small.
+    /// All of it.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`] naming the object.
+    /// [`ErrorKind::Unavailable`] naming the object, also when it is not as large as it said.
     pub async fn bytes(mut self) -> Result<Bytes> {
-        let mut bytes = Vec::with_capacity(usize::try_from(self.len()).unwrap_or_default());
+        let size = usize::try_from(self.size()).unwrap_or(usize::MAX);
+        let mut bytes = Vec::with_capacity(size);
         while let Some(piece) = self.response.next().await {
             bytes.extend_from_slice(&piece.map_err(|error| unreadable(&self.url, error))?);
+            if bytes.len() > size {
+                break;
+            }
+        }
+        if bytes.len() != size {
+            let message = "The object is not as large as the answer says; nothing of it lands.";
+            return Err(Error::new(ErrorKind::Unavailable, message).with("object", &self.url));
         }
         Ok(bytes.into())
     }
 
-    /// Reads it from a thread that may wait. A failure is an [`io::Error`] around one of ours; to stop reading is to drop
-    /// it.
-    pub fn into_read(self) -> impl Read + Send + 'static {
+    /// Reads it from a thread that may wait, until then at most. A failure is an [`io::Error`] around one of ours; to stop
+    /// reading is to drop it.
+    pub fn into_read(self, until: Instant) -> impl Read + Send + 'static {
         let (sender, pieces) = mpsc::channel(AHEAD);
-        tokio::spawn(pump(self, sender));
+        tokio::spawn(pump(self, sender, until));
         Pumped {
             pieces,
             piece: Bytes::new(),
@@ -91,14 +106,20 @@ impl Generation {
     }
 }
 
-/// Sends the pieces, and `None` at the end.
-async fn pump(mut object: Generation, sender: mpsc::Sender<Result<Option<Bytes>>>) {
+/// Sends the pieces, and `None` at the end. A thread that waits for them must not wait for a server that is silent.
+async fn pump(mut object: Generation, sender: mpsc::Sender<Result<Option<Bytes>>>, until: Instant) {
     loop {
         let next = tokio::select! {
-            next = object.response.next() => next,
+            next = timeout_at(until, object.response.next()) => next,
             () = sender.closed() => return,
         };
-        let piece = next.transpose().map_err(|error| unreadable(&object.url, error));
+        let piece = match next {
+            Ok(next) => next.transpose().map_err(|error| unreadable(&object.url, error)),
+            Err(_elapsed) => {
+                let message = "The object was not read to its end in time.";
+                Err(Error::new(ErrorKind::Unavailable, message).with("object", &object.url))
+            }
+        };
         let is_last = !matches!(piece, Ok(Some(_)));
         if sender.send(piece).await.is_err() || is_last {
             return;

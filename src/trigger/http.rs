@@ -13,6 +13,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
+use chrono::DateTime;
 use http_body_util::BodyExt;
 use iceberg::TableIdent;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -305,12 +306,14 @@ impl Server {
             }
         };
         held.shrink_to(bytes_of(&object.attributes));
-        let now = self.clock.now();
+        let id = DeliveryId::object(&object.bucket, &object.name, object.generation);
+        // A letter of it is the same whenever it is told of.
+        let numbered = || DateTime::from_timestamp(id.index_time(), 0).unwrap_or_default();
         let envelope = Envelope {
-            id: DeliveryId::object(&object.bucket, &object.name, object.generation),
+            published_at: object.created.unwrap_or_else(numbered),
+            id,
             source: format!("gs://{}/{}", object.bucket, object.name),
-            published_at: object.created.unwrap_or(now),
-            received_at: now,
+            received_at: self.clock.now(),
             fingerprint: None,
             division: None,
             attributes: object.attributes.clone(),

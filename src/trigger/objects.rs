@@ -5,17 +5,19 @@
 //! form Google tells of it. Nothing is changed in the bucket.
 
 use std::borrow::Cow;
-use std::io::{Cursor, Read};
+use std::convert::Infallible;
+use std::io::{self, Cursor};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use iceberg::TableIdent;
-use tokio::time::timeout_at;
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
+use tokio::time::{Duration, Instant, sleep, timeout_at};
 
-use super::{Ack, Delivery, Envelope, Held, ObjectEvent, Receipt};
+use super::{Ack, Delivery, Envelope, Held, Limits, ObjectEvent, Receipt};
 use crate::batch::{Shared, Writers, keep_whole};
 use crate::config::{Config, Location, TableConfig};
-use crate::decode::{Compression, NotUnpacked, Reason, RejectKind, unpack};
+use crate::decode::{Compression, Reason, RejectKind, unpack};
 use crate::error::{Error, ErrorKind, Result};
 use crate::load::{Incoming, Loaded, load_object};
 use crate::route::{Route, Router};
@@ -28,6 +30,9 @@ const SMALL: u64 = 1 << 20;
 /// What a small object may unpack to, in bytes; what unpacks to more is loaded.
 const SMALL_UNPACKED: usize = 8 << 20;
 
+/// From the stop to the moment when a load is let go; what is left is for the answer.
+const GRACE: Duration = Duration::from_secs(6);
+
 /// Lands the objects of the configuration's buckets.
 #[derive(Debug)]
 pub struct Objects {
@@ -35,6 +40,10 @@ pub struct Objects {
     shared: Arc<Shared>,
     writers: Arc<Writers>,
     generations: Generations,
+    /// One load at a time: what it takes is more than what is set aside for it.
+    load: Semaphore,
+    stop: watch::Sender<bool>,
+    told: telemetry::Seldom,
 }
 
 /// What becomes of an object's delivery.
@@ -55,24 +64,26 @@ impl Objects {
             shared,
             writers,
             generations: Generations::default(),
+            load: Semaphore::new(1),
+            stop: watch::Sender::new(false),
+            told: telemetry::Seldom::default(),
         }
+    }
+
+    /// Lets a load that is under way go on for a while, and waits for its end.
+    pub async fn close(&self) {
+        self.stop.send_replace(true);
+        // Never closed, so never an error.
+        let _ended = self.load.acquire().await;
     }
 
     /// Lands an object, and answers its delivery, which has no payload yet.
     pub async fn land(&self, object: ObjectEvent, mut delivery: Delivery) {
         let until = delivery.deadline;
-        let taken = timeout_at(
-            until,
-            self.take(&object, &delivery.envelope, &mut delivery.held, until),
-        )
-        .await;
-        let taken = taken.unwrap_or_else(|_elapsed| {
-            Err(Error::new(
-                ErrorKind::Unavailable,
-                "The object was not landed before the ack deadline; it is delivered again. If that goes on, raise the \
-                 subscription's deadline and server.ack_deadline (600s at most), or load it: `landfast load`.",
-            ))
-        });
+        let taking = self.take(&object, &delivery.envelope, &mut delivery.held, until);
+        let taken = timeout_at(until, taking)
+            .await
+            .unwrap_or_else(|_elapsed| Err(too_late()));
         match taken {
             Ok(Next::Done(receipt)) => delivery.ack.ack(receipt),
             Ok(Next::Letter(reason)) => keep_whole(&self.shared, delivery, &reason).await,
@@ -90,7 +101,7 @@ impl Objects {
         object: &ObjectEvent,
         envelope: &Envelope,
         held: &mut Held,
-        until: tokio::time::Instant,
+        until: Instant,
     ) -> Result<Next<'_>> {
         if object.name.ends_with('/') && object.size == Some(0) {
             // What consoles make to show a folder.
@@ -99,34 +110,62 @@ impl Objects {
         }
         let (ident, table) = match self.route(object) {
             Ok(to) => to,
-            Err(reason) => return Ok(Next::Letter(reason)),
+            Err(reason) => {
+                count("letter");
+                return Ok(Next::Letter(reason));
+            }
         };
-        let generations = &self.generations;
-        let opened = generations.open(&object.bucket, &object.name, object.generation);
-        let Some(opened) = opened.await? else {
-            count("gone");
+        // Room before work: a bucket that is full of large objects is not asked for each of them in vain.
+        let mut room = match object.size {
+            Some(size) if size > SMALL => Some(self.room(held)?),
+            _ => None,
+        };
+        // A message among others spends no more of their batch's time than a body may.
+        let half = Instant::now() + until.saturating_duration_since(Instant::now()) / 2;
+        let opening = self
+            .generations
+            .open(&object.bucket, &object.name, object.generation);
+        let opened = timeout_at(half, opening).await.map_err(|_elapsed| too_late())?;
+        let Some(opened) = opened? else {
+            self.tell_gone(envelope);
             return Ok(Next::Done(Receipt::default()));
         };
-        if opened.is_empty() {
-            // No record, and nothing to remember.
-            count("empty");
-            return Ok(Next::Done(Receipt::default()));
-        }
-        let small = match opened.len() <= SMALL {
-            true => read_small(opened, held).await?,
-            false => Small::No(Box::new(opened.into_read())),
+        let read = if room.is_none() && opened.size() <= SMALL {
+            let reading = read_small(opened, held, &self.shared.limits);
+            timeout_at(half, reading).await.map_err(|_elapsed| too_late())??
+        } else {
+            Read::Large(Box::new(opened.into_read(until)))
         };
-        match small {
-            Small::Plain(payload) => {
+        match read {
+            Read::Nothing => {
+                // No record, and nothing to remember.
+                count("empty");
+                Ok(Next::Done(Receipt::default()))
+            }
+            Read::Payload(payload) => {
                 count("read");
                 Ok(Next::Write(ident, table, payload))
             }
-            Small::No(bytes) => {
-                // Of what may be held, as much as the columns of one payload: two loads at a time.
-                held.grow(self.shared.limits.max_column_bytes().saturating_sub(held.bytes()))?;
+            Read::Large(bytes) => {
+                let _room = match room.take() {
+                    Some(room) => room,
+                    None => self.room(held)?,
+                };
                 self.load(&ident, &table, (envelope, bytes), until).await
             }
         }
+    }
+
+    /// Takes what a load needs: half of what may be held, so that messages keep the other half.
+    fn room(&self, held: &mut Held) -> Result<SemaphorePermit<'_>> {
+        let permit = self.load.try_acquire().map_err(|_taken| {
+            Error::new(
+                ErrorKind::Full,
+                "Another large object is being loaded; deliver this one again later.",
+            )
+        })?;
+        held.grow(self.shared.limits.max_column_bytes().saturating_sub(held.bytes()))?;
+        Ok(permit)
     }
 
     fn route(&self, object: &ObjectEvent) -> Result<(TableIdent, Cow<'_, TableConfig>), Reason> {
@@ -138,6 +177,9 @@ impl Objects {
         let bucket: Location = format!("gs://{}", object.bucket)
             .parse()
             .map_err(|_not_a_bucket| nowhere("the event's bucket has a name that none has".to_owned()))?;
+        if bucket.bucket() != object.bucket {
+            return Err(nowhere("the event's bucket has a name that none has".to_owned()));
+        }
         match Router::new(&self.config).route_file(&bucket, &object.name) {
             Route::Table(ident, table) => Ok((ident, table)),
             // An object goes to one table: its conditions are none on records.
@@ -151,21 +193,36 @@ impl Objects {
         &self,
         ident: &TableIdent,
         table: &TableConfig,
-        (envelope, bytes): (&Envelope, Box<dyn Read + Send>),
-        until: tokio::time::Instant,
+        (envelope, bytes): (&Envelope, Box<dyn io::Read + Send>),
+        until: Instant,
     ) -> Result<Next<'_>> {
         let incoming = Incoming {
             id: envelope.id.clone(),
             name: envelope.source.clone(),
             bytes,
         };
-        match load_object(&self.shared, ident, table, incoming, until).await {
+        let loading = load_object(&self.shared, ident, table, incoming, until);
+        let mut stop = self.stop.subscribe();
+        let time_is_over = async {
+            drop(stop.wait_for(|stop| *stop).await);
+            sleep(GRACE).await;
+        };
+        let loaded = tokio::select! {
+            biased;
+            loaded = loading => loaded,
+            () = time_is_over => Err(Error::new(
+                ErrorKind::ShuttingDown,
+                "The process is stopping; deliver the object again.",
+            )),
+        };
+        match loaded {
             Ok(loaded) => {
                 count("loaded");
                 self.tell(ident, envelope, &loaded);
                 Ok(Next::Done(receipt(&loaded)))
             }
             Err(error) if error.kind() == ErrorKind::Rejected && error.names("file") => {
+                count("letter");
                 tracing::warn!(
                     table.ident = %ident,
                     object = envelope.source,
@@ -200,37 +257,68 @@ impl Objects {
         );
     }
 
+    fn tell_gone(&self, envelope: &Envelope) {
+        count("gone");
+        if let Some(count) = self.told.tell("gone") {
+            let (object, generation) = (&envelope.source, envelope.id.name());
+            tracing::warn!(
+                object,
+                generation,
+                count,
+                "A generation of an object is not there any more; its event is acknowledged, and nothing of it lands."
+            );
+        }
+    }
+
     fn refuse(&self, object: &ObjectEvent, ack: Ack, error: Error) {
         count("refused");
         metrics::counter!(telemetry::DELIVERIES, "outcome" => "nacked").increment(1);
-        tracing::warn!(
-            bucket = object.bucket,
-            object = object.name,
-            generation = object.generation,
-            error = error.report(),
-            "An object cannot be landed now; its event comes again."
-        );
+        if let Some(count) = self.told.tell(error.kind().name()) {
+            tracing::warn!(
+                bucket = object.bucket,
+                object = object.name,
+                generation = object.generation,
+                error = error.report(),
+                count,
+                "An object cannot be landed now; its event comes again."
+            );
+        }
         ack.nack(error);
     }
 }
 
-/// A small object's bytes, unpacked, or what is loaded instead.
-enum Small {
-    Plain(Bytes),
-    No(Box<dyn Read + Send>),
+fn too_late() -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        "The object was not read and committed in time; its event comes again. If that goes on, raise the subscription's \
+         deadline and server.ack_deadline, to 600s at most, or write smaller objects.",
+    )
 }
 
-async fn read_small(opened: Generation, held: &mut Held) -> Result<Small> {
-    held.grow(usize::try_from(opened.len()).unwrap_or(usize::MAX))?;
+/// What was read of an object.
+enum Read {
+    Nothing,
+    /// All of it, unpacked.
+    Payload(Bytes),
+    /// What a load reads.
+    Large(Box<dyn io::Read + Send>),
+}
+
+/// Reads an object that is small as it is stored.
+async fn read_small(opened: Generation, held: &mut Held, limits: &Limits) -> Result<Read> {
+    held.grow(usize::try_from(opened.size()).unwrap_or(usize::MAX))?;
     let stored = opened.bytes().await?;
+    if stored.is_empty() {
+        return Ok(Read::Nothing);
+    }
     let Some(compression) = Compression::of(&stored) else {
-        return Ok(Small::Plain(stored));
+        return Ok(Read::Payload(stored));
     };
-    held.grow(SMALL_UNPACKED)?;
-    let before = held.bytes().saturating_sub(SMALL_UNPACKED);
+    let before = held.bytes();
+    let most = SMALL_UNPACKED.min(limits.max_unpacked_bytes());
+    held.grow(most)?;
     let unpacking = tokio::task::spawn_blocking(move || {
-        let always = &mut |_bytes| Ok::<(), Error>(());
-        let plain = unpack(compression, &stored, SMALL_UNPACKED, always);
+        let plain = unpack(compression, &stored, most, &mut |_bytes| Ok::<(), Infallible>(()));
         (stored, plain)
     });
     let (stored, plain) = unpacking.await.map_err(|error| {
@@ -239,9 +327,10 @@ async fn read_small(opened: Generation, held: &mut Held) -> Result<Small> {
     let grown = plain.as_ref().map_or(0, Bytes::len);
     held.shrink_to(before.saturating_add(grown));
     Ok(match plain {
-        Ok(plain) => Small::Plain(plain),
+        Ok(plain) if plain.is_empty() => Read::Nothing,
+        Ok(plain) => Read::Payload(plain),
         // A load says what is wrong with it, or has the room for it.
-        Err(NotUnpacked::Rejected(_) | NotUnpacked::NoRoom(_)) => Small::No(Box::new(Cursor::new(stored))),
+        Err(_) => Read::Large(Box::new(Cursor::new(stored))),
     })
 }
 

@@ -111,7 +111,7 @@ impl Push {
         let (Some(message), Some(subscription)) = (body.message, body.subscription) else {
             return Err(not_an_event(
                 "The body has no `message` and `subscription`: it is not a wrapped Pub/Sub push. A subscription with \
-                 payload unwrapping has no message id to tell repetitions by; turn unwrapping off.",
+                 payload unwrapping has no message id to tell repetitions by: let it write metadata, or turn unwrapping off.",
             ));
         };
         let message_id = message

@@ -122,6 +122,10 @@ pub enum Trouble {
     Flip(usize),
     /// Every request on it gets this answer.
     Answer(&'static str),
+    /// After so many bytes of answers there comes nothing more, and it stays open.
+    Hang(usize),
+    /// What answers say in the first place they say in the second: headers, under other names.
+    Rename(&'static str, &'static str),
 }
 
 pub const FORBIDDEN: &str = "HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
@@ -197,6 +201,18 @@ async fn pass(mut client: TcpStream, server: &str, trouble: Option<Trouble>) -> 
             match trouble {
                 Some(Trouble::Cut(at)) if passed + count >= at => {
                     (count, is_over) = (at - passed, true);
+                }
+                Some(Trouble::Hang(at)) if passed + count >= at => {
+                    to_client.write_all(&buffer[..at - passed]).await?;
+                    return std::future::pending().await;
+                }
+                Some(Trouble::Rename(from, to)) => {
+                    let found = buffer[..count]
+                        .windows(from.len())
+                        .position(|window| window.eq_ignore_ascii_case(from.as_bytes()));
+                    if let Some(at) = found {
+                        buffer[at..at + from.len()].copy_from_slice(to.as_bytes());
+                    }
                 }
                 Some(Trouble::Flip(at)) if (passed..passed + count).contains(&at) => {
                     buffer[at - passed] ^= 1;

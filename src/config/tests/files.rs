@@ -128,6 +128,13 @@ fn landing_bucket_is_named_and_lies_apart_from_everything_else() {
             &format!("f.yaml:4:32: tables.a.b.from[0].bucket: {expected}"),
         );
     }
+    let found = problems(&format!(
+        "{HEAD}defaults: {{schema: envelope}}\nroutes: [{{bucket: acme-landing, table: \"a.{{folder}}\"}}]\n"
+    ));
+    assert!(
+        found.len() == 1 && found[0].contains("raw envelopes"),
+        "{found:?}"
+    );
     // A table's own files would be taken for what is to land in it.
     for (warehouse, dead_letters, other) in [
         ("gs://acme-landing/w", "gs://letters", "the warehouse"),

@@ -146,9 +146,10 @@ fn read(data: &[u8]) -> Result<ObjectEvent> {
     })
 }
 
+/// Zero would be the newest one, whichever that is.
 fn parse_generation(text: &str) -> Result<i64> {
-    text.parse()
-        .map_err(|_not_a_number| not_an_event("The object's generation is not a number."))
+    let generation = text.parse().ok().filter(|generation| *generation > 0);
+    generation.ok_or_else(|| not_an_event("The object's generation is not a number above zero."))
 }
 
 #[cfg(test)]
@@ -245,9 +246,11 @@ mod tests {
             push.attributes.remove(missing);
             assert!(Told::by_message(&push).is_none(), "{missing}");
         }
-        let mut push = notification("OBJECT_FINALIZE", "{}");
-        push.attributes
-            .insert("objectGeneration".to_owned(), "seven".to_owned());
-        assert!(Told::by_message(&push).unwrap().is_err());
+        for generation in ["seven", "0", "-1", ""] {
+            let mut push = notification("OBJECT_FINALIZE", "{}");
+            push.attributes
+                .insert("objectGeneration".to_owned(), generation.to_owned());
+            assert!(Told::by_message(&push).unwrap().is_err(), "{generation}");
+        }
     }
 }

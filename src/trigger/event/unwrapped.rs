@@ -48,18 +48,26 @@ const OF_THE_WAY: [&str; 5] = [
     "x-serverless-",
 ];
 
+/// What stands in the names of headers that hold secrets, which proxies add.
+const OF_SECRETS: [&str; 7] = ["auth", "token", "jwt", "assertion", "secret", "cookie", "api-key"];
+
 /// Reads a push without its wrapper.
 ///
 /// # Errors
 /// [`crate::error::ErrorKind::NotAnEvent`] when the headers do not tell the message's id, publish time and subscription, or
 /// there are more attributes than Pub/Sub takes.
 pub(super) fn read(headers: &HeaderMap, body: Bytes) -> Result<Push> {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    // One that comes twice is one too many: a publisher's own may stand beside Google's.
+    let text = |name: &str| {
+        let mut values = headers.get_all(name).iter();
+        let value = values.next().filter(|_| values.next().is_none());
+        value.and_then(|value| value.to_str().ok())
+    };
     let (Some(message_id), Some(publish_time), Some(subscription)) =
         (text(MESSAGE_ID), text(PUBLISH_TIME), text(SUBSCRIPTION))
     else {
         return Err(not_an_event(
-            "The push is unwrapped and has no x-goog-pubsub-message-id, -publish-time and -subscription-name.",
+            "The push is unwrapped and has not each of x-goog-pubsub-message-id, -publish-time and -subscription-name once.",
         ));
     };
     if message_id.is_empty() {
@@ -89,7 +97,9 @@ pub(super) fn read(headers: &HeaderMap, body: Bytes) -> Result<Push> {
 
 fn is_attribute(name: &HeaderName) -> bool {
     let name = name.as_str();
-    !OF_THE_REQUEST.contains(&name) && !OF_THE_WAY.iter().any(|start| name.starts_with(start))
+    !OF_THE_REQUEST.contains(&name)
+        && !OF_THE_WAY.iter().any(|start| name.starts_with(start))
+        && !OF_SECRETS.iter().any(|word| name.contains(word))
 }
 
 #[cfg(test)]
@@ -117,6 +127,8 @@ mod tests {
             ("x-goog-pubsub-ordering-key", "k"),
             ("x-forwarded-for", "10.0.0.1"),
             ("content-type", "application/json"),
+            ("cf-access-jwt-assertion", "secret"),
+            ("x-api-key", "secret"),
             ("kind", "order"),
             ("x-tenant", "acme"),
         ]);
@@ -140,6 +152,9 @@ mod tests {
         for missing in METADATA {
             let lines: Vec<_> = METADATA.into_iter().filter(|line| *line != missing).collect();
             assert!(read(&headers(&lines), Bytes::new()).is_err(), "{missing:?}");
+            let mut twice = headers(&METADATA);
+            twice.append(missing.0, missing.1.parse().unwrap());
+            assert!(read(&twice, Bytes::new()).is_err(), "{missing:?}");
         }
     }
 }

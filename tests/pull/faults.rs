@@ -72,24 +72,29 @@ fn total(lake: &Lake) -> TestResult<u64> {
 }
 
 async fn stopped_worker_lands_what_it_holds() -> TestResult {
-    let (lake, pubsub) = (Lake::new()?, PubSub::new()?);
-    pubsub.queue("rows").await?;
-    let rest = format!("defaults: {{ batch: {{ commit_interval: 30s }} }}\n{ROWS}");
-    let mut worker = pubsub.worker(&lake.config("", &rest)?).await?;
-    // The first commit is made at once, the next one half a minute later.
-    pubsub.publish("rows", ids(0..1)).await?;
-    counted(&worker, "landed", 1.0).await?;
-    pubsub.publish("rows", ids(1..300)).await?;
-    wait_for("the messages to be held", LONG, async || {
-        (worker.metric("landfast_held_requests").await.ok()? == 299.0).then_some(())
-    })
-    .await?;
-    let told = Instant::now();
-    worker.terminate()?;
-    assert!(worker.exited().await?.success());
-    assert!(told.elapsed() < Duration::from_secs(8), "{:?}", told.elapsed());
-    worker.logged(&["everything taken in is answered"]).await?;
-    assert_eq!(lake.ids("t.rows", "id")?, (all(0..300), 300));
+    for exactly_once in [false, true] {
+        let (lake, pubsub) = (Lake::new()?, PubSub::new()?);
+        pubsub.topic("rows").await?;
+        let more = json!({ "enableExactlyOnceDelivery": exactly_once });
+        pubsub.subscribe("rows", "rows", more).await?;
+        let rest = format!("defaults: {{ batch: {{ commit_interval: 30s }} }}\n{ROWS}");
+        let mut worker = pubsub.worker(&lake.config("", &rest)?).await?;
+        // The first commit is made at once, the next one half a minute later.
+        pubsub.publish("rows", ids(0..1)).await?;
+        counted(&worker, "landed", 1.0).await?;
+        pubsub.publish("rows", ids(1..300)).await?;
+        wait_for("the messages to be held", LONG, async || {
+            (worker.metric("landfast_held_requests").await.ok()? == 299.0).then_some(())
+        })
+        .await?;
+        let told = Instant::now();
+        worker.terminate()?;
+        assert!(worker.exited().await?.success());
+        assert!(told.elapsed() < Duration::from_secs(8), "{:?}", told.elapsed());
+        worker.logged(&["everything taken in is answered"]).await?;
+        assert!(!worker.log().contains("was not confirmed"), "{}", worker.log());
+        assert_eq!(lake.ids("t.rows", "id")?, (all(0..300), 300));
+    }
     Ok(())
 }
 

@@ -1,108 +1,33 @@
 //! Objects of a bucket: every form in which Google tells of them, one landing; what is large, broken, gone or unwanted.
 
 mod bucket;
+mod site;
+mod troubles;
 
 use std::collections::BTreeSet;
-use std::path::Path;
-use std::time::Duration;
 
 use libtest_mimic::Trial;
 use reqwest::header::CONTENT_TYPE;
 use serde_json::{Value, json};
 
-use self::bucket::{FORBIDDEN, Front, Landing, Trouble};
-use crate::support::lake::Lake;
+use self::bucket::{Front, Landing, Trouble};
+use self::site::{Site, large, outcome, rows};
 use crate::support::push::Push;
-use crate::support::server::{Server, landfast, run};
-use crate::support::{TestResult, gzip, trials, wait_for};
+use crate::support::server::{Server, run};
+use crate::support::{TestResult, gzip, trials};
 
 pub fn tests() -> Vec<Trial> {
-    trials![
+    let forms = trials![
         object_lands_once_however_it_is_told_of,
         large_object_is_one_commit_and_is_not_read_again,
         compressed_objects_land_whatever_their_size,
         generation_that_is_gone_is_acknowledged_and_the_next_lands,
         events_that_are_no_landing_are_acknowledged_and_counted,
-        broken_connections_are_gone_on_with,
-        damaged_bytes_never_land,
-        answer_that_does_not_say_what_it_is_lands_nothing,
-        storage_that_falls_silent_holds_nothing_up,
-        one_large_object_at_a_time_leaves_room_for_messages,
-        stopping_server_lets_a_load_end,
-        object_that_may_not_be_read_comes_again,
         object_that_cannot_be_loaded_is_told_of_in_a_letter,
-        killed_server_lands_objects_once,
         notification_of_another_bucket_is_a_message,
         unwrapped_push_lands_by_its_headers,
-    ]
-}
-
-struct Site {
-    lake: Lake,
-    landing: Landing,
-    endpoint: String,
-}
-
-impl Site {
-    async fn new() -> TestResult<Self> {
-        let (lake, landing) = (Lake::new()?, Landing::new().await?);
-        let endpoint = landing.server().to_owned();
-        let site = Self {
-            lake,
-            landing,
-            endpoint,
-        };
-        site.configure("60s")?;
-        Ok(site)
-    }
-
-    fn configure(&self, ack_deadline: &str) -> TestResult {
-        let tables = format!(
-            "tables:\n  shop.orders: {{ from: [{{ bucket: {}, objects: \"orders/**\" }}, {{ subscription: orders }}], \
-             batch: {{ commit_interval: 0s }}, schema: [{{ name: id, type: long, required: true }}] }}\n  \
-             shop.told: {{ from: [{{ subscription: landing-events }}], schema: [{{ name: bucket, type: string }}] }}\n",
-            self.landing.name
-        );
-        let config = self
-            .lake
-            .config(&format!("ack_deadline: {ack_deadline}"), &tables)?;
-        assert!(config.exists());
-        Ok(())
-    }
-
-    async fn serve(&self) -> TestResult<Server> {
-        let mut command = landfast(["serve", "--config"]);
-        command
-            .arg(self.config())
-            .env("STORAGE_EMULATOR_HOST", &self.endpoint);
-        Server::start(command).await
-    }
-
-    fn config(&self) -> std::path::PathBuf {
-        Path::join(self.lake.path(), "landfast.yaml")
-    }
-
-    fn ids(&self) -> TestResult<(BTreeSet<i64>, usize)> {
-        self.lake.ids("shop.orders", "id")
-    }
-}
-
-fn rows(ids: std::ops::Range<i64>) -> String {
-    ids.map(|id| format!("{{\"id\":{id}}}\n")).collect()
-}
-
-/// Rows that are larger than what shares a commit, and how many.
-fn large(first: i64) -> (String, i64) {
-    let filler = "x".repeat(1000);
-    let row = |id| format!("{{\"id\":{id},\"filler\":\"{filler}\"}}\n");
-    ((first..first + 3000).map(row).collect(), 3000)
-}
-
-async fn outcome(server: &Server, outcome: &str) -> TestResult<u64> {
-    let (_, metrics) = server.pusher().get("/metrics").await?;
-    let start = format!("landfast_object_events_total{{outcome=\"{outcome}\"}} ");
-    let value = metrics.lines().find_map(|line| line.strip_prefix(&start));
-    Ok(value.unwrap_or("0").parse()?)
+    ];
+    forms.into_iter().chain(troubles::tests()).collect()
 }
 
 async fn send(server: &Server, headers: &[(&str, &str)], body: String) -> TestResult<(u16, String)> {
@@ -178,7 +103,7 @@ async fn large_object_is_one_commit_and_is_not_read_again() -> TestResult {
     let middle = text.len() / 2;
     let put = site.landing.put("orders/large.json", text).await?;
     let pushes = [put.notification("1"), put.notification("2")];
-    assert_eq!(server.pusher().push_all(&pushes, 2).await, [204, 204]);
+    assert_eq!(server.pusher().push_all(&pushes, 1).await, [204, 204]);
     assert_eq!(site.ids()?, ((0..count).collect(), count as usize));
     assert_eq!(server.metric("iceberg_batches_committed_total").await?, 1.0);
     server.kill()?;
@@ -271,161 +196,6 @@ async fn events_that_are_no_landing_are_acknowledged_and_counted() -> TestResult
     Ok(())
 }
 
-/// The server's connections break in the middle of answers.
-async fn broken_connections_are_gone_on_with() -> TestResult {
-    let mut site = Site::new().await?;
-    let front = Front::start(site.landing.server()).await?;
-    site.endpoint = front.url();
-    let server = site.serve().await?;
-    for at in [400_000, 1_500_000, 2_000_000] {
-        front.next(Trouble::Cut(at));
-    }
-    let (text, count) = large(0);
-    let put = site.landing.put("orders/large.json", text).await?;
-    assert_eq!(server.pusher().push(&put.notification("1")).await, 204);
-    assert_eq!(front.left(), 0);
-    assert_eq!(site.ids()?, ((0..count).collect(), count as usize));
-    Ok(())
-}
-
-async fn damaged_bytes_never_land() -> TestResult {
-    let mut site = Site::new().await?;
-    let front = Front::start(site.landing.server()).await?;
-    site.endpoint = front.url();
-    let server = site.serve().await?;
-    let (text, count) = large(0);
-    // In the middle of the filler: the JSON is as good as before.
-    front.next(Trouble::Flip(text.len() / 2));
-    let put = site.landing.put("orders/large.json", text).await?;
-    assert_eq!(server.pusher().push(&put.notification("1")).await, 503);
-    assert_eq!(front.left(), 0);
-    assert_eq!(server.pusher().push(&put.notification("1")).await, 204);
-    assert_eq!(site.ids()?, ((0..count).collect(), count as usize));
-    Ok(())
-}
-
-/// A proxy that takes headers away must not make a full object an empty one, or one without a sum to check.
-async fn answer_that_does_not_say_what_it_is_lands_nothing() -> TestResult {
-    let mut site = Site::new().await?;
-    let front = Front::start(site.landing.server()).await?;
-    site.endpoint = front.url();
-    let put = site.landing.put("orders/1.json", rows(0..3)).await?;
-    for (header, other) in [
-        ("x-goog-stored-content-length", "x-some-stored-content-length"),
-        ("x-goog-hash", "x-some-hash"),
-    ] {
-        let mut server = site.serve().await?;
-        front.next(Trouble::Rename(header, other));
-        assert_eq!(
-            server.pusher().push(&put.notification("1")).await,
-            503,
-            "{header}"
-        );
-        assert_eq!(outcome(&server, "refused").await?, 1);
-        server.kill()?;
-    }
-    let server = site.serve().await?;
-    assert_eq!(server.pusher().push(&put.notification("1")).await, 204);
-    assert_eq!(site.ids()?, ([0, 1, 2].into(), 3));
-    Ok(())
-}
-
-/// Whatever waits for it ends with the delivery's time.
-async fn storage_that_falls_silent_holds_nothing_up() -> TestResult {
-    let mut site = Site::new().await?;
-    site.configure("10s")?;
-    let front = Front::start(site.landing.server()).await?;
-    site.endpoint = front.url();
-    let mut server = site.serve().await?;
-    let (text, count) = large(0);
-    let put = site.landing.put("orders/large.json", text).await?;
-    let small = site.landing.put("orders/small.json", rows(5000..5003)).await?;
-    for (put, at) in [(&put, 1_000_000), (&small, 100), (&put, 300)] {
-        front.next(Trouble::Hang(at));
-        assert_eq!(server.pusher().push(&put.notification("1")).await, 503, "{at}");
-        let push = Push::new("orders", at, format!("{{\"id\":{at}}}"));
-        assert_eq!(server.pusher().push(&push).await, 204);
-    }
-    assert_eq!(
-        (front.left(), server.metric("landfast_held_bytes").await?),
-        (0, 0.0)
-    );
-    let pushes = [put.notification("1"), small.notification("1")];
-    assert_eq!(server.pusher().push_all(&pushes, 1).await, [204, 204]);
-    assert_eq!(site.ids()?.1, count as usize + 6);
-    // No thread is left that waits: a process that has one ends late.
-    server.terminate()?;
-    assert!(server.exited().await?.success());
-    Ok(())
-}
-
-async fn one_large_object_at_a_time_leaves_room_for_messages() -> TestResult {
-    let mut site = Site::new().await?;
-    let front = Front::start(site.landing.server()).await?;
-    site.endpoint = front.url();
-    let server = site.serve().await?;
-    let (text, count) = large(0);
-    let first = site.landing.put("orders/1.json", text.clone()).await?;
-    let (text, more) = large(count);
-    let second = site.landing.put("orders/2.json", text).await?;
-    front.next(Trouble::Hang(1_000_000));
-    let (pusher, push) = (server.pusher(), first.notification("1"));
-    let loading = tokio::spawn(async move { pusher.push(&push).await });
-    wait_for("the load to begin", Duration::from_secs(20), async || {
-        (front.left() == 0).then_some(())
-    })
-    .await?;
-    // It has room of its own, as have messages.
-    assert_eq!(server.pusher().push(&second.notification("2")).await, 429);
-    let push = Push::new("orders", 3, "{\"id\":100000}");
-    assert_eq!(server.pusher().push(&push).await, 204);
-    loading.abort();
-    drop(front);
-    site.endpoint = site.landing.server().to_owned();
-    drop(server);
-    let server = site.serve().await?;
-    let pushes = [first.notification("1"), second.notification("2")];
-    assert_eq!(server.pusher().push_all(&pushes, 1).await, [204, 204]);
-    assert_eq!(site.ids()?.1, (count + more) as usize + 1);
-    Ok(())
-}
-
-async fn stopping_server_lets_a_load_end() -> TestResult {
-    let site = Site::new().await?;
-    let mut server = site.serve().await?;
-    let (text, count) = large(0);
-    let put = site.landing.put("orders/large.json", text).await?;
-    let (pusher, push) = (server.pusher(), put.notification("1"));
-    let loading = tokio::spawn(async move { pusher.push(&push).await });
-    wait_for("the load to begin", Duration::from_secs(20), async || {
-        let held = server.metric("landfast_held_bytes").await.ok()?;
-        (held > 0.0).then_some(())
-    })
-    .await?;
-    server.terminate()?;
-    assert_eq!(loading.await?, 204);
-    assert!(server.exited().await?.success());
-    assert_eq!(site.ids()?, ((0..count).collect(), count as usize));
-    Ok(())
-}
-
-async fn object_that_may_not_be_read_comes_again() -> TestResult {
-    let mut site = Site::new().await?;
-    let front = Front::start(site.landing.server()).await?;
-    site.endpoint = front.url();
-    let server = site.serve().await?;
-    let put = site.landing.put("orders/1.json", rows(0..3)).await?;
-    front.next(Trouble::Answer(FORBIDDEN));
-    assert_eq!(server.pusher().push(&put.notification("1")).await, 503);
-    server
-        .logged(&["roles/storage.objectViewer", "orders/1.json"])
-        .await?;
-    assert_eq!(server.pusher().push(&put.notification("1")).await, 204);
-    assert_eq!(site.ids()?, ([0, 1, 2].into(), 3));
-    assert!(site.lake.dead_letters()?.is_empty());
-    Ok(())
-}
-
 async fn object_that_cannot_be_loaded_is_told_of_in_a_letter() -> TestResult {
     let site = Site::new().await?;
     let mut server = site.serve().await?;
@@ -464,34 +234,6 @@ async fn object_that_cannot_be_loaded_is_told_of_in_a_letter() -> TestResult {
     assert_eq!(code, Some(3), "{out}{err}");
     assert_eq!(site.lake.dead_letters()?.len(), 4);
     assert_eq!(site.ids()?.1, 3);
-    Ok(())
-}
-
-async fn killed_server_lands_objects_once() -> TestResult {
-    let site = Site::new().await?;
-    let (text, count) = large(0);
-    let put = site.landing.put("orders/large.json", text).await?;
-    let push = put.notification("1");
-    let mut server = site.serve().await?;
-    let mut killed = 0;
-    for delay in (0..12).map(|n| Duration::from_millis(n * 15)) {
-        let (pusher, sent) = (server.pusher(), push.clone());
-        let sending = tokio::spawn(async move { pusher.push(&sent).await });
-        // The moment of the kill is what differs from one time to the next.
-        tokio::time::sleep(delay).await;
-        server.kill()?;
-        killed += usize::from(sending.await? != 204);
-        server = site.serve().await?;
-    }
-    assert!(killed > 0, "no kill hit");
-    let (pusher, push) = (server.pusher(), &push);
-    wait_for("the object to land", Duration::from_secs(60), async || {
-        (pusher.push(push).await == 204).then_some(())
-    })
-    .await?;
-    assert_eq!(site.ids()?, ((0..count).collect(), count as usize));
-    let (code, out, err) = run(["verify", "--config", &site.config().display().to_string()])?;
-    assert_eq!(code, Some(0), "{out}{err}");
     Ok(())
 }
 

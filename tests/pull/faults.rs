@@ -199,7 +199,8 @@ async fn subscription_that_goes_away_ends_the_worker_in_order() -> TestResult {
     }
     let rest = "tables: { t.rows: { from: [{ subscription: rows }, { subscription: more }], schema: [{ name: id, type: long }], \
                 batch: { commit_interval: 30s } } }";
-    let mut worker = pubsub.worker(&lake.config("", rest)?).await?;
+    let way = Way::to(pubsub.host()).await?;
+    let mut worker = Server::start(pubsub.command_at(&way.address, &lake.config("", rest)?)).await?;
     pubsub.publish("rows", ids(0..1)).await?;
     counted(&worker, "landed", 1.0).await?;
     pubsub.publish("rows", ids(1..50)).await?;
@@ -208,6 +209,8 @@ async fn subscription_that_goes_away_ends_the_worker_in_order() -> TestResult {
     })
     .await?;
     pubsub.delete("more").await?;
+    // The emulator tells an open stream of it late; a new one at once.
+    way.cut();
     // The other subscription's messages land before it exits.
     let exit = wait_for("the worker to end", LONG, async || worker.exited().await.ok()).await?;
     assert_eq!(exit.code(), Some(1));

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use crate::support::lake::Lake;
-use crate::support::pubsub::PubSub;
+use crate::support::pubsub::{Message, PubSub};
 use crate::support::push::Push;
 use crate::support::server::{Server, run};
 use crate::support::{TestResult, trials, wait_for};
@@ -210,21 +210,20 @@ async fn copies_by_push_and_by_pull_land_once() -> TestResult {
     })
     .await?;
     let server = Server::serve(&file).await?;
-    for message in published.iter().take(60) {
+    let push = |message: &Message| {
         // A push tells the time to the millisecond.
         let at = chrono::SubsecRound::trunc_subsecs(message.published_at, 3);
-        let push = Push::new("rows-push", &message.id, &message.data).published_at(at);
-        assert_eq!(server.pusher().push(&push).await, 204);
-    }
+        Push::new("rows-push", &message.id, &message.data).published_at(at)
+    };
+    let pushes: Vec<_> = published.iter().map(push).collect();
+    let pusher = server.pusher();
+    assert_eq!(pusher.push_all(&pushes[..60], 60).await, [204; 60]);
     let mut command = pubsub.command(&file);
     command.args(["--subscription", "rows"]);
     let worker = Server::start(command).await?;
     counted(&worker, "duplicate", 60.0).await?;
     counted(&worker, "landed", 40.0).await?;
-    for message in &published {
-        let push = Push::new("rows-push", &message.id, &message.data).published_at(message.published_at);
-        assert_eq!(server.pusher().push(&push).await, 204);
-    }
+    assert_eq!(pusher.push_all(&pushes, 100).await, [204; 100]);
     stopped(worker).await?;
     assert_eq!(lake.ids("t.rows", "id")?, ((0..100).collect(), 100));
     Ok(())

@@ -11,6 +11,8 @@
 //! A CloudEvent does, or brings a message.
 
 mod cloud_event;
+#[cfg(test)]
+mod golden;
 mod object;
 mod unwrapped;
 

@@ -62,7 +62,7 @@ impl<'a> Router<'a> {
     }
 
     /// Whether some rule may take messages of a subscription, given by its full name. Their attributes and records decide
-    /// then.
+    /// then. Where objects of buckets are taken, any subscription may tell of some.
     pub fn may_take(&self, subscription: &str) -> bool {
         let takes = |name: Option<&String>, files: Option<&FileMatch>| {
             files.is_none() && name.is_none_or(|name| is_subscription(name, subscription))
@@ -71,6 +71,7 @@ impl<'a> Router<'a> {
         let mut routes = self.config.routes.iter();
         tables.any(|from| takes(from.subscription.as_ref(), from.files.as_ref()))
             || routes.any(|route| takes(route.subscription.as_ref(), route.files.as_ref()))
+            || !self.config.landing_buckets().is_empty()
     }
 
     fn find(&self, arrival: Arrival<'_>) -> Route<'a> {

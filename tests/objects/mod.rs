@@ -1,6 +1,7 @@
 //! Objects of a bucket: every form in which Google tells of them, one landing; what is large, broken, gone or unwanted.
 
 mod bucket;
+mod pulled;
 mod site;
 mod troubles;
 
@@ -27,7 +28,10 @@ pub fn tests() -> Vec<Trial> {
         notification_of_another_bucket_is_a_message,
         unwrapped_push_lands_by_its_headers,
     ];
-    forms.into_iter().chain(troubles::tests()).collect()
+    [forms, troubles::tests(), pulled::tests()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 async fn send(server: &Server, headers: &[(&str, &str)], body: String) -> TestResult<(u16, String)> {

@@ -21,7 +21,7 @@ use crate::rest::World;
 use crate::rest::nessie::{Branch, assert_same_state, is_of_nessie};
 use crate::support::bucket::{Bucket, Cloud};
 use crate::support::postgres::fresh_database;
-use crate::support::tables::{create, files_of, ids_now, order_creation, orders, summary};
+use crate::support::tables::{create, create_or_find, files_of, ids_now, order_creation, orders, summary};
 use crate::support::{TestResult, test};
 
 /// Two handles on the same tables, as two processes have them where the backend can be shared.
@@ -280,23 +280,12 @@ async fn creation_race_has_one_winner(catalogs: &Catalogs) -> TestResult {
         } else {
             &catalogs.other
         };
-        async move {
-            let ident = orders();
-            let created = catalog
-                .create_table(ident.namespace(), order_creation("orders"))
-                .await;
-            match created {
-                Ok(table) => Ok((true, table.metadata().uuid())),
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                    Ok((false, catalog.load_table(&ident).await?.metadata().uuid()))
-                }
-                Err(error) => Err(error),
-            }
-        }
+        create_or_find(catalog.as_ref(), orders())
     });
     let ends = try_join_all(race).await?;
     assert_eq!(ends.iter().filter(|(won, _)| *won).count(), 1);
-    assert!(ends.iter().all(|(_, uuid)| *uuid == ends[0].1));
+    let uuid = |table: &Table| table.metadata().uuid();
+    assert!(ends.iter().all(|(_, table)| uuid(table) == uuid(&ends[0].1)));
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! Tables of tests: one schema, files of rows, and what is in a table afterwards.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
@@ -12,11 +13,12 @@ use iceberg::{NamespaceIdent, TableCreation, TableIdent};
 use landfast::catalog::Catalog;
 use landfast::clock::{Moment, SystemClock};
 use landfast::commit::{ChangeSet, Engine, Group};
+use landfast::error::ErrorKind;
 use landfast::ledger::Entry;
 use landfast::random::Random;
 use landfast::write::{PendingFiles, arrow_schema, write_data_files};
 
-use super::TestResult;
+use super::{TestResult, wait_for};
 
 /// `shop.orders`.
 pub fn orders() -> TableIdent {
@@ -57,6 +59,25 @@ pub async fn create(catalog: &dyn Catalog, ident: &TableIdent) -> TestResult<Tab
     Ok(catalog
         .create_table(namespace, order_creation(ident.name()))
         .await?)
+}
+
+/// Makes a table of [`order_schema`] in a namespace that is there, or finds the one that another made; says whether it did.
+pub async fn create_or_find(catalog: &dyn Catalog, ident: TableIdent) -> TestResult<(bool, Table)> {
+    let creation = order_creation(ident.name());
+    let taken = match catalog.create_table(ident.namespace(), creation).await {
+        Ok(table) => return Ok((true, table)),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => error,
+        Err(error) => return Err(error.into()),
+    };
+    // A server that keeps objects as files refuses the name a moment before it lists what has it.
+    let what = format!("{taken}: the table to be there");
+    let found = wait_for(&what, Duration::from_secs(10), async || {
+        match catalog.load_table(&ident).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            loaded => Some(loaded),
+        }
+    });
+    Ok((false, found.await??))
 }
 
 /// Writes a data file with these ids into a table of [`order_schema`].

@@ -51,4 +51,5 @@ bench:
     benches/push.py
     benches/load.py
     benches/partitions.py
+    benches/object.py
     cargo bench --locked --bench commits --bench committers --bench ledger --bench decode --bench write

@@ -16,7 +16,7 @@ use crate::batch::{Shared, Writers, accept_by_record, keep_whole};
 use crate::catalog::{Catalog, MemoryCatalog, Patience, RestCatalog, SqlCatalog, StorageCatalog};
 use crate::clock::{Clock, SystemClock};
 use crate::commit::Engine;
-use crate::config::{CatalogConfig, Config};
+use crate::config::{CatalogConfig, Config, ServerConfig};
 use crate::dead_letter::DeadLetters;
 use crate::decode::{Reason, RejectKind};
 use crate::error::{Error, ErrorKind, Result};
@@ -123,6 +123,14 @@ impl Work {
         match self {
             Self::Serve(_) => max_requests,
             Self::Pull(_) => PROBES,
+        }
+    }
+
+    /// Who may push. To a process that pulls nobody can, and it is not asked who may.
+    fn pushers(&self, config: &ServerConfig, clock: Arc<dyn Clock>) -> Result<Pushers> {
+        match self {
+            Self::Serve(_) => Pushers::from_config(config.require_push_auth()?, clock),
+            Self::Pull(_) => Ok(Pushers::Anyone),
         }
     }
 
@@ -349,7 +357,7 @@ pub async fn run(
         clock: app.shared.clock.clone(),
         random: app.shared.random.clone(),
         metrics: metrics.clone(),
-        pushers: Pushers::from_config(config.require_push_auth()?, app.shared.clock.clone())?,
+        pushers: work.pushers(config, app.shared.clock.clone())?,
         access,
         max_body_bytes: usize::try_from(config.max_body_bytes).unwrap_or(usize::MAX),
         ack_deadline: config.ack_deadline,

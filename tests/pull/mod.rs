@@ -26,6 +26,7 @@ pub fn tests() -> Vec<Trial> {
         poison_is_a_letter,
         copies_by_push_and_by_pull_land_once,
         worker_takes_nothing_over_http,
+        worker_is_not_asked_who_may_push,
         wrong_usage_says_what_is_missing,
     ];
     [tests, faults::tests(), limits::tests()]
@@ -242,6 +243,22 @@ async fn worker_takes_nothing_over_http() -> TestResult {
     let rows = pusher.post("/v1/tables/t.rows/records", "application/json", "{\"id\":1}");
     assert_eq!(rows.await?.status(), 404);
     stopped(worker).await
+}
+
+async fn worker_is_not_asked_who_may_push() -> TestResult {
+    let (lake, pubsub) = (Lake::new()?, PubSub::new()?);
+    pubsub.queue("rows").await?;
+    let dir = lake.path().display();
+    let config = lake.write_config(&format!(
+        "warehouse: \"file://{dir}/warehouse\"\ncatalog: {{ type: storage }}\ndead_letters: \"file://{dir}/dead-letters\"\n\
+         server: {{ listen: \"127.0.0.1:0\" }}\n{ROWS}"
+    ))?;
+    let worker = pubsub.worker(&config).await?;
+    pubsub.publish("rows", ids(0..10)).await?;
+    counted(&worker, "landed", 10.0).await?;
+    stopped(worker).await?;
+    assert_eq!(lake.ids("t.rows", "id")?, ((0..10).collect(), 10));
+    Ok(())
 }
 
 async fn wrong_usage_says_what_is_missing() -> TestResult {

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 
-use super::google::Google;
 use super::oauth2::OAuth2;
 use crate::clock::Clock;
 use crate::config::{RestAuth, RestCatalogConfig, Secret};
 use crate::error::{Error, ErrorKind, Result};
+use crate::google::Google;
 
 /// The headers that prove who we are. Their values never show.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -33,6 +33,17 @@ impl Grant {
         Ok(Self {
             headers: HeaderMap::from_iter([(AUTHORIZATION, value)]),
             secrets: vec![token.into()],
+        })
+    }
+
+    /// A token of Google's.
+    async fn google(google: &Google) -> Result<Self> {
+        let headers = google.headers().await?;
+        let token = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let token = token.map(|value| value.trim_start_matches("Bearer "));
+        Ok(Self {
+            secrets: token.into_iter().map(Into::into).collect(),
+            headers,
         })
     }
 }
@@ -75,7 +86,7 @@ impl Auth {
         match self {
             Self::Fixed(grant) => Ok(grant.clone()),
             Self::OAuth2(oauth2) => oauth2.grant(None).await,
-            Self::Google(google) => google.grant().await,
+            Self::Google(google) => Grant::google(google).await,
         }
     }
 
@@ -90,7 +101,7 @@ impl Auth {
             Self::OAuth2(oauth2) if forbidden && oauth2.is_young(refused).await => Ok(None),
             Self::OAuth2(oauth2) => oauth2.grant(Some(refused)).await.map(Some),
             // It cannot be told that a token is no good, but may have another by now.
-            Self::Google(google) => Ok(Some(google.grant().await?).filter(|grant| grant != refused)),
+            Self::Google(google) => Ok(Some(Grant::google(google).await?).filter(|grant| grant != refused)),
         }
     }
 }

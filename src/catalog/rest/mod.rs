@@ -11,7 +11,6 @@ mod client;
 mod commit;
 mod credentials;
 mod failure;
-mod google;
 mod oauth2;
 mod stores;
 mod terms;

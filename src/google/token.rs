@@ -8,12 +8,10 @@ use std::time::Duration;
 use google_cloud_auth::credentials::{Builder, CacheableResource, Credentials};
 use google_cloud_auth::errors::CredentialsError;
 use http::{Extensions, HeaderMap};
-use reqwest::header::AUTHORIZATION;
 use tokio::time::{Instant, timeout_at};
 
-use super::auth::Grant;
+use super::prepare_client;
 use crate::error::{Error, ErrorKind, Result};
-use crate::google::prepare_client;
 
 const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
 
@@ -23,7 +21,7 @@ const ANEW_AFTER: Duration = Duration::from_secs(10);
 type Make = Box<dyn Fn() -> Result<Credentials> + Send + Sync>;
 
 /// Who this machine is to Google.
-pub(super) struct Google {
+pub(crate) struct Google {
     make: Make,
     made: Mutex<Made>,
     /// How long a token is waited for.
@@ -42,7 +40,7 @@ impl Google {
     ///
     /// # Errors
     /// [`ErrorKind::Rejected`] when those that are found cannot be used, or the system trusts nobody.
-    pub(super) fn new(user_project: Option<&str>, patience: Duration) -> Result<Self> {
+    pub(crate) fn new(user_project: Option<&str>, patience: Duration) -> Result<Self> {
         prepare_client()?;
         let user_project = user_project.map(str::to_owned);
         Self::made_by(Box::new(move || find(user_project.as_deref())), patience)
@@ -53,33 +51,27 @@ impl Google {
         Ok(Self { make, made, patience })
     }
 
-    /// What a request carries now.
+    /// What a request carries now. No message may quote it.
     ///
     /// # Errors
     /// [`ErrorKind::Unavailable`] when no token comes in time, [`ErrorKind::Rejected`] when Google gives none.
-    pub(super) async fn grant(&self) -> Result<Grant> {
+    pub(crate) async fn headers(&self) -> Result<HeaderMap> {
         let used = self.made.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let until = Instant::now() + self.patience;
-        let headers = match timeout_at(until, headers(&used.credentials)).await {
-            Ok(Ok(headers)) => headers,
-            Ok(Err(error)) if error.kind() == ErrorKind::Unavailable => return Err(error),
+        match timeout_at(until, headers(&used.credentials)).await {
+            Ok(Ok(headers)) => Ok(headers),
+            Ok(Err(error)) if error.kind() == ErrorKind::Unavailable => Err(error),
             Ok(Err(error)) => match self.anew(&used)? {
                 Some(credentials) => (timeout_at(until, headers(&credentials)).await)
-                    .unwrap_or_else(|_elapsed| Err(no_answer()))?,
-                None => return Err(error),
+                    .unwrap_or_else(|_elapsed| Err(no_answer())),
+                None => Err(error),
             },
             Err(_elapsed) => {
                 // What the client waits for may never come; it sends nothing else meanwhile.
                 self.anew(&used)?;
-                return Err(no_answer());
+                Err(no_answer())
             }
-        };
-        let token = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let token = token.map(|value| value.trim_start_matches("Bearer "));
-        Ok(Grant {
-            secrets: token.into_iter().map(Into::into).collect(),
-            headers,
-        })
+        }
     }
 
     /// Makes the credentials anew after a failure, since the client asks for no token any more after one that it takes
@@ -117,7 +109,8 @@ fn find(user_project: Option<&str>) -> Result<Credentials> {
         builder = builder.with_quota_project_id(project);
     }
     builder.build().map_err(|error| {
-        let message = "Google's Application Default Credentials cannot be used; see `catalog.auth`.";
+        let message = "Google's Application Default Credentials cannot be used: give the process a service account, or \
+                       mend what GOOGLE_APPLICATION_CREDENTIALS names.";
         Error::new(ErrorKind::Rejected, message).with_source(error)
     })
 }
@@ -134,7 +127,7 @@ async fn headers(credentials: &Credentials) -> Result<HeaderMap> {
 }
 
 fn no_answer() -> Error {
-    let message = "Google gave no token in time; see `catalog.auth`.";
+    let message = "Google gave no token in time: is the metadata server there, or what GOOGLE_APPLICATION_CREDENTIALS names right?";
     Error::new(ErrorKind::Unavailable, message)
 }
 
@@ -144,7 +137,7 @@ fn no_token(error: CredentialsError) -> Error {
     } else {
         ErrorKind::Rejected
     };
-    Error::new(kind, "Google gives no token; see `catalog.auth`.").with_source(error)
+    Error::new(kind, "Google gives no token: is the metadata server there, or what GOOGLE_APPLICATION_CREDENTIALS names right?").with_source(error)
 }
 
 #[cfg(test)]
@@ -154,6 +147,7 @@ mod tests {
 
     use google_cloud_auth::credentials::{CredentialsProvider, EntityTag};
     use http::HeaderValue;
+    use http::header::AUTHORIZATION;
     use tokio::time::advance;
 
     use super::*;
@@ -205,16 +199,16 @@ mod tests {
     async fn lasting_refusal_is_asked_about_again_but_seldom() {
         let (google, made) = google(&[Client::Refused, Client::Refused, Client::Gives]);
         for _ in 0..3 {
-            assert_eq!(google.grant().await.unwrap_err().kind(), ErrorKind::Rejected);
+            assert_eq!(google.headers().await.unwrap_err().kind(), ErrorKind::Rejected);
         }
         assert_eq!(made.load(Ordering::Relaxed), 1);
         advance(ANEW_AFTER).await;
         for _ in 0..3 {
-            assert_eq!(google.grant().await.unwrap_err().kind(), ErrorKind::Rejected);
+            assert_eq!(google.headers().await.unwrap_err().kind(), ErrorKind::Rejected);
         }
         assert_eq!(made.load(Ordering::Relaxed), 2);
         advance(ANEW_AFTER).await;
-        assert!(google.grant().await.unwrap().headers.contains_key(AUTHORIZATION));
+        assert!(google.headers().await.unwrap().contains_key(AUTHORIZATION));
         assert_eq!(made.load(Ordering::Relaxed), 3);
     }
 
@@ -222,12 +216,12 @@ mod tests {
     async fn token_that_never_comes_is_waited_for_in_bounds() {
         let (google, made) = google(&[Client::Hangs, Client::Gives]);
         let started = Instant::now();
-        let (first, second) = tokio::join!(google.grant(), google.grant());
+        let (first, second) = tokio::join!(google.headers(), google.headers());
         for error in [first.unwrap_err(), second.unwrap_err()] {
             assert_eq!(error.kind(), ErrorKind::Unavailable, "{}", error.report());
         }
         assert_eq!(started.elapsed().as_secs(), PATIENCE.as_secs());
         assert_eq!(made.load(Ordering::Relaxed), 2);
-        assert!(google.grant().await.is_ok());
+        assert!(google.headers().await.is_ok());
     }
 }

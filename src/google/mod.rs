@@ -1,6 +1,10 @@
-//! What Google's clients need of the process.
+//! What Google's clients need of the process, and who it is to Google.
+
+mod token;
 
 use rustls::crypto::ring;
+
+pub(crate) use token::Google;
 
 use crate::error::{Error, ErrorKind, Result};
 

@@ -15,6 +15,7 @@ mod connections;
 mod fakes;
 mod fire;
 mod foreign;
+mod google;
 mod house;
 mod landing;
 mod landing_folder;
@@ -74,6 +75,7 @@ fn main() -> ExitCode {
         sql::tests(),
         rest::tests(),
         foreign::tests(),
+        google::tests(),
         commit::tests(),
         maintenance::tests(),
         batch::tests(),

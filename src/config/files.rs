@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use super::Config;
+use super::conditions::{ATTRIBUTES, SUBSCRIPTION_KEY};
 use super::key::{Key, Shape, Text};
 use super::location::{LANDING, Location, Scheme};
 use super::mapping::Mapping;
 use super::reader::Field;
 use super::schema::SchemaConfig;
-use super::table::{ATTRIBUTES, SUBSCRIPTION_KEY};
 
 pub(super) const BUCKET: Key = Key::optional(
     "bucket",

@@ -5,8 +5,10 @@
 //! expands after the YAML is parsed, so a variable cannot add structure, and what it held never shows in an error.
 //! The environment is read here only, through [`process_env`].
 
+mod after;
 mod catalog;
 mod column_type;
+mod conditions;
 mod database_uri;
 mod expand;
 mod field;
@@ -38,7 +40,10 @@ use std::collections::BTreeMap;
 
 use iceberg::TableIdent;
 
+pub use self::after::After;
+pub(crate) use self::after::LANDED;
 pub use self::catalog::{CatalogConfig, SqlCatalogConfig};
+pub use self::conditions::DeliveryMatch;
 pub use self::database_uri::{DatabaseTarget, DatabaseUri};
 pub use self::expand::{Env, process_env};
 pub use self::field::FieldMatch;
@@ -58,7 +63,7 @@ pub(crate) use self::schema::with_fresh_ids;
 pub use self::schema::{Column, SchemaConfig, iceberg_schema, parse_type, type_text};
 pub use self::server::{ApiAuth, ServerConfig};
 pub use self::source::SourceConfig;
-pub use self::table::{BatchConfig, DeliveryMatch, Format, TableConfig, TableDefaults, table_ident};
+pub use self::table::{BatchConfig, Format, TableConfig, TableDefaults, table_ident};
 
 /// A checked configuration with its defaults filled in.
 ///

@@ -9,12 +9,12 @@ use super::key::{Absent, Key};
 use super::quantity::{duration_text, size_text};
 use super::schema::type_text;
 use super::{
-    BatchConfig, CatalogConfig, Config, FileMatch, Format, LedgerConfig, ObjectGlob, PartitionBy, PushAuth,
-    RestAuth, RestCatalogConfig, RouteConfig, SchemaConfig, ServerConfig, TableConfig,
+    CatalogConfig, Config, FileMatch, ObjectGlob, PartitionBy, PushAuth, RestAuth, RestCatalogConfig,
+    RouteConfig, SchemaConfig, ServerConfig, TableConfig,
 };
 use super::{
-    catalog, field, files, ledger, load, partition, property, push_auth, rest_catalog, route, schema, server,
-    source, table,
+    after, catalog, conditions, field, files, ledger, load, partition, property, push_auth, rest_catalog,
+    route, schema, server, source, table,
 };
 
 /// What stands for a secret.
@@ -59,15 +59,7 @@ impl Config {
         });
         let defaults = &self.defaults;
         keys.map(&load::DEFAULTS, |keys| {
-            print_shared(
-                defaults.format,
-                &defaults.schema,
-                &defaults.batch,
-                defaults.ledger,
-                &defaults.partition_by,
-                &defaults.properties,
-                keys,
-            );
+            print_shared(&defaults.to_table(), keys);
         });
         keys.map(&load::TABLES, |keys| {
             for (ident, table) in &self.tables {
@@ -147,28 +139,12 @@ fn print_table(table: &TableConfig, keys: &mut Keys) {
             keys.done()
         }),
     );
-    print_shared(
-        table.format,
-        &table.schema,
-        &table.batch,
-        table.ledger,
-        &table.partition_by,
-        &table.properties,
-        keys,
-    );
+    print_shared(table, keys);
 }
 
-fn print_shared(
-    format: Format,
-    schema: &SchemaConfig,
-    batch: &BatchConfig,
-    kept: LedgerConfig,
-    partition_by: &[PartitionBy],
-    properties: &BTreeMap<String, String>,
-    keys: &mut Keys,
-) {
-    keys.value(&table::FORMAT, format.name());
-    match schema {
+fn print_shared(table: &TableConfig, keys: &mut Keys) {
+    keys.value(&table::FORMAT, table.format.name());
+    match &table.schema {
         SchemaConfig::Inferred => keys.value(&schema::SCHEMA, "inferred"),
         SchemaConfig::Envelope => keys.value(&schema::SCHEMA, "envelope"),
         SchemaConfig::Declared(schema) => {
@@ -190,16 +166,20 @@ fn print_shared(
         keys.only_value(key);
     }
     keys.map(&table::BATCH, |keys| {
-        keys.value(&table::COMMIT_INTERVAL, &duration_text(batch.commit_interval));
-        keys.value(&table::MAX_BYTES, &size_text(batch.max_bytes));
-        keys.value(&table::MAX_ROWS, &batch.max_rows.to_string());
+        keys.value(
+            &table::COMMIT_INTERVAL,
+            &duration_text(table.batch.commit_interval),
+        );
+        keys.value(&table::MAX_BYTES, &size_text(table.batch.max_bytes));
+        keys.value(&table::MAX_ROWS, &table.batch.max_rows.to_string());
     });
     keys.map(&ledger::LEDGER, |keys| {
-        keys.value(&ledger::RETENTION, &duration_text(kept.retention));
+        keys.value(&ledger::RETENTION, &duration_text(table.ledger.retention));
     });
-    let partition_by: Vec<String> = partition_by.iter().map(PartitionBy::text).collect();
+    keys.value(&after::AFTER, table.after.name());
+    let partition_by: Vec<String> = table.partition_by.iter().map(PartitionBy::text).collect();
     keys.list(&partition::PARTITION_BY, &partition_by);
-    keys.texts(&property::PROPERTIES, properties);
+    keys.texts(&property::PROPERTIES, &table.properties);
 }
 
 fn print_route(route: &RouteConfig) -> Printed {
@@ -222,8 +202,8 @@ fn print_conditions(
     files: Option<&FileMatch>,
     keys: &mut Keys,
 ) {
-    keys.value_if(&table::SUBSCRIPTION_KEY, subscription);
-    keys.texts(&table::ATTRIBUTES, attributes);
+    keys.value_if(&conditions::SUBSCRIPTION_KEY, subscription);
+    keys.texts(&conditions::ATTRIBUTES, attributes);
     if let Some(files) = files {
         keys.value(&files::BUCKET, &files.bucket.to_string());
         let objects = files.objects.as_ref();

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+use super::conditions::{CONDITIONS, read_conditions};
 use super::files::FileMatch;
 use super::key::{Key, Keys, List, Shape, Text};
 use super::reader::{Field, nearest};
-use super::table::{CONDITIONS, parse_table_ident, read_conditions};
+use super::table::parse_table_ident;
 use crate::error::{Error, ErrorKind};
 
 pub(super) const TABLE: Key = Key::required(

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use iceberg::TableIdent;
 
-use super::field::{EQUALS, FIELD, FieldMatch, read_field_match};
-use super::files::{BUCKET, FileMatch, OBJECTS, read_files};
-use super::key::{Key, Keys, List, Others, Shape, Text, Words};
+use super::after::{self, AFTER, After};
+use super::conditions::{DeliveryMatch, MATCH, read_match};
+use super::key::{Key, Keys, List, Others, Shape, Words};
 use super::ledger::{self, LEDGER, LedgerConfig};
 use super::mapping::Mapping;
 use super::partition::{self, PARTITION_BY, PartitionBy};
@@ -15,7 +15,6 @@ use super::property::{PROPERTIES, read_properties};
 use super::quantity::{duration_text, size_text};
 use super::reader::Field;
 use super::schema::{self, SCHEMA, SchemaConfig};
-use super::source::{SUBSCRIPTION, read_subscription};
 use crate::error::{Error, ErrorKind, Result};
 
 pub(super) const FROM: Key = Key::optional(
@@ -108,6 +107,7 @@ const SHARED: &[Key] = &[
     MODE,
     BATCH,
     LEDGER,
+    AFTER,
     PARTITION_BY,
     PROPERTIES,
 ];
@@ -124,7 +124,6 @@ const LATER: &[&str] = &[
     "unwrap",
     "strict_casting",
     "max_bad_ratio",
-    "after",
     "sequence_by",
     "delete_when",
     "null_key",
@@ -172,46 +171,6 @@ const BATCH_KEYS: Keys = Keys {
 /// What a table's name may look like, for error messages.
 pub(super) const TABLE_NAME: &str =
     "`namespace.table`: at least two levels of letters, digits, `_` and `-`, separated by dots";
-
-pub(super) const SUBSCRIPTION_KEY: Key = Key::optional(
-    "subscription",
-    Shape::Text(&SUBSCRIPTION),
-    "any",
-    "short or full name",
-);
-pub(super) const ATTRIBUTES: Key = Key::optional(
-    "attributes",
-    Shape::Map(&ATTRIBUTE_VALUES),
-    "any",
-    "attributes with their exact values",
-);
-
-/// The conditions on a message or a file, of a table's `from` and of a route.
-pub(super) const CONDITIONS: &[Key] = &[SUBSCRIPTION_KEY, ATTRIBUTES, BUCKET, OBJECTS];
-
-const MATCH: Keys = Keys {
-    title: "match",
-    accepted: "a mapping such as `{subscription: orders-push, attributes: {kind: order}}` or \
-               `{bucket: \"file:///srv/landing\", objects: \"orders/**\"}`",
-    keys: &[CONDITIONS, &[FIELD, EQUALS]],
-    never_empty: true,
-    ..Keys::NONE
-};
-
-const ATTRIBUTE_VALUES: Keys = Keys {
-    title: "attributes",
-    accepted: "attributes with their values, such as `{kind: order}`",
-    others: Some(Others {
-        pattern: None,
-        shape: Shape::Text(&Text {
-            accepted: "the attribute's value as plain text",
-            pattern: None,
-            any_scalar: true,
-        }),
-    }),
-    never_empty: true,
-    ..Keys::NONE
-};
 
 /// How payloads are read. Key `format`, default `auto`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -266,6 +225,8 @@ pub struct TableDefaults {
     pub batch: BatchConfig,
     /// Key `ledger`.
     pub ledger: LedgerConfig,
+    /// Key `after`, default `keep`.
+    pub after: After,
     /// Key `partition_by`, default none: a table is made without partitions, and written as it is partitioned.
     pub partition_by: Vec<PartitionBy>,
     /// Key `properties`, default none: Iceberg table properties, set when the table is created.
@@ -281,6 +242,7 @@ impl TableDefaults {
             schema: self.schema.clone(),
             batch: self.batch,
             ledger: self.ledger,
+            after: self.after,
             partition_by: self.partition_by.clone(),
             properties: self.properties.clone(),
         }
@@ -300,25 +262,13 @@ pub struct TableConfig {
     pub batch: BatchConfig,
     /// Key `ledger`, each key of it by default from `defaults`.
     pub ledger: LedgerConfig,
+    /// Key `after`, default from `defaults`.
+    pub after: After,
     /// Key `partition_by`, default from `defaults`. An existing table must be partitioned so; when it is empty, any way
     /// that this version can write will do.
     pub partition_by: Vec<PartitionBy>,
     /// Key `properties`, added to those of `defaults`: Iceberg table properties, set when the table is created.
     pub properties: BTreeMap<String, String>,
-}
-
-/// Conditions on a delivery, at least one; all must hold. An item of the key `from`.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct DeliveryMatch {
-    /// Key `subscription`, default any: a short or full name.
-    pub subscription: Option<String>,
-    /// Key `attributes`, default any: attributes that the message must have, with exactly these values.
-    pub attributes: BTreeMap<String, String>,
-    /// Keys `bucket` and `objects`, default none: conditions on a file. With them it takes files only, without them
-    /// messages only.
-    pub files: Option<FileMatch>,
-    /// Keys `field` and `equals`, default none: a condition on each record of a message.
-    pub record: Option<FieldMatch>,
 }
 
 /// Reads a table's name, `namespace.table`.
@@ -372,6 +322,7 @@ pub(super) fn read_table(field: &Field<'_>, defaults: &TableDefaults, ack_deadli
         }
         read_shared(&mut keys, field, &mut own, ack_deadline);
         keys.finish();
+        after::check(field, own.after, &from);
     }
     if own.schema == SchemaConfig::Envelope && from.iter().any(|conditions| conditions.files.is_some()) {
         field.problem(
@@ -402,6 +353,9 @@ fn read_shared(keys: &mut Mapping<'_>, whole: &Field<'_>, table: &mut TableDefau
     }
     if let Some(field) = keys.key(&LEDGER) {
         ledger::read(&field, &mut table.ledger);
+    }
+    if let Some(after) = keys.key(&AFTER).and_then(|field| after::read(&field)) {
+        table.after = after;
     }
     let partition_field = keys.key(&PARTITION_BY);
     if let Some(field) = &partition_field {
@@ -440,55 +394,4 @@ fn read_batch(field: &Field<'_>, batch: &mut BatchConfig, ack_deadline: Duration
         batch.max_rows = rows;
     }
     keys.finish();
-}
-
-fn read_match(field: &Field<'_>) -> Option<DeliveryMatch> {
-    let mut keys = field.mapping()?;
-    let conditions = read_conditions(&mut keys);
-    let record = read_field_match(&mut keys);
-    keys.finish();
-    let conditions = conditions.zip(record.ok());
-    let conditions = conditions.map(|(conditions, record)| DeliveryMatch { record, ..conditions });
-    if conditions
-        .as_ref()
-        .is_some_and(|conditions| *conditions == DeliveryMatch::default())
-    {
-        field.problem(format!(
-            "no condition is given; write {}, or attributes, or both, or a `bucket`",
-            SUBSCRIPTION.accepted
-        ));
-        return None;
-    }
-    conditions
-}
-
-/// Reads the conditions on a delivery but for those on its records; nothing when one of them is wrong.
-pub(super) fn read_conditions(keys: &mut Mapping<'_>) -> Option<DeliveryMatch> {
-    let subscription = keys.key(&SUBSCRIPTION_KEY).map(|field| read_subscription(&field));
-    let attributes = keys.key(&ATTRIBUTES).map(|field| read_attributes(&field));
-    let files = read_files(keys);
-    Some(DeliveryMatch {
-        subscription: match subscription {
-            Some(read) => Some(read?),
-            None => None,
-        },
-        attributes: attributes.unwrap_or(Some(BTreeMap::new()))?,
-        files: files.ok()?,
-        record: None,
-    })
-}
-
-fn read_attributes(field: &Field<'_>) -> Option<BTreeMap<String, String>> {
-    let entries = field.entries()?;
-    if entries.is_empty() {
-        field.problem(format!(
-            "no attribute is given; write {}, or remove the key",
-            ATTRIBUTE_VALUES.accepted
-        ));
-        return None;
-    }
-    entries
-        .into_iter()
-        .map(|(name, field)| Some((name.to_owned(), field.text()?)))
-        .collect()
 }

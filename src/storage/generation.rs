@@ -4,6 +4,7 @@
 //! ([media download](https://cloud.google.com/storage/docs/json_api/v1/objects/get)). Bytes come as they are stored:
 //! nothing is unpacked on the way.
 
+use std::collections::HashMap;
 use std::io::{self, Read};
 
 use bytes::{Buf, Bytes};
@@ -153,15 +154,19 @@ impl Read for Pumped {
     }
 }
 
-async fn client() -> Result<Storage> {
-    google::prepare_client()?;
-    // Another server than Google's, as for the other stores; a token there is that of an emulator, which asks for none.
-    let settings = gcs_settings(&Properties::new(), &process_env).map_err(|refusal| match refusal {
+/// Another server than Google's, as for the other stores; a token there is that of an emulator, which asks for none.
+pub(super) fn settings() -> Result<HashMap<GoogleConfigKey, String>> {
+    gcs_settings(&Properties::new(), &process_env).map_err(|refusal| match refusal {
         Refusal::Rule(rule) => Error::new(ErrorKind::Config, rule),
         Refusal::Client(source) => {
             Error::new(ErrorKind::Config, "The settings of Cloud Storage cannot be used.").with_source(source)
         }
-    })?;
+    })
+}
+
+async fn client() -> Result<Storage> {
+    google::prepare_client()?;
+    let settings = settings()?;
     let mut builder = Storage::builder();
     if let Some(address) = settings.get(&GoogleConfigKey::BaseUrl) {
         builder = builder.with_endpoint(address);

@@ -6,6 +6,7 @@
 
 mod anchor;
 mod cloud;
+mod disposal;
 mod file_io;
 mod generation;
 mod http;
@@ -29,6 +30,7 @@ use crate::error::{Error, ErrorKind, Result};
 
 use self::anchor::Anchor;
 pub use self::cloud::Properties;
+pub use self::disposal::{Disposal, Disposed};
 pub use self::generation::{Generation, Generations};
 pub use self::listing::{Object, staged_name};
 pub use self::upload::{PART_BYTES, Upload};

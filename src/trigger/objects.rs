@@ -2,7 +2,8 @@
 //!
 //! A small object goes the way of messages, and shares their commits. A larger one is a commit of its own, in the bounded
 //! memory of a load. Both have the id of their generation, so it does not matter how often, by how many events and in which
-//! form Google tells of it. Nothing is changed in the bucket.
+//! form Google tells of it. What landed is put away as `after` says: after the commit and before the acknowledgement, so that
+//! an object that could not be put away this time comes again, is found in the ledger, and is put away then.
 
 use std::borrow::Cow;
 use std::convert::Infallible;
@@ -16,12 +17,12 @@ use tokio::time::{Duration, Instant, sleep, timeout_at};
 
 use super::{Ack, Delivery, Envelope, Held, Limits, ObjectEvent, Receipt};
 use crate::batch::{Shared, Writers, keep_whole};
-use crate::config::{Config, Location, TableConfig};
+use crate::config::{After, Config, LANDED, Location, TableConfig};
 use crate::decode::{Compression, Reason, RejectKind, unpack};
 use crate::error::{Error, ErrorKind, Result};
 use crate::load::{Incoming, Loaded, load_object};
 use crate::route::{Route, Router};
-use crate::storage::{Generation, Generations};
+use crate::storage::{Disposal, Disposed, Generation, Generations};
 use crate::telemetry;
 
 /// Up to here an object is a payload among others, in bytes as it is stored.
@@ -40,6 +41,7 @@ pub struct Objects {
     shared: Arc<Shared>,
     writers: Arc<Writers>,
     generations: Generations,
+    disposal: Disposal,
     /// One load at a time: what it takes is more than what is set aside for it.
     load: Semaphore,
     stop: watch::Sender<bool>,
@@ -50,6 +52,8 @@ pub struct Objects {
 enum Next<'a> {
     /// It is acknowledged.
     Done(Receipt),
+    /// All of it is where it belongs; it is put away, then acknowledged.
+    Landed(Receipt, After),
     /// It is kept as a letter.
     Letter(Reason),
     /// Its bytes go to the table's writer, who answers it.
@@ -64,6 +68,7 @@ impl Objects {
             shared,
             writers,
             generations: Generations::default(),
+            disposal: Disposal::default(),
             load: Semaphore::new(1),
             stop: watch::Sender::new(false),
             told: telemetry::Seldom::default(),
@@ -86,12 +91,74 @@ impl Objects {
             .unwrap_or_else(|_elapsed| Err(too_late()));
         match taken {
             Ok(Next::Done(receipt)) => delivery.ack.ack(receipt),
+            Ok(Next::Landed(receipt, after)) => {
+                self.settle(&object, after, delivery.ack, receipt, until).await
+            }
             Ok(Next::Letter(reason)) => keep_whole(&self.shared, delivery, &reason).await,
             Ok(Next::Write(ident, table, payload)) => {
-                self.writers
-                    .accept(ident, &table, Delivery { payload, ..delivery });
+                let delivery = Delivery { payload, ..delivery };
+                self.write(&object, (ident, &table), delivery).await;
             }
             Err(error) => self.refuse(&object, delivery.ack, error),
+        }
+    }
+
+    /// Hands a small object to its table's writer; where it is put away, waits for the commit and does so.
+    async fn write(
+        &self,
+        object: &ObjectEvent,
+        (ident, table): (TableIdent, &TableConfig),
+        delivery: Delivery,
+    ) {
+        if table.after == After::Keep {
+            self.writers.accept(ident, table, delivery);
+            return;
+        }
+        let (until, (ack, answer)) = (delivery.deadline, Ack::new());
+        let sender = delivery.ack;
+        self.writers.accept(ident, table, Delivery { ack, ..delivery });
+        match answer.outcome().await {
+            Ok(receipt) => self.settle(object, table.after, sender, receipt, until).await,
+            Err(error) => sender.nack(error),
+        }
+    }
+
+    /// Puts an object away that landed, and acknowledges it. One that may not be put away stays, and is acknowledged too.
+    async fn settle(&self, object: &ObjectEvent, after: After, ack: Ack, receipt: Receipt, until: Instant) {
+        match self.put_away(object, after, until).await {
+            Ok(()) => ack.ack(receipt),
+            Err(error) if error.kind() == ErrorKind::Rejected => {
+                count("stays");
+                if let Some(count) = self.told.tell("stays") {
+                    tracing::warn!(
+                        bucket = object.bucket,
+                        object = object.name,
+                        generation = object.generation,
+                        error = error.report(),
+                        count,
+                        "An object landed and stays where it is."
+                    );
+                }
+                ack.ack(receipt);
+            }
+            Err(error) => self.refuse(object, ack, error),
+        }
+    }
+
+    async fn put_away(&self, object: &ObjectEvent, after: After, until: Instant) -> Result<()> {
+        let disposed = Disposed {
+            bucket: &object.bucket,
+            name: &object.name,
+            generation: object.generation,
+        };
+        let random = &self.shared.random;
+        match after {
+            After::Keep => Ok(()),
+            After::Move => {
+                let to = format!("{LANDED}{}/{}", object.generation, object.name);
+                self.disposal.rename(disposed, &to, random, until).await
+            }
+            After::Delete => self.disposal.delete(disposed, random, until).await,
         }
     }
 
@@ -106,6 +173,11 @@ impl Objects {
         if object.name.ends_with('/') && object.size == Some(0) {
             // What consoles make to show a folder.
             count("marker");
+            return Ok(Next::Done(Receipt::default()));
+        }
+        if object.name.starts_with(LANDED) && self.config.moves_objects_of(&object.bucket) {
+            // What was moved there has landed.
+            count("put_away");
             return Ok(Next::Done(Receipt::default()));
         }
         let (ident, table) = match self.route(object) {
@@ -140,7 +212,7 @@ impl Objects {
             Read::Nothing => {
                 // No record, and nothing to remember.
                 count("empty");
-                Ok(Next::Done(Receipt::default()))
+                Ok(Next::Landed(Receipt::default(), table.after))
             }
             Read::Payload(payload) => {
                 count("read");
@@ -219,7 +291,7 @@ impl Objects {
             Ok(loaded) => {
                 count("loaded");
                 self.tell(ident, envelope, &loaded);
-                Ok(Next::Done(receipt(&loaded)))
+                Ok(Next::Landed(receipt(&loaded), table.after))
             }
             Err(error) if error.kind() == ErrorKind::Rejected && error.names("file") => {
                 count("letter");

@@ -61,15 +61,30 @@ impl Landing {
         Ok(Put(put.json().await?))
     }
 
+    /// What is under the name now.
+    pub async fn copy_of(&self, name: &str) -> TestResult<Put> {
+        let answer = self.http.get(self.url(name)).send().await?;
+        Ok(Put(answer.error_for_status()?.json().await?))
+    }
+
+    /// The bytes that are under the name now.
+    pub async fn bytes(&self, name: &str) -> TestResult<Vec<u8>> {
+        let answer = self
+            .http
+            .get(format!("{}?alt=media", self.url(name)))
+            .send()
+            .await?;
+        Ok(answer.error_for_status()?.bytes().await?.into())
+    }
+
+    fn url(&self, name: &str) -> String {
+        let name = utf8_percent_encode(name, NON_ALPHANUMERIC);
+        format!("{}/storage/v1/b/{}/o/{name}", self.server, self.name)
+    }
+
     /// The generation that is under the name now.
     pub async fn generation(&self, name: &str) -> TestResult<Option<String>> {
-        let url = format!(
-            "{}/storage/v1/b/{}/o/{}",
-            self.server,
-            self.name,
-            utf8_percent_encode(name, NON_ALPHANUMERIC)
-        );
-        let answer = self.http.get(url).send().await?;
+        let answer = self.http.get(self.url(name)).send().await?;
         if answer.status() == 404 {
             return Ok(None);
         }
@@ -79,6 +94,14 @@ impl Landing {
 }
 
 impl Put {
+    pub fn name(&self) -> &str {
+        self.text("name")
+    }
+
+    pub fn generation(&self) -> &str {
+        self.text("generation")
+    }
+
     fn text(&self, member: &str) -> &str {
         self.0[member].as_str().unwrap_or_default()
     }

@@ -1,6 +1,8 @@
 //! Objects of a bucket: every form in which Google tells of them, one landing; what is large, broken, gone or unwanted.
 
+mod after;
 mod bucket;
+mod keeper;
 mod pulled;
 mod site;
 mod troubles;
@@ -28,7 +30,7 @@ pub fn tests() -> Vec<Trial> {
         notification_of_another_bucket_is_a_message,
         unwrapped_push_lands_by_its_headers,
     ];
-    [forms, troubles::tests(), pulled::tests()]
+    [forms, after::tests(), troubles::tests(), pulled::tests()]
         .into_iter()
         .flatten()
         .collect()

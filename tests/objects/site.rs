@@ -30,9 +30,14 @@ impl Site {
     }
 
     pub fn configure(&self, ack_deadline: &str) -> TestResult {
+        self.configure_tables(ack_deadline, "")
+    }
+
+    /// With more keys of the table of orders.
+    pub fn configure_tables(&self, ack_deadline: &str, keys: &str) -> TestResult {
         let tables = format!(
             "tables:\n  shop.orders: {{ from: [{{ bucket: {}, objects: \"orders/**\" }}, {{ subscription: orders }}], \
-             batch: {{ commit_interval: 0s }}, schema: [{{ name: id, type: long, required: true }}] }}\n  \
+             {keys}batch: {{ commit_interval: 0s }}, schema: [{{ name: id, type: long, required: true }}] }}\n  \
              shop.told: {{ from: [{{ subscription: landing-events }}], schema: [{{ name: bucket, type: string }}] }}\n",
             self.landing.name
         );

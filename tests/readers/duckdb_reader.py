@@ -44,9 +44,16 @@ def table(location, snapshot_id=None):
 
 
 def reach(store):
-    """Makes the S3 server of these properties the one that is asked."""
+    """Makes the S3 server of these properties the one that is asked, or that of Cloud Storage, which asks for no key."""
     import_extension("httpfs", con=db)
     db.load_extension("httpfs")
+    if "gcs.service.host" in store:
+        scheme, host = store["gcs.service.host"].split("://")
+        db.execute(
+            f"create or replace secret store (type gcs, key_id 'any', secret 'any', endpoint {text(host)}, "
+            f"url_style 'path', use_ssl {str(scheme == 'https').lower()})"
+        )
+        return
     scheme, host = store["s3.endpoint"].split("://")
     db.execute(
         f"create or replace secret store (type s3, key_id {text(store['s3.access-key-id'])}, "

@@ -128,6 +128,13 @@ impl Inner {
             .into_owned()
             .collect();
         let path = head.uri.path().trim_start_matches('/');
+        if path.starts_with("storage/v1/") {
+            // The JSON API, as it is.
+            let sent = self
+                .http
+                .request(head.method, format!("{}{}", self.server, head.uri));
+            return pass(sent.headers(head.headers).body(body)).await;
+        }
         let (bucket, object) = path.split_once('/').unwrap_or((path, ""));
         let object = percent_decode_str(object).decode_utf8_lossy().into_owned();
         let at = format!("{}/storage/v1/b/{bucket}/o/{}", self.server, quoted(&object));

@@ -46,6 +46,13 @@ impl PubSub {
         })
     }
 
+    /// The project in which the topic `landing` has the notifications of Cloud Storage's server.
+    pub fn of_landing() -> TestResult<Self> {
+        let own = Self::new()?;
+        let project = "p-test".to_owned();
+        Ok(Self { project, ..own })
+    }
+
     /// The emulator's host and port.
     pub fn host(&self) -> &str {
         &self.host

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{Component, TestResult, needs};
@@ -59,6 +59,7 @@ static POLARS: Reader = Reader::new("polars_reader.py");
 static CHDB: Reader = Reader::new("chdb_reader.py");
 static SAMPLE_WRITER: Reader = Reader::new("sample_writer.py");
 static SQL_WRITER: Reader = Reader::new("sql_writer.py");
+static DISCOVERY: Reader = Reader::new("discovery.py");
 // One process, and so one JVM, for all that Spark does.
 static SPARK: Reader = Reader::of(Component::Spark, "spark_engine.py");
 
@@ -357,6 +358,22 @@ impl SqlEngine {
     }
 }
 
+/// A request to one of Google's APIs, as it was sent.
+#[derive(Debug, Clone, Serialize)]
+pub struct Sent {
+    pub method: String,
+    /// With its query, as it is escaped.
+    pub path: String,
+    pub body: Option<Value>,
+}
+
+/// What the discovery document of an API, such as `storage.v1`, finds wrong with these: unknown paths, parameters and
+/// members, missing ones, values of other types. Ends the test as ignored where there is no Python.
+pub fn undocumented(api: &str, requests: &[Sent]) -> TestResult<Vec<String>> {
+    needs(Component::Python)?;
+    DISCOVERY.request(&json!({ "call": "check", "api": api, "requests": requests }))
+}
+
 /// Stops every reader. Call when the tests are over: statics are not dropped.
 pub fn stop_all() {
     for reader in [
@@ -366,6 +383,7 @@ pub fn stop_all() {
         &CHDB,
         &SAMPLE_WRITER,
         &SQL_WRITER,
+        &DISCOVERY,
         &SPARK,
     ] {
         reader.lock().take().into_iter().for_each(Process::stop);

@@ -1,0 +1,249 @@
+//! From a bucket or a topic to the table that others read, with kills in the middle: Google's emulator of Pub/Sub sends
+//! what Cloud Storage's server tells it, or what is published, and lands it in a `gs://` table of that server.
+
+use std::collections::BTreeSet;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use libtest_mimic::Trial;
+use rand::Rng;
+use rand::rngs::StdRng;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::time::sleep;
+use uuid::Uuid;
+
+use crate::support::gcs::GcsFront;
+use crate::support::pubsub::PubSub;
+use crate::support::readers::Reader;
+use crate::support::seed::seeded;
+use crate::support::server::{Server, landfast};
+use crate::support::{TestResult, trials, wait_for};
+
+pub fn tests() -> Vec<Trial> {
+    trials![
+        objects_of_a_bucket_land_once_whatever_is_killed,
+        pushed_messages_land_once_whatever_is_killed,
+        pulled_messages_land_once_whatever_is_killed,
+    ]
+}
+
+/// How often something is sent, and so how often the process may be killed.
+const STEPS: i64 = 12;
+
+/// Rows of a step.
+const ROWS: i64 = 40;
+
+/// Until everything landed, redeliveries by the emulator included.
+const UNTIL: Duration = Duration::from_secs(120);
+
+/// When nothing came for as long, nothing comes again: the emulator sends what is not acknowledged every second or so.
+const QUIET: Duration = Duration::from_secs(4);
+
+/// By which way rows come.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Way {
+    Objects,
+    Pushes,
+    Pulls,
+}
+
+/// A pipeline of its own: its prefix of the buckets, its subscription, its table.
+struct Pipeline {
+    way: Way,
+    name: String,
+    address: String,
+    folder: TempDir,
+    front: Arc<GcsFront>,
+    pubsub: PubSub,
+    http: reqwest::Client,
+}
+
+async fn objects_of_a_bucket_land_once_whatever_is_killed() -> TestResult {
+    land_under_fire(Way::Objects).await
+}
+
+async fn pushed_messages_land_once_whatever_is_killed() -> TestResult {
+    land_under_fire(Way::Pushes).await
+}
+
+async fn pulled_messages_land_once_whatever_is_killed() -> TestResult {
+    land_under_fire(Way::Pulls).await
+}
+
+async fn land_under_fire(way: Way) -> TestResult {
+    let pipeline = Pipeline::new(way).await?;
+    let (mut random, mut kills) = (seeded(), 0);
+    let mut server = pipeline.start().await?;
+    for step in 0..STEPS {
+        pipeline.send(step).await?;
+        sleep(Duration::from_millis(random.random_range(0..400))).await;
+        if random.random_bool(0.4) || step == STEPS / 2 {
+            server.kill()?;
+            kills += 1;
+            server = pipeline.start_again(&mut random).await?;
+        }
+    }
+    let all: BTreeSet<i64> = (0..STEPS * ROWS).collect();
+    wait_for("all rows", UNTIL, async || {
+        let (ids, _) = pipeline.ids(Reader::pyiceberg().ok()?).await.ok()?;
+        (ids == all).then_some(())
+    })
+    .await?;
+    pipeline.wait_until_quiet(&server).await?;
+    for reader in Reader::all()? {
+        let (ids, count) = pipeline.ids(reader).await?;
+        assert_eq!(
+            (ids.len(), count),
+            (all.len(), all.len()),
+            "{way:?}, {kills} kills"
+        );
+    }
+    server.terminate()?;
+    assert!(server.exited().await?.success());
+    Ok(())
+}
+
+impl Pipeline {
+    async fn new(way: Way) -> TestResult<Self> {
+        let (front, pubsub) = (Arc::new(GcsFront::start().await?), PubSub::of_landing()?);
+        let name = format!("path-{}", &Uuid::new_v4().simple().to_string()[..8]);
+        // Whoever pushes knows one address, also after a kill.
+        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
+        let pipeline = Self {
+            way,
+            name,
+            address,
+            folder: TempDir::new()?,
+            front,
+            pubsub,
+            http: reqwest::Client::builder().no_proxy().build()?,
+        };
+        pipeline.prepare().await?;
+        Ok(pipeline)
+    }
+
+    async fn prepare(&self) -> TestResult {
+        let topic = if self.way == Way::Objects {
+            // There already, as may be the bucket.
+            let bucket = self
+                .http
+                .post(format!("{}/storage/v1/b?project=p-test", self.front.server()));
+            bucket.json(&json!({ "name": "landing" })).send().await?;
+            "landing"
+        } else {
+            self.pubsub.topic(&self.name).await?;
+            &self.name
+        };
+        let push = match self.way {
+            Way::Pulls => json!({}),
+            _ => json!({ "pushConfig": { "pushEndpoint": format!("http://{}/", self.address) } }),
+        };
+        self.pubsub.subscribe(&self.name, topic, push).await?;
+        let name = &self.name;
+        let from = match self.way {
+            Way::Objects => format!("bucket: landing, objects: \"{name}/**\""),
+            _ => format!("subscription: {name}"),
+        };
+        let config = format!(
+            "warehouse: gs://lake/{name}/warehouse\ncatalog: {{ type: storage }}\ndead_letters: gs://lake/{name}/letters\n\
+             server: {{ listen: \"{}\", push_auth: off, ack_deadline: 20s }}\ntables:\n  shop.orders: {{ from: [{{ {from} \
+             }}], batch: {{ commit_interval: 200ms }}, schema: [{{ name: id, type: long, required: true }}] }}\n",
+            self.address
+        );
+        std::fs::write(self.config(), config)?;
+        Ok(())
+    }
+
+    fn config(&self) -> PathBuf {
+        self.folder.path().join("landfast.yaml")
+    }
+
+    fn command(&self) -> Command {
+        let mut command = match self.way {
+            Way::Pulls => self.pubsub.command(&self.config()),
+            _ => {
+                let mut command = landfast(["serve", "--config"]);
+                command.arg(self.config());
+                command
+            }
+        };
+        command.env("STORAGE_EMULATOR_HOST", self.front.url());
+        command
+    }
+
+    async fn start(&self) -> TestResult<Server> {
+        Server::start(self.command()).await
+    }
+
+    /// After a while in which nobody is there.
+    async fn start_again(&self, random: &mut StdRng) -> TestResult<Server> {
+        sleep(Duration::from_millis(random.random_range(0..300))).await;
+        self.start().await
+    }
+
+    /// Puts an object, every fourth one too large to share a commit, or publishes messages.
+    async fn send(&self, step: i64) -> TestResult {
+        let ids = step * ROWS..(step + 1) * ROWS;
+        if self.way != Way::Objects {
+            let rows = ids.map(|id| json!({ "id": id }).to_string());
+            self.pubsub.publish(&self.name, rows).await?;
+            return Ok(());
+        }
+        let filler = if step % 4 == 3 {
+            "x".repeat(40_000)
+        } else {
+            String::new()
+        };
+        let rows: String = ids
+            .map(|id| format!("{{\"id\":{id},\"filler\":\"{filler}\"}}\n"))
+            .collect();
+        let url = format!(
+            "{}/upload/storage/v1/b/landing/o?uploadType=media&name={}/{step}.json",
+            self.front.server(),
+            self.name
+        );
+        self.http.post(url).body(rows).send().await?.error_for_status()?;
+        Ok(())
+    }
+
+    /// The ids in the table, and its number of rows.
+    async fn ids(&self, reader: &Reader) -> TestResult<(BTreeSet<i64>, usize)> {
+        let rows = reader.rows(self.pointer().await?)?;
+        let ids = rows.iter().filter_map(|row| row["id"].as_i64()).collect();
+        Ok((ids, rows.len()))
+    }
+
+    /// The newest metadata file, as readers find it.
+    async fn pointer(&self) -> TestResult<String> {
+        let folder = format!("{}/warehouse/shop/orders/metadata/v", self.name);
+        let listed = self
+            .http
+            .get(format!("{}/storage/v1/b/lake/o", self.front.server()));
+        let listed: Value = listed.query(&[("prefix", &folder)]).send().await?.json().await?;
+        let version = |item: &Value| -> Option<(u64, String)> {
+            let name = item["name"].as_str()?;
+            let number = name.strip_prefix(&folder)?.strip_suffix(".metadata.json")?;
+            Some((number.parse().ok()?, name.to_owned()))
+        };
+        let items = listed["items"].as_array().into_iter().flatten();
+        let (_, newest) = items.filter_map(version).max().ok_or("no metadata")?;
+        Ok(format!("gs://lake/{newest}?endpoint={}", self.front.server()))
+    }
+
+    /// Waits until no delivery has come for a while.
+    async fn wait_until_quiet(&self, server: &Server) -> TestResult {
+        let mut last = (f64::NAN, Instant::now());
+        wait_for("the last redelivery", UNTIL, async || {
+            let count = server.metric("landfast_deliveries_total").await.ok()?;
+            if count != last.0 {
+                last = (count, Instant::now());
+            }
+            (last.1.elapsed() > QUIET).then_some(())
+        })
+        .await
+    }
+}

@@ -1,0 +1,223 @@
+//! What becomes of objects that landed: kept, moved, deleted; a newer one of the name is never touched.
+
+use std::time::Duration;
+
+use libtest_mimic::Trial;
+
+use super::bucket::Put;
+use super::keeper::{Instead, Keeper};
+use super::site::{Site, large, outcome, rows};
+use crate::support::readers::undocumented;
+use crate::support::server::Server;
+use crate::support::{TestResult, trials, wait_for};
+
+pub fn tests() -> Vec<Trial> {
+    trials![
+        landed_objects_are_moved_and_their_copies_passed_over,
+        landed_objects_are_deleted_and_nothing_else,
+        object_that_is_written_anew_meanwhile_stays,
+        object_that_could_not_be_put_away_comes_again_until_it_is,
+        object_that_may_not_be_put_away_is_acknowledged_and_stays,
+        killed_before_it_puts_away_it_does_so_the_next_time,
+    ]
+}
+
+const NOTHING: [&str; 0] = [];
+
+/// A server whose objects are put away so, behind a front that has Google's preconditions.
+async fn site(after: &str, ack_deadline: &str) -> TestResult<(Site, Keeper)> {
+    let mut site = Site::new().await?;
+    let keeper = Keeper::before(site.landing.server()).await?;
+    site.endpoint = keeper.url();
+    site.configure_tables(ack_deadline, &format!("after: {after}, "))?;
+    Ok((site, keeper))
+}
+
+async fn push(server: &Server, put: &Put, message_id: &str) -> u16 {
+    server.pusher().push(&put.notification(message_id)).await
+}
+
+async fn landed_objects_are_moved_and_their_copies_passed_over() -> TestResult {
+    let (site, keeper) = site("move", "60s").await?;
+    let server = site.serve().await?;
+    let (text, count) = large(0);
+    let name = "orders/größe 1/a+b.json";
+    let puts = [
+        site.landing.put("orders/large.json", text.clone()).await?,
+        site.landing.put(name, rows(5000..5003)).await?,
+        site.landing.put("orders/empty.json", "").await?,
+    ];
+    for put in &puts {
+        assert_eq!(push(&server, put, "1").await, 204);
+        assert_eq!(site.landing.generation(put.name()).await?, None, "{}", put.name());
+        let moved = format!("landed/{}/{}", put.generation(), put.name());
+        let copy = site.landing.copy_of(&moved).await?;
+        // The copy's own event, and the first one again.
+        assert_eq!(push(&server, &copy, "2").await, 204);
+        assert_eq!(push(&server, put, "3").await, 204);
+        assert!(site.landing.generation(&moved).await?.is_some());
+    }
+    let moved = format!("landed/{}/orders/large.json", puts[0].generation());
+    assert_eq!(site.landing.bytes(&moved).await?, text.as_bytes());
+    assert_eq!(
+        (
+            outcome(&server, "put_away").await?,
+            outcome(&server, "gone").await?
+        ),
+        (3, 3)
+    );
+    let (ids, row_count) = site.ids()?;
+    assert_eq!((ids.len(), row_count), (count as usize + 3, count as usize + 3));
+    assert!(site.lake.dead_letters()?.is_empty());
+    // One copy and one deletion each, both for that generation alone.
+    let seen = keeper.changes();
+    assert_eq!(seen.len(), 6, "{seen:?}");
+    for (put, pair) in puts.iter().zip(seen.chunks(2)) {
+        let generation = put.generation();
+        assert_eq!(pair[0].method, "POST");
+        assert!(
+            pair[0]
+                .path
+                .contains(&format!("sourceGeneration={generation}&ifGenerationMatch=0"))
+        );
+        assert_eq!(pair[1].method, "DELETE");
+        assert!(
+            pair[1]
+                .path
+                .ends_with(&format!("?ifGenerationMatch={generation}"))
+        );
+    }
+    // As Google documents them, those that read included.
+    assert_eq!(undocumented("storage.v1", &keeper.seen())?, NOTHING);
+    Ok(())
+}
+
+async fn landed_objects_are_deleted_and_nothing_else() -> TestResult {
+    let (site, keeper) = site("delete", "60s").await?;
+    let server = site.serve().await?;
+    let landed = site
+        .landing
+        .put("orders/1.json", format!("{}no\n", rows(0..3)))
+        .await?;
+    let (elsewhere, marker) = (
+        site.landing.put("invoices/1.json", rows(0..3)).await?,
+        site.landing.put("orders/", "").await?,
+    );
+    let broken: Vec<u8> = vec![0x80; 70 << 20];
+    let unloadable = site.landing.put("orders/broken.json", broken).await?;
+    for put in [&landed, &elsewhere, &marker, &unloadable] {
+        assert_eq!(push(&server, put, "1").await, 204, "{}", put.name());
+    }
+    assert_eq!(site.landing.generation("orders/1.json").await?, None);
+    // What is in the bucket alone stays there.
+    for put in [&elsewhere, &marker, &unloadable] {
+        assert!(
+            site.landing.generation(put.name()).await?.is_some(),
+            "{}",
+            put.name()
+        );
+    }
+    assert_eq!(keeper.changes().len(), 1);
+    assert_eq!(site.ids()?, ((0..3).collect(), 3));
+    assert_eq!(site.lake.dead_letters()?.len(), 3);
+    Ok(())
+}
+
+async fn object_that_is_written_anew_meanwhile_stays() -> TestResult {
+    for after in ["move", "delete"] {
+        let (site, keeper) = site(after, "60s").await?;
+        let server = site.serve().await?;
+        let old = site.landing.put("orders/1.json", rows(0..3)).await?;
+        let name = "orders/1.json";
+        keeper.next(Instead::After {
+            name,
+            bytes: rows(3..6),
+        });
+        assert_eq!(push(&server, &old, "1").await, 204, "{after}");
+        let newer = site.landing.copy_of(name).await?;
+        assert_ne!(newer.generation(), old.generation(), "{after}");
+        assert_eq!(push(&server, &newer, "2").await, 204, "{after}");
+        assert_eq!(site.landing.generation(name).await?, None, "{after}");
+        assert_eq!(site.ids()?, ((0..6).collect(), 6), "{after}");
+    }
+    Ok(())
+}
+
+async fn object_that_could_not_be_put_away_comes_again_until_it_is() -> TestResult {
+    for (after, requests) in [("delete", 1), ("move", 2)] {
+        let (site, keeper) = site(after, "16s").await?;
+        let server = site.serve().await?;
+        let first = site.landing.put("orders/1.json", rows(0..3)).await?;
+        // Tried again by us, for a while.
+        for status in [503, 429, 401] {
+            keeper.next(Instead::Answer(status));
+        }
+        keeper.next(Instead::DoneUnsaid);
+        assert_eq!(push(&server, &first, "1").await, 204, "{after}");
+        assert_eq!(site.landing.generation("orders/1.json").await?, None, "{after}");
+        assert_eq!(
+            keeper.changes().len(),
+            4 + requests,
+            "{after}: {:?}",
+            keeper.changes()
+        );
+        // And by who sent it.
+        let second = site.landing.put("orders/2.json", rows(3..6)).await?;
+        keeper.next(Instead::Silence);
+        assert_eq!(push(&server, &second, "2").await, 503, "{after}");
+        assert!(
+            site.landing.generation("orders/2.json").await?.is_some(),
+            "{after}"
+        );
+        assert_eq!(push(&server, &second, "2").await, 204, "{after}");
+        assert_eq!(site.landing.generation("orders/2.json").await?, None, "{after}");
+        assert_eq!(outcome(&server, "refused").await?, 1, "{after}");
+        assert_eq!(site.ids()?, ((0..6).collect(), 6), "{after}");
+    }
+    Ok(())
+}
+
+async fn object_that_may_not_be_put_away_is_acknowledged_and_stays() -> TestResult {
+    let (site, keeper) = site("delete", "60s").await?;
+    let server = site.serve().await?;
+    let put = site.landing.put("orders/1.json", rows(0..3)).await?;
+    keeper.next(Instead::Answer(403));
+    assert_eq!(push(&server, &put, "1").await, 204);
+    assert!(site.landing.generation("orders/1.json").await?.is_some());
+    assert_eq!(outcome(&server, "stays").await?, 1);
+    server
+        .logged(&["stays where it is", "roles/storage.objectUser"])
+        .await?;
+    assert_eq!(site.ids()?, ((0..3).collect(), 3));
+    Ok(())
+}
+
+async fn killed_before_it_puts_away_it_does_so_the_next_time() -> TestResult {
+    for after in ["delete", "move"] {
+        let (site, keeper) = site(after, "60s").await?;
+        let mut server = site.serve().await?;
+        let put = site.landing.put("orders/1.json", rows(0..3)).await?;
+        if after == "move" {
+            // The copy is made, nobody is told, and the deletion is never sent.
+            keeper.next(Instead::DoneUnsaid);
+        }
+        keeper.next(Instead::Silence);
+        let pusher = server.pusher();
+        let notification = put.notification("1");
+        let pushing = tokio::spawn(async move { pusher.push(&notification).await });
+        let requests = if after == "move" { 2 } else { 1 };
+        let until = Duration::from_secs(60);
+        wait_for("the request", until, async || {
+            (keeper.changes().len() >= requests).then_some(())
+        })
+        .await?;
+        server.kill()?;
+        assert_eq!(pushing.await?, 0);
+        assert_eq!(site.ids()?, ((0..3).collect(), 3), "committed before");
+        let server = site.serve().await?;
+        assert_eq!(push(&server, &put, "1").await, 204, "{after}");
+        assert_eq!(site.landing.generation("orders/1.json").await?, None, "{after}");
+        assert_eq!(site.ids()?, ((0..3).collect(), 3), "{after}");
+    }
+    Ok(())
+}

@@ -52,4 +52,5 @@ bench:
     benches/load.py
     benches/partitions.py
     benches/object.py
+    benches/start.py
     cargo bench --locked --bench commits --bench committers --bench ledger --bench decode --bench write

@@ -19,6 +19,7 @@ mod google;
 mod house;
 mod landing;
 mod landing_folder;
+mod live;
 mod load;
 mod maintenance;
 mod objects;
@@ -76,6 +77,7 @@ fn main() -> ExitCode {
         rest::tests(),
         foreign::tests(),
         google::tests(),
+        live::tests(),
         commit::tests(),
         maintenance::tests(),
         batch::tests(),

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use object_store::gcp::GoogleConfigKey;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::header::CONTENT_LENGTH;
 use reqwest::{Method, Response, StatusCode, redirect, retry};
 use serde::Deserialize;
 use tokio::sync::OnceCell;
@@ -198,6 +199,8 @@ impl Client {
         let request = self
             .http
             .request(method, format!("{}/storage/v1{path}", self.base));
+        // Google asks for the length of what has no body, too.
+        let request = request.header(CONTENT_LENGTH, 0);
         let request = match &self.google {
             Some(google) => request.headers(google.headers().await?),
             None => request,

@@ -2,11 +2,12 @@
 
 mod documents;
 mod path;
+mod start;
 
 use libtest_mimic::Trial;
 
 pub fn tests() -> Vec<Trial> {
-    [documents::tests(), path::tests()]
+    [documents::tests(), start::tests(), path::tests()]
         .into_iter()
         .flatten()
         .collect()

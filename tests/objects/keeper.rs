@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
+use hyper::header::CONTENT_LENGTH;
 use hyper::{Request, Response};
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
@@ -117,6 +118,9 @@ impl Inner {
                 Some(Instead::Silence) => std::future::pending().await,
                 Some(Instead::After { name, bytes }) => self.put(&path, name, bytes).await?,
                 _ => {}
+            }
+            if !head.headers.contains_key(CONTENT_LENGTH) {
+                return response(411, Bytes::new());
             }
             if let Some(status) = self.refusal(&path).await? {
                 return response(status, Bytes::new());

@@ -75,6 +75,8 @@ pub enum Component {
     Nessie,
     /// An S3 server with the bucket `lake`: its address, and the folder of its program, with a space between.
     S3,
+    /// A project of Google Cloud; its id. The run's own script gives none.
+    Live,
     /// A Python with Spark, and beside it the jars of Iceberg and of database drivers.
     Spark,
 }
@@ -87,6 +89,7 @@ pub fn needs(component: Component) -> TestResult<String> {
         Component::Rest => ("REST catalog", "LANDFAST_TEST_REST"),
         Component::Gcs => ("Cloud Storage server", "LANDFAST_TEST_GCS"),
         Component::PubSub => ("Pub/Sub emulator", "LANDFAST_TEST_PUBSUB"),
+        Component::Live => ("Google Cloud", "LANDFAST_TEST_LIVE"),
         Component::Nessie => ("Nessie", "LANDFAST_TEST_NESSIE"),
         Component::S3 => ("S3 server", "LANDFAST_TEST_S3"),
         Component::Spark => ("Spark", "LANDFAST_TEST_SPARK"),
@@ -97,7 +100,11 @@ pub fn needs(component: Component) -> TestResult<String> {
     )]
     let read = |variable: &str| std::env::var(variable).ok().filter(|value| !value.is_empty());
     read(variable).ok_or_else(|| {
-        let reason = read(&format!("{variable}_ABSENT")).unwrap_or_else(|| "run tests/run".to_owned());
+        let otherwise = match component {
+            Component::Live => format!("name a project in {variable}"),
+            _ => "run tests/run".to_owned(),
+        };
+        let reason = read(&format!("{variable}_ABSENT")).unwrap_or(otherwise);
         Stop::Ignored(format!("{name}: {reason}"))
     })
 }

@@ -55,7 +55,7 @@ pub const LANDED_FILES: &str = "landfast_landed_files_total";
 pub const LANDED_BYTES: &str = "landfast_landed_bytes_total";
 /// Events of objects in landing buckets, by what became of them: `read` (its delivery is counted besides), `loaded`,
 /// `letter`, `refused` (it comes again), and what needs no landing: `gone`, `empty`, `marker`, `deleted`, `archived`,
-/// `metadata_updated`, `put_away`; besides, `stays` for one that landed and could not be put away. Counter; label `outcome`.
+/// `metadata_updated`, `copy` of what was moved, `landed_before`; besides, of what landed, `put_away` or `stays`. Counter; label `outcome`.
 pub const OBJECT_EVENTS: &str = "landfast_object_events_total";
 /// Files of a landing folder that were moved to the dead letters. Counter; labels `table`, `reason`.
 pub const REFUSED_FILES: &str = "landfast_refused_files_total";

@@ -1,13 +1,10 @@
 //! What becomes of an object of a landing bucket once it has landed.
 
-use super::Config;
-use super::conditions::DeliveryMatch;
 use super::key::{Key, Shape, Words};
-use super::location::Scheme;
 use super::reader::Field;
 
 /// Where objects go that landed, in their own bucket.
-pub(crate) const LANDED: &str = "landed/";
+const LANDED: &str = "landed/";
 
 pub(super) const AFTER: Key = Key::defaulted(
     "after",
@@ -16,15 +13,15 @@ pub(super) const AFTER: Key = Key::defaulted(
             (After::Keep.name(), "it stays as it is"),
             (
                 After::Move.name(),
-                "it goes to `landed/GENERATION/NAME` of its bucket; events of names under `landed/` are then passed over there",
+                "it goes to `landed/GENERATION/NAME` of its bucket, whose own event is passed over",
             ),
             (After::Delete.name(), "it is deleted"),
         ],
         later: &[],
     }),
     || After::default().name().to_owned(),
-    "what becomes of an object of a bucket once all of it is in the table or the dead letters; a newer object of its name is \
-     left alone. Files of a folder are always moved, to `landed` beside it",
+    "what becomes of an object of a bucket once its records are in the table or the dead letters; a newer object of its name \
+     is left alone. Files of a folder are always moved, to `landed` beside it",
 );
 
 /// What becomes of an object that landed. Key `after`, default `keep`.
@@ -50,21 +47,16 @@ impl After {
     }
 }
 
-impl Config {
-    /// Whether objects of a bucket are moved once they landed, so that names under `landed/` in it are those of moved ones.
-    pub(crate) fn moves_objects_of(&self, bucket: &str) -> bool {
-        let is_it = |files: &Option<super::FileMatch>| {
-            files
-                .as_ref()
-                .is_some_and(|files| files.bucket.scheme() == Scheme::Gcs && files.bucket.bucket() == bucket)
-        };
-        let tables = self.tables.values().filter(|table| table.after == After::Move);
-        let routed = self.routes.iter().filter(|_| self.defaults.after == After::Move);
-        tables
-            .flat_map(|table| &table.from)
-            .any(|from| is_it(&from.files))
-            || routed.map(|route| &route.files).any(is_it)
-    }
+/// Where an object goes when it is moved, in its own bucket.
+pub(crate) fn landed_name(name: &str, generation: i64) -> String {
+    format!("{LANDED}{generation}/{name}")
+}
+
+/// The name that an object had before it was moved, if this is one to which objects are moved.
+pub(crate) fn name_before(name: &str) -> Option<&str> {
+    let (generation, before) = name.strip_prefix(LANDED)?.split_once('/')?;
+    let is_number = !generation.is_empty() && generation.bytes().all(|byte| byte.is_ascii_digit());
+    (is_number && !before.is_empty()).then_some(before)
 }
 
 pub(super) fn read(field: &Field<'_>) -> Option<After> {
@@ -74,16 +66,24 @@ pub(super) fn read(field: &Field<'_>) -> Option<After> {
         .find(|after| after.name() == word)
 }
 
-/// Checks a table's `after` against what it takes.
-pub(super) fn check(field: &Field<'_>, after: After, from: &[DeliveryMatch]) {
-    let mut files = from.iter().filter_map(|conditions| conditions.files.as_ref());
-    let is_moved = |name: &str| name.starts_with(LANDED);
-    if after == After::Move
-        && files.any(|files| files.objects.as_ref().is_some_and(|glob| is_moved(glob.as_str())))
-    {
-        field.problem(
-            "objects that landed are moved to `landed/`, and events of names there are passed over; choose names elsewhere, \
-             or another `after`",
-        );
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_moved_objects_tell_what_they_were() {
+        let moved = landed_name("orders/a b.json", 1_767_323_045_987_654);
+        assert_eq!(moved, "landed/1767323045987654/orders/a b.json");
+        assert_eq!(name_before(&moved), Some("orders/a b.json"));
+        for other in [
+            "landed/orders/1.json",
+            "landed/1",
+            "landed/1/",
+            "landed//x",
+            "x/landed/1/y",
+            "orders/1.json",
+        ] {
+            assert_eq!(name_before(other), None, "{other}");
+        }
     }
 }

@@ -41,7 +41,7 @@ use std::collections::BTreeMap;
 use iceberg::TableIdent;
 
 pub use self::after::After;
-pub(crate) use self::after::LANDED;
+pub(crate) use self::after::{landed_name, name_before};
 pub use self::catalog::{CatalogConfig, SqlCatalogConfig};
 pub use self::conditions::DeliveryMatch;
 pub use self::database_uri::{DatabaseTarget, DatabaseUri};

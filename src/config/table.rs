@@ -322,7 +322,6 @@ pub(super) fn read_table(field: &Field<'_>, defaults: &TableDefaults, ack_deadli
         }
         read_shared(&mut keys, field, &mut own, ack_deadline);
         keys.finish();
-        after::check(field, own.after, &from);
     }
     if own.schema == SchemaConfig::Envelope && from.iter().any(|conditions| conditions.files.is_some()) {
         field.problem(

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io::Read;
 
 use iceberg::TableIdent;
+use iceberg::table::Table;
 use tokio::time::Instant;
 
 use super::finish::{Terms, finish};
@@ -78,20 +79,36 @@ pub(crate) async fn load_object(
     the_only(finish(shared, ident, table, terms, vec![prepared]).await?)
 }
 
+/// Whether the table has the object, as it is now.
+///
+/// # Errors
+/// Those of the catalog and the ledger.
+pub(crate) async fn has_landed(shared: &Shared, ident: &TableIdent, id: &DeliveryId) -> Result<bool> {
+    Ok(table_with(shared, ident, id).await?.is_some())
+}
+
+/// The table, where it has the object.
+async fn table_with(shared: &Shared, ident: &TableIdent, id: &DeliveryId) -> Result<Option<Table>> {
+    let Some(table) = shared.engine.catalog().find_table(ident).await? else {
+        return Ok(None);
+    };
+    let head = shared.engine.head(table.clone()).await?;
+    let known = shared
+        .engine
+        .ledger()
+        .check(head.ledger(), &[Entry::from(id)])
+        .await?;
+    Ok(matches!(known.first(), Some(Known::Landed(_))).then_some(table))
+}
+
 /// The object with nothing to add, where the table has it.
 async fn landed_before(
     shared: &Shared,
     ident: &TableIdent,
     (id, name): (&DeliveryId, &str),
 ) -> Result<Option<Prepared>> {
-    let Some(table) = shared.engine.catalog().find_table(ident).await? else {
-        return Ok(None);
-    };
-    let head = shared.engine.head(table.clone()).await?;
-    let entry = Entry::from(id);
-    let known = shared.engine.ledger().check(head.ledger(), &[entry]).await?;
-    let is_there = matches!(known.first(), Some(Known::Landed(_)));
-    Ok(is_there.then(|| Prepared {
+    let table = table_with(shared, ident, id).await?;
+    Ok(table.map(|table| Prepared {
         id: id.clone(),
         name: name.to_owned(),
         files: Vec::new(),

@@ -3,8 +3,10 @@
 //! By the JSON API ([delete](https://cloud.google.com/storage/docs/json_api/v1/objects/delete),
 //! [rewrite](https://cloud.google.com/storage/docs/json_api/v1/objects/rewrite)): Google's client has these calls by gRPC
 //! alone, which no server but Google's speaks, so nothing could be tried. A move is a copy and then the deletion; stopped
-//! between them it is done again, since the copy's name is a function of the generation.
+//! between them it is done again, since the copy's name is a function of the generation. Nothing is deleted before the copy
+//! is known to be there.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use object_store::gcp::GoogleConfigKey;
@@ -12,7 +14,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::header::CONTENT_LENGTH;
 use reqwest::{Method, Response, StatusCode, redirect, retry};
 use serde::Deserialize;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, Semaphore};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::generation::settings;
@@ -22,19 +24,36 @@ use crate::random::Random;
 
 const GOOGLE: &str = "https://storage.googleapis.com";
 
-/// A connection, a request with its answer, and a token.
+/// A connection, a request with its answer, a piece of a copy, and a token.
 const CONNECT: Duration = Duration::from_secs(5);
 const REQUEST: Duration = Duration::from_secs(30);
+const PIECE: Duration = Duration::from_secs(120);
 const TOKEN: Duration = Duration::from_secs(10);
 
 /// Between two tries of a request at most, the first and the later ones.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 
+/// What one request copies where the bytes themselves have to move, between storage classes.
+const PIECE_BYTES: u64 = 256 << 20;
+
+/// Objects that are put away at once.
+const AT_ONCE: usize = 32;
+
 /// Puts objects away. Its client is made with the first; nothing is asked of Google before.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Disposal {
     client: OnceCell<Client>,
+    room: Semaphore,
+}
+
+impl Default for Disposal {
+    fn default() -> Self {
+        Self {
+            client: OnceCell::new(),
+            room: Semaphore::new(AT_ONCE),
+        }
+    }
 }
 
 /// An object that is to be put away: which generation of a name, in which bucket.
@@ -64,6 +83,52 @@ struct Rewrite {
     rewrite_token: Option<String>,
 }
 
+/// What makes two objects the same.
+#[derive(Debug, PartialEq, Deserialize)]
+struct Content {
+    size: String,
+    crc32c: String,
+}
+
+/// What a request came to, as far as it lasts.
+enum Answer {
+    Done(Response),
+    /// 404.
+    Gone,
+    /// 412: a precondition does not hold.
+    Unmet,
+}
+
+/// One object's requests, and how the last one failed.
+struct Tries<'a> {
+    object: Disposed<'a>,
+    random: &'a Random,
+    failure: Mutex<Option<Error>>,
+}
+
+impl<'a> Tries<'a> {
+    fn new(object: Disposed<'a>, random: &'a Random) -> Self {
+        let failure = Mutex::default();
+        Self {
+            object,
+            random,
+            failure,
+        }
+    }
+
+    fn failed(&self, failure: Error) {
+        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure);
+    }
+
+    fn too_late(&self) -> Error {
+        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match failure {
+            Some(failure) => not_now(self.object).with_source(failure),
+            None => not_now(self.object).with("cause", "Cloud Storage did not answer in time"),
+        }
+    }
+}
+
 type Parameters<'a> = [(&'a str, String)];
 
 impl Disposal {
@@ -73,13 +138,14 @@ impl Disposal {
     /// # Errors
     /// [`ErrorKind::Rejected`] where it may not be deleted; [`ErrorKind::Unavailable`] when that did not work in time.
     pub async fn delete(&self, object: Disposed<'_>, random: &Random, until: Instant) -> Result<()> {
+        let tries = Tries::new(object, random);
         let work = async {
-            let client = self.client().await?;
-            client.delete(object, random).await
+            let (client, _room) = (self.client(object).await?, self.room.acquire().await);
+            client.delete(&tries).await
         };
         timeout_at(until, work)
             .await
-            .unwrap_or_else(|_elapsed| Err(too_late(object)))
+            .unwrap_or_else(|_elapsed| Err(tries.too_late()))
     }
 
     /// Moves the object to a name in its bucket that is for this generation alone, if its name still has that generation.
@@ -94,18 +160,24 @@ impl Disposal {
         random: &Random,
         until: Instant,
     ) -> Result<()> {
+        let tries = Tries::new(object, random);
         let work = async {
-            let client = self.client().await?;
-            client.copy(object, to, random).await?;
-            client.delete(object, random).await
+            let (client, _room) = (self.client(object).await?, self.room.acquire().await);
+            match client.copy(&tries, to).await? {
+                true => client.delete(&tries).await,
+                // It is gone: nobody has to delete it.
+                false => Ok(()),
+            }
         };
         timeout_at(until, work)
             .await
-            .unwrap_or_else(|_elapsed| Err(too_late(object)))
+            .unwrap_or_else(|_elapsed| Err(tries.too_late()))
     }
 
-    async fn client(&self) -> Result<&Client> {
-        self.client.get_or_try_init(async || Client::new()).await
+    async fn client(&self, object: Disposed<'_>) -> Result<&Client> {
+        let made = self.client.get_or_try_init(async || Client::new()).await;
+        // Who we are may be mended, and then the object can go.
+        made.map_err(|error| not_now(object).with_source(error))
     }
 }
 
@@ -138,69 +210,110 @@ impl Client {
         })
     }
 
-    async fn delete(&self, object: Disposed<'_>, random: &Random) -> Result<()> {
+    async fn delete(&self, tries: &Tries<'_>) -> Result<()> {
+        let object = tries.object;
         let precondition = [("ifGenerationMatch", object.generation.to_string())];
         let path = path_of(object.bucket, object.name);
-        self.send(object, (Method::DELETE, &path), &precondition, random)
-            .await?;
+        // 404, 412: it is gone, or another generation by now.
+        self.send(tries, (Method::DELETE, &path), &precondition).await?;
         Ok(())
     }
 
-    async fn copy(&self, object: Disposed<'_>, to: &str, random: &Random) -> Result<()> {
+    /// Copies the object; whether the copy is there. Else the object is not.
+    async fn copy(&self, tries: &Tries<'_>, to: &str) -> Result<bool> {
+        let object = tries.object;
         let (from, to) = (path_of(object.bucket, object.name), path_of(object.bucket, to));
         let path = format!("{from}/rewriteTo{to}");
         let mut parameters = vec![
             ("sourceGeneration", object.generation.to_string()),
-            // What is there was copied by an earlier try.
             ("ifGenerationMatch", "0".to_owned()),
+            ("maxBytesRewrittenPerCall", PIECE_BYTES.to_string()),
         ];
-        while let Some(answer) = self
-            .send(object, (Method::POST, &path), &parameters, random)
-            .await?
-        {
+        loop {
+            let answer = match self.send(tries, (Method::POST, &path), &parameters).await? {
+                Answer::Done(answer) => answer,
+                Answer::Gone => return Ok(false),
+                // An earlier try made it, or a rule of the organisation forbids it, which has the same status.
+                Answer::Unmet => return self.is_copied(tries, &from, &to).await,
+            };
             let rewrite: Rewrite = answer
                 .json()
                 .await
                 .map_err(|error| not_now(object).with_source(error))?;
-            let Some(token) = rewrite.rewrite_token.filter(|_| !rewrite.done) else {
-                break;
-            };
+            if rewrite.done {
+                return Ok(true);
+            }
+            let token = rewrite.rewrite_token.ok_or_else(|| not_now(object))?;
             parameters.retain(|(name, _)| *name != "rewriteToken");
             parameters.push(("rewriteToken", token));
         }
-        Ok(())
     }
 
-    /// Sends a request until it is done. `None` where the object is gone, or the precondition does not hold: nothing is
-    /// left to do.
+    /// Whether what is under the copy's name is the object.
+    async fn is_copied(&self, tries: &Tries<'_>, from: &str, to: &str) -> Result<bool> {
+        let generation = [("generation", tries.object.generation.to_string())];
+        let Some(object) = self.find(tries, from, &generation).await? else {
+            return Ok(false);
+        };
+        match self.find(tries, to, &[]).await? {
+            Some(copy) if copy == object => Ok(true),
+            _ => Err(refused(tries.object, StatusCode::PRECONDITION_FAILED)),
+        }
+    }
+
+    async fn find(
+        &self,
+        tries: &Tries<'_>,
+        path: &str,
+        parameters: &Parameters<'_>,
+    ) -> Result<Option<Content>> {
+        match self.send(tries, (Method::GET, path), parameters).await? {
+            Answer::Done(answer) => {
+                let content = answer.json().await;
+                content
+                    .map(Some)
+                    .map_err(|error| not_now(tries.object).with_source(error))
+            }
+            Answer::Gone | Answer::Unmet => Ok(None),
+        }
+    }
+
+    /// Sends a request until it is answered with what lasts.
     async fn send(
         &self,
-        object: Disposed<'_>,
+        tries: &Tries<'_>,
         (method, path): (Method, &str),
         parameters: &Parameters<'_>,
-        random: &Random,
-    ) -> Result<Option<Response>> {
+    ) -> Result<Answer> {
         let mut pause = FIRST_PAUSE;
         loop {
-            match self.send_once(method.clone(), path, parameters).await {
-                Ok(answer) if answer.status().is_success() => return Ok(Some(answer)),
-                Ok(answer) if is_settled(answer.status()) => return Ok(None),
-                Ok(answer) if !may_pass(answer.status()) => return Err(refused(object, answer.status())),
-                Ok(_) => {}
-                Err(error) if error.kind() == ErrorKind::Rejected => return Err(error),
-                Err(_) => {}
-            }
-            sleep(random.jitter(pause)).await;
+            let failure = match self.send_once(method.clone(), path, parameters).await {
+                Ok(answer) => match answer.status() {
+                    status if status.is_success() => return Ok(Answer::Done(answer)),
+                    StatusCode::NOT_FOUND => return Ok(Answer::Gone),
+                    StatusCode::PRECONDITION_FAILED => return Ok(Answer::Unmet),
+                    status if !may_pass(status) => return Err(refused(tries.object, status)),
+                    status => not_now(tries.object).with("status", status.as_u16()),
+                },
+                Err(error) => error,
+            };
+            tries.failed(failure);
+            sleep(tries.random.jitter(pause)).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
     async fn send_once(&self, method: Method, path: &str, parameters: &Parameters<'_>) -> Result<Response> {
+        let method_timeout = (method == Method::POST).then_some(PIECE);
         let request = self
             .http
             .request(method, format!("{}/storage/v1{path}", self.base));
         // Google asks for the length of what has no body, too.
         let request = request.header(CONTENT_LENGTH, 0);
+        let request = match method_timeout {
+            Some(timeout) => request.timeout(timeout),
+            None => request,
+        };
         let request = match &self.google {
             Some(google) => request.headers(google.headers().await?),
             None => request,
@@ -215,11 +328,6 @@ impl Client {
 fn path_of(bucket: &str, name: &str) -> String {
     let name = utf8_percent_encode(name, NON_ALPHANUMERIC);
     format!("/b/{bucket}/o/{name}")
-}
-
-/// Gone, or another generation by now.
-fn is_settled(status: StatusCode) -> bool {
-    matches!(status, StatusCode::NOT_FOUND | StatusCode::PRECONDITION_FAILED)
 }
 
 /// Whether the same request may do later. A 401 is a token that ended on the way.
@@ -250,8 +358,4 @@ fn not_now(object: Disposed<'_>) -> Error {
         "The object was not put away as `after` says.",
     )
     .with("object", format_args!("gs://{}/{}", object.bucket, object.name))
-}
-
-fn too_late(object: Disposed<'_>) -> Error {
-    not_now(object).with("cause", "it took too long")
 }

@@ -17,10 +17,10 @@ use tokio::time::{Duration, Instant, sleep, timeout_at};
 
 use super::{Ack, Delivery, Envelope, Held, Limits, ObjectEvent, Receipt};
 use crate::batch::{Shared, Writers, keep_whole};
-use crate::config::{After, Config, LANDED, Location, TableConfig};
+use crate::config::{After, Config, Location, TableConfig, landed_name, name_before};
 use crate::decode::{Compression, Reason, RejectKind, unpack};
 use crate::error::{Error, ErrorKind, Result};
-use crate::load::{Incoming, Loaded, load_object};
+use crate::load::{Incoming, Loaded, has_landed, load_object};
 use crate::route::{Route, Router};
 use crate::storage::{Disposal, Disposed, Generation, Generations};
 use crate::telemetry;
@@ -92,7 +92,9 @@ impl Objects {
         match taken {
             Ok(Next::Done(receipt)) => delivery.ack.ack(receipt),
             Ok(Next::Landed(receipt, after)) => {
-                self.settle(&object, after, delivery.ack, receipt, until).await
+                // Its bytes are where they belong; the request's slot is held on.
+                delivery.held.shrink_to(0);
+                self.settle(&object, after, delivery.ack, receipt, until).await;
             }
             Ok(Next::Letter(reason)) => keep_whole(&self.shared, delivery, &reason).await,
             Ok(Next::Write(ident, table, payload)) => {
@@ -108,15 +110,19 @@ impl Objects {
         &self,
         object: &ObjectEvent,
         (ident, table): (TableIdent, &TableConfig),
-        delivery: Delivery,
+        mut delivery: Delivery,
     ) {
         if table.after == After::Keep {
             self.writers.accept(ident, table, delivery);
             return;
         }
+        // The slot stays here until the sender is answered, the bytes go with the rows.
+        let bytes = delivery.held.bytes();
+        let held = delivery.held.split(bytes);
+        let _slot = std::mem::replace(&mut delivery.held, held);
         let (until, (ack, answer)) = (delivery.deadline, Ack::new());
-        let sender = delivery.ack;
-        self.writers.accept(ident, table, Delivery { ack, ..delivery });
+        let sender = std::mem::replace(&mut delivery.ack, ack);
+        self.writers.accept(ident, table, delivery);
         match answer.outcome().await {
             Ok(receipt) => self.settle(object, table.after, sender, receipt, until).await,
             Err(error) => sender.nack(error),
@@ -125,23 +131,47 @@ impl Objects {
 
     /// Puts an object away that landed, and acknowledges it. One that may not be put away stays, and is acknowledged too.
     async fn settle(&self, object: &ObjectEvent, after: After, ack: Ack, receipt: Receipt, until: Instant) {
-        match self.put_away(object, after, until).await {
-            Ok(()) => ack.ack(receipt),
-            Err(error) if error.kind() == ErrorKind::Rejected => {
-                count("stays");
-                if let Some(count) = self.told.tell("stays") {
-                    tracing::warn!(
-                        bucket = object.bucket,
-                        object = object.name,
-                        generation = object.generation,
-                        error = error.report(),
-                        count,
-                        "An object landed and stays where it is."
-                    );
-                }
-                ack.ack(receipt);
-            }
-            Err(error) => self.refuse(object, ack, error),
+        if after == After::Keep {
+            return ack.ack(receipt);
+        }
+        let put_away = self.put_away(object, after, until).await;
+        let (bucket, name, generation) = (&object.bucket, &object.name, object.generation);
+        let Err(error) = put_away else {
+            count("put_away");
+            tracing::debug!(
+                bucket,
+                object = name,
+                generation,
+                after = after.name(),
+                "An object is put away."
+            );
+            return ack.ack(receipt);
+        };
+        let stays = error.kind() == ErrorKind::Rejected;
+        let (outcome, message) = match stays {
+            true => (
+                "stays",
+                "An object landed and stays where it is, since it may not be put away.",
+            ),
+            false => (
+                "refused",
+                "An object landed and is not put away yet; its event comes again.",
+            ),
+        };
+        count(outcome);
+        if let Some(count) = self.told.tell(message) {
+            tracing::warn!(
+                bucket,
+                object = name,
+                generation,
+                error = error.report(),
+                count,
+                "{message}"
+            );
+        }
+        match stays {
+            true => ack.ack(receipt),
+            false => ack.nack(error),
         }
     }
 
@@ -155,7 +185,7 @@ impl Objects {
         match after {
             After::Keep => Ok(()),
             After::Move => {
-                let to = format!("{LANDED}{}/{}", object.generation, object.name);
+                let to = landed_name(&object.name, object.generation);
                 self.disposal.rename(disposed, &to, random, until).await
             }
             After::Delete => self.disposal.delete(disposed, random, until).await,
@@ -175,12 +205,11 @@ impl Objects {
             count("marker");
             return Ok(Next::Done(Receipt::default()));
         }
-        if object.name.starts_with(LANDED) && self.config.moves_objects_of(&object.bucket) {
-            // What was moved there has landed.
-            count("put_away");
+        if self.is_moved(object) {
+            count("copy");
             return Ok(Next::Done(Receipt::default()));
         }
-        let (ident, table) = match self.route(object) {
+        let (ident, table) = match self.route(&object.bucket, &object.name) {
             Ok(to) => to,
             Err(reason) => {
                 count("letter");
@@ -199,8 +228,7 @@ impl Objects {
             .open(&object.bucket, &object.name, object.generation);
         let opened = timeout_at(half, opening).await.map_err(|_elapsed| too_late())?;
         let Some(opened) = opened? else {
-            self.tell_gone(envelope);
-            return Ok(Next::Done(Receipt::default()));
+            return self.gone((&ident, &table), envelope).await;
         };
         let read = if room.is_none() && opened.size() <= SMALL {
             let reading = read_small(opened, held, &self.shared.limits);
@@ -209,6 +237,10 @@ impl Objects {
             Read::Large(Box::new(opened.into_read(until)))
         };
         match read {
+            Read::Nothing if object.name.ends_with('/') => {
+                count("marker");
+                Ok(Next::Done(Receipt::default()))
+            }
             Read::Nothing => {
                 // No record, and nothing to remember.
                 count("empty");
@@ -240,19 +272,25 @@ impl Objects {
         Ok(permit)
     }
 
-    fn route(&self, object: &ObjectEvent) -> Result<(TableIdent, Cow<'_, TableConfig>), Reason> {
+    /// Whether it is what was made of an object when that was moved: where the name before goes, objects are.
+    fn is_moved(&self, object: &ObjectEvent) -> bool {
+        let table = name_before(&object.name).map(|name| self.route(&object.bucket, name));
+        matches!(table, Some(Ok((_, table))) if table.after == After::Move)
+    }
+
+    fn route(&self, bucket: &str, name: &str) -> Result<(TableIdent, Cow<'_, TableConfig>), Reason> {
         let nowhere = |message: String| Reason {
             kind: RejectKind::NoRoute,
             message,
             path: None,
         };
-        let bucket: Location = format!("gs://{}", object.bucket)
+        let location: Location = format!("gs://{bucket}")
             .parse()
             .map_err(|_not_a_bucket| nowhere("the event's bucket has a name that none has".to_owned()))?;
-        if bucket.bucket() != object.bucket {
+        if location.bucket() != bucket {
             return Err(nowhere("the event's bucket has a name that none has".to_owned()));
         }
-        match Router::new(&self.config).route_file(&bucket, &object.name) {
+        match Router::new(&self.config).route_file(&location, name) {
             Route::Table(ident, table) => Ok((ident, table)),
             // An object goes to one table: its conditions are none on records.
             Route::ByRecord(_) => Err(nowhere("objects are not divided over tables".to_owned())),
@@ -327,6 +365,24 @@ impl Objects {
             duplicate = loaded.duplicate,
             "An object is loaded."
         );
+    }
+
+    /// What becomes of an event of a generation that is not there any more. Where objects are put away it mostly has landed.
+    async fn gone(
+        &self,
+        (ident, table): (&TableIdent, &TableConfig),
+        envelope: &Envelope,
+    ) -> Result<Next<'_>> {
+        if table.after != After::Keep && has_landed(&self.shared, ident, &envelope.id).await? {
+            count("landed_before");
+            let duplicate = true;
+            return Ok(Next::Done(Receipt {
+                duplicate,
+                ..Receipt::default()
+            }));
+        }
+        self.tell_gone(envelope);
+        Ok(Next::Done(Receipt::default()))
     }
 
     fn tell_gone(&self, envelope: &Envelope) {

@@ -178,10 +178,12 @@ impl Pipeline {
             Way::Objects => format!("bucket: landing, objects: \"{name}/**\""),
             _ => format!("subscription: {name}"),
         };
+        // The copies' own events come, too.
+        let after = if self.way == Way::Objects { "move" } else { "keep" };
         let config = format!(
             "warehouse: gs://lake/{name}/warehouse\ncatalog: {{ type: storage }}\ndead_letters: gs://lake/{name}/letters\n\
              server: {{ listen: \"{}\", push_auth: off, ack_deadline: 20s }}\ntables:\n  shop.orders: {{ from: [{{ {from} \
-             }}], batch: {{ commit_interval: 200ms }}, schema: [{{ name: id, type: long, required: true }}] }}\n",
+             }}], after: {after}, batch: {{ commit_interval: 200ms }}, schema: [{{ name: id, type: long, required: true }}] }}\n",
             self.address
         );
         std::fs::write(self.config(), config)?;

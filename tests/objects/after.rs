@@ -18,6 +18,8 @@ pub fn tests() -> Vec<Trial> {
         object_that_is_written_anew_meanwhile_stays,
         object_that_could_not_be_put_away_comes_again_until_it_is,
         object_that_may_not_be_put_away_is_acknowledged_and_stays,
+        large_object_is_copied_piece_by_piece,
+        only_copies_of_what_is_moved_are_passed_over,
         killed_before_it_puts_away_it_does_so_the_next_time,
     ]
 }
@@ -62,10 +64,13 @@ async fn landed_objects_are_moved_and_their_copies_passed_over() -> TestResult {
     assert_eq!(
         (
             outcome(&server, "put_away").await?,
-            outcome(&server, "gone").await?
+            outcome(&server, "copy").await?
         ),
         (3, 3)
     );
+    // The empty one left nothing to know it by.
+    assert_eq!(outcome(&server, "landed_before").await?, 2);
+    assert_eq!(outcome(&server, "gone").await?, 1);
     let (ids, row_count) = site.ids()?;
     assert_eq!((ids.len(), row_count), (count as usize + 3, count as usize + 3));
     assert!(site.lake.dead_letters()?.is_empty());
@@ -78,7 +83,7 @@ async fn landed_objects_are_moved_and_their_copies_passed_over() -> TestResult {
         assert!(
             pair[0]
                 .path
-                .contains(&format!("sourceGeneration={generation}&ifGenerationMatch=0"))
+                .contains(&format!("sourceGeneration={generation}&ifGenerationMatch=0&"))
         );
         assert_eq!(pair[1].method, "DELETE");
         assert!(
@@ -108,6 +113,11 @@ async fn landed_objects_are_deleted_and_nothing_else() -> TestResult {
     for put in [&landed, &elsewhere, &marker, &unloadable] {
         assert_eq!(push(&server, put, "1").await, 204, "{}", put.name());
     }
+    let told_less = marker
+        .notification("2")
+        .attribute("payloadFormat", "NONE")
+        .without_data();
+    assert_eq!(server.pusher().push(&told_less).await, 204);
     assert_eq!(site.landing.generation("orders/1.json").await?, None);
     // What is in the bucket alone stays there.
     for put in [&elsewhere, &marker, &unloadable] {
@@ -178,17 +188,80 @@ async fn object_that_could_not_be_put_away_comes_again_until_it_is() -> TestResu
 }
 
 async fn object_that_may_not_be_put_away_is_acknowledged_and_stays() -> TestResult {
-    let (site, keeper) = site("delete", "60s").await?;
+    // A rule of the organisation forbids copies with the status that a copy has which is there.
+    for (after, status, advice) in [
+        ("delete", 403, "roles/storage.objectUser"),
+        ("move", 403, "roles/storage.objectUser"),
+        ("move", 412, "cannot be put away"),
+    ] {
+        let (site, keeper) = site(after, "60s").await?;
+        let server = site.serve().await?;
+        let put = site.landing.put("orders/1.json", rows(0..3)).await?;
+        keeper.next(Instead::Answer(status));
+        assert_eq!(push(&server, &put, "1").await, 204, "{after} {status}");
+        assert!(
+            site.landing.generation("orders/1.json").await?.is_some(),
+            "{after} {status}"
+        );
+        assert_eq!(outcome(&server, "stays").await?, 1);
+        assert_eq!(keeper.changes().len(), 1, "nothing is deleted");
+        server.logged(&["stays where it is", advice]).await?;
+        assert_eq!(site.ids()?, ((0..3).collect(), 3));
+    }
+    Ok(())
+}
+
+/// Between storage classes the bytes themselves have to move.
+async fn large_object_is_copied_piece_by_piece() -> TestResult {
+    let (site, keeper) = site("move", "60s").await?;
     let server = site.serve().await?;
     let put = site.landing.put("orders/1.json", rows(0..3)).await?;
-    keeper.next(Instead::Answer(403));
+    keeper.next(Instead::Begun("one"));
+    keeper.next(Instead::Begun("two"));
     assert_eq!(push(&server, &put, "1").await, 204);
-    assert!(site.landing.generation("orders/1.json").await?.is_some());
-    assert_eq!(outcome(&server, "stays").await?, 1);
-    server
-        .logged(&["stays where it is", "roles/storage.objectUser"])
+    let tokens: Vec<Option<String>> = keeper
+        .changes()
+        .iter()
+        .map(|sent| Some(sent.path.split_once("rewriteToken=")?.1.to_owned()))
+        .collect();
+    assert_eq!(
+        tokens,
+        [None, Some("one".to_owned()), Some("two".to_owned()), None]
+    );
+    let moved = format!("landed/{}/orders/1.json", put.generation());
+    assert_eq!(site.landing.bytes(&moved).await?, rows(0..3).as_bytes());
+    assert_eq!(site.landing.generation("orders/1.json").await?, None);
+    Ok(())
+}
+
+/// What a name under `landed/` was decides, not the bucket.
+async fn only_copies_of_what_is_moved_are_passed_over() -> TestResult {
+    let (site, _keeper) = site("move", "60s").await?;
+    let bucket = &site.landing.name;
+    let tables = format!(
+        "tables:\n  shop.all: {{ schema: [{{ name: id, type: long }}], after: move }}\n  shop.orders: {{ from: [{{ bucket: \
+         {bucket}, objects: \"landed/own/**\" }}], schema: [{{ name: id, type: long }}] }}\nroutes:\n  - {{ bucket: {bucket}, \
+         objects: \"in/**\", table: shop.all }}\n"
+    );
+    site.lake.config("ack_deadline: 60s", &tables)?;
+    let server = site.serve().await?;
+    // A route's table has its own keys.
+    let routed = site.landing.put("in/1.json", rows(0..3)).await?;
+    assert_eq!(push(&server, &routed, "1").await, 204);
+    let copy = site
+        .landing
+        .copy_of(&format!("landed/{}/in/1.json", routed.generation()))
         .await?;
+    assert_eq!(push(&server, &copy, "2").await, 204);
+    assert_eq!(site.lake.ids("shop.all", "id")?, ((0..3).collect(), 3));
+    // What somebody else put there is an object as any other.
+    let own = site.landing.put("landed/own/1.json", rows(0..3)).await?;
+    assert_eq!(push(&server, &own, "3").await, 204);
     assert_eq!(site.ids()?, ((0..3).collect(), 3));
+    let unwanted = site.landing.put("landed/17/other/1.json", rows(0..3)).await?;
+    assert_eq!(push(&server, &unwanted, "4").await, 204);
+    assert_eq!(site.lake.dead_letters()?.len(), 1);
+    assert_eq!(outcome(&server, "copy").await?, 1);
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use hyper::header::CONTENT_LENGTH;
 use hyper::{Request, Response};
 use percent_encoding::percent_decode_str;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
 
@@ -27,6 +27,8 @@ pub enum Instead {
     Silence,
     /// It is done, and the connection is closed.
     DoneUnsaid,
+    /// A copy is begun: this token leads on.
+    Begun(&'static str),
     /// Before it is done the object of that name is written anew.
     After { name: &'static str, bytes: String },
 }
@@ -115,6 +117,10 @@ impl Inner {
             instead = held(&self.instead).pop_front();
             match &instead {
                 Some(Instead::Answer(status)) => return response(*status, Bytes::new()),
+                Some(Instead::Begun(token)) => {
+                    let answer = json!({ "done": false, "rewriteToken": token });
+                    return response(200, answer.to_string().into());
+                }
                 Some(Instead::Silence) => std::future::pending().await,
                 Some(Instead::After { name, bytes }) => self.put(&path, name, bytes).await?,
                 _ => {}

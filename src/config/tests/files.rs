@@ -179,26 +179,18 @@ fn places_of_variables_never_show() {
 #[test]
 fn objects_that_landed_are_kept_moved_or_deleted() {
     let tables =
-        |keys: &str| format!("tables: {{a.b: {{from: [{{bucket: in, objects: \"x/**\"}}]{keys}}}}}\n");
+        |keys: &str| format!("tables: {{a.b: {{from: [{{bucket: landing, objects: \"x/**\"}}]{keys}}}}}\n");
     let after = |rest: &str| {
         let config = Config::parse("f.yaml", &format!("{HEAD}{rest}"), &env).unwrap();
-        (
-            config.tables[&table_ident("a.b").unwrap()].after,
-            config.moves_objects_of("in"),
-        )
+        config.tables[&table_ident("a.b").unwrap()].after
     };
-    assert_eq!(after(&tables("")), (After::Keep, false));
-    assert_eq!(after(&tables(", after: move")), (After::Move, true));
-    assert_eq!(after(&tables(", after: delete")), (After::Delete, false));
+    assert_eq!(after(&tables("")), After::Keep);
+    assert_eq!(after(&tables(", after: move")), After::Move);
+    assert_eq!(after(&tables(", after: delete")), After::Delete);
     let defaults = "defaults: {after: move}\n";
-    assert_eq!(after(&format!("{defaults}{}", tables(""))), (After::Move, true));
-    let own = format!("{defaults}{}", tables(", after: keep"));
-    assert_eq!(after(&own), (After::Keep, false));
-    // A route's tables have the defaults.
-    let route = "routes: [{bucket: in, table: \"r.{folder}\"}]\n";
-    assert_eq!(after(&format!("{own}{route}")), (After::Keep, true));
-    refuses(
-        "tables: {a.b: {from: [{bucket: in, objects: \"landed/x/**\"}], after: move}}\n",
-        "f.yaml:4:15: tables.a.b: objects that landed are moved to `landed/`",
+    assert_eq!(after(&format!("{defaults}{}", tables(""))), After::Move);
+    assert_eq!(
+        after(&format!("{defaults}{}", tables(", after: keep"))),
+        After::Keep
     );
 }

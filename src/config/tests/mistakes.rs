@@ -99,7 +99,6 @@ fn keys_of_later_versions_are_refused_as_such() {
         "unwrap",
         "strict_casting",
         "max_bad_ratio",
-        "after",
         "sequence_by",
         "delete_when",
         "null_key",

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::batch::{Shared, Writers, accept_by_record, keep_whole};
-use crate::catalog::{Catalog, MemoryCatalog, Patience, RestCatalog, SqlCatalog, StorageCatalog};
+use crate::catalog::{BigLakeCatalog, Catalog, MemoryCatalog, Patience, RestCatalog, SqlCatalog, StorageCatalog};
 use crate::clock::{Clock, SystemClock};
 use crate::commit::Engine;
 use crate::config::{CatalogConfig, Config, ServerConfig};
@@ -73,6 +73,10 @@ impl Parts {
             CatalogConfig::Rest(rest) => {
                 let patience = Patience::default();
                 Arc::new(RestCatalog::open(rest, warehouse, clock.clone(), random.clone(), patience).await?)
+            }
+            CatalogConfig::BigLake(lake) => {
+                let patience = Patience::default();
+                Arc::new(BigLakeCatalog::open(lake, warehouse, clock.clone(), random.clone(), patience).await?)
             }
             CatalogConfig::Memory => Arc::new(MemoryCatalog::new(warehouse)),
         };

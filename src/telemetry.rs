@@ -39,6 +39,8 @@ pub const DEAD_LETTERS: &str = "landfast_dead_letters_total";
 pub const DUPLICATES: &str = "landfast_duplicates_total";
 /// Attempts that did not commit. Counter; labels `table`, `kind` (`conflict`, `outcome_unknown`).
 pub const COMMIT_RETRIES: &str = "landfast_commit_retries_total";
+/// Snapshots let go before their time, as the metadata neared the largest that the catalog takes. Counter; label `table`.
+pub const SNAPSHOTS_PRESSED: &str = "landfast_snapshots_pressed_out_total";
 /// Batches given up: their deliveries come again. Counter; labels `table`, `reason`.
 pub const BATCHES_ABANDONED: &str = "landfast_batches_abandoned_total";
 /// Fields of the input that the table has no column for. Counter; labels `table`, `field` (at most 100, the rest `*`).

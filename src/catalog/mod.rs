@@ -3,6 +3,7 @@
 //! The trait stands beside its backends; one conformance suite (`tests/catalog/`) runs on all of them.
 //! Keeps invariant 6: a commit carries requirements against the state it was computed from.
 
+mod biglake;
 mod memory;
 mod rest;
 mod sql;
@@ -15,6 +16,7 @@ use iceberg::spec::{TableMetadata, TableMetadataRef};
 use iceberg::table::Table;
 use iceberg::{NamespaceIdent, Runtime, TableCreation, TableIdent, TableRequirement, TableUpdate};
 
+pub use biglake::BigLakeCatalog;
 pub use memory::MemoryCatalog;
 pub use rest::{Patience, RestCatalog, StorageCredential, credential_for};
 pub use sql::SqlCatalog;
@@ -156,6 +158,12 @@ pub trait Catalog: Debug + Send + Sync {
     /// (protocol §4, null fence).
     fn fences_by_snapshot(&self) -> bool {
         false
+    }
+
+    /// The largest metadata that the backend takes, as JSON. Commits let go of more snapshots where a table nears it, and one
+    /// that would pass it is refused before it is sent.
+    fn max_metadata_bytes(&self) -> Option<usize> {
+        None
     }
 
     /// The store of a table's files, where it need not be the warehouse.

@@ -46,6 +46,14 @@ pub(super) struct Attempt {
     pub(super) ledger: Option<NextHead>,
 }
 
+/// Snapshots that a commit lets go.
+#[derive(Default)]
+struct LetGo {
+    ids: Vec<i64>,
+    /// Those of them that would have stayed, had the metadata room.
+    pressed: Vec<i64>,
+}
+
 impl Engine {
     /// Sends the change set once, as one commit on top of `head`, and returns the new snapshot's id.
     ///
@@ -107,7 +115,7 @@ impl Engine {
             // Last, so that hardly anybody makes a branch or a tag between that look and the commit.
             Ok((attempt, self.to_let_go(head, changes).await?))
         };
-        let (attempt, let_go) = match prepared.await {
+        let (attempt, LetGo { ids, pressed }) = match prepared.await {
             Ok(prepared) => prepared,
             Err(error) => {
                 head.beside.give_back(ready, self.clock());
@@ -117,12 +125,13 @@ impl Engine {
         let Attempt { snapshot_id, .. } = attempt;
         // Step 7: everything is durable; send.
         let sent = Instant::now();
-        match self.submit(head, changes, &attempt, &let_go).await.into_result() {
+        match self.submit(head, changes, &attempt, &ids).await.into_result() {
             Ok(table) => {
                 // Before anything of the head moves: an error here leads to a load that finds the commit.
                 if let Some(next) = attempt.ledger {
                     head.ledger = self.ledger().adopt(next).await.map_err(landed_unmarked)?;
                 }
+                retention::tell_pressed(&table, &pressed);
                 head.table = table;
                 head.as_of = Some(sent);
                 head.turn.met(head.company(self.writer()));
@@ -188,11 +197,11 @@ impl Engine {
     ///
     /// # Errors
     /// [`ErrorKind::Conflict`] when the table has moved.
-    async fn to_let_go(&self, head: &mut Head, changes: &ChangeSet) -> Result<Vec<i64>> {
+    async fn to_let_go(&self, head: &mut Head, changes: &ChangeSet) -> Result<LetGo> {
         let now = self.clock().now();
         let is_refused = head.hoards_until.is_some_and(|until| Instant::now() < until);
         if is_refused && !changes.is_upkeep() {
-            return Ok(Vec::new());
+            return Ok(LetGo::default());
         }
         let over = |metadata: &TableMetadata, refs: &Refs| {
             let (over, at_most) = match changes.is_upkeep() {
@@ -205,15 +214,22 @@ impl Engine {
                     retention::AT_MOST,
                 ),
             };
-            retention::oldest(over, metadata, at_most)
+            let mut ids = retention::oldest(over, metadata, at_most);
+            let mut pressed = match self.catalog().max_metadata_bytes() {
+                Some(most) => retention::pressed(metadata, refs, now, self.writer(), most),
+                None => Vec::new(),
+            };
+            pressed.retain(|id| !ids.contains(id));
+            ids.extend(&pressed);
+            LetGo { ids, pressed }
         };
         let let_go = over(head.table.metadata(), &head.refs);
-        if let_go.is_empty() || !self.catalog().fences_by_snapshot() {
+        if let_go.ids.is_empty() || !self.catalog().fences_by_snapshot() {
             return Ok(let_go);
         }
         let Ok(fresh) = self.catalog().load_table(head.table.identifier()).await else {
             // Another time.
-            return Ok(Vec::new());
+            return Ok(LetGo::default());
         };
         let (known, fresh) = (head.table.metadata(), fresh.metadata());
         if (known.uuid(), known.current_snapshot_id()) != (fresh.uuid(), fresh.current_snapshot_id()) {

@@ -109,11 +109,20 @@ impl Head {
 pub(super) struct Refs {
     #[serde(default)]
     refs: BTreeMap<String, SnapshotReference>,
+    /// How large that JSON is.
+    #[serde(skip)]
+    pub(super) metadata_bytes: usize,
 }
 
 impl Refs {
     pub(super) fn of(metadata: &TableMetadata) -> Result<Self> {
-        let read = serde_json::to_vec(metadata).and_then(|json| serde_json::from_slice(&json));
+        let read = serde_json::to_vec(metadata).and_then(|json| {
+            let refs: Self = serde_json::from_slice(&json)?;
+            Ok(Self {
+                metadata_bytes: json.len(),
+                ..refs
+            })
+        });
         read.map_err(|error| {
             Error::new(
                 ErrorKind::Rejected,

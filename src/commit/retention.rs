@@ -4,11 +4,14 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashSet};
 
 use chrono::{DateTime, Utc};
+use iceberg::TableUpdate;
 use iceberg::spec::{SnapshotRef, SnapshotRetention, TableMetadata};
+use iceberg::table::Table;
 use uuid::Uuid;
 
 use super::head::Refs;
 use super::witness::{self, Witness};
+use crate::telemetry;
 
 /// Newest snapshots that stay whatever their age.
 const NEWEST: usize = 100;
@@ -17,8 +20,12 @@ const AT_ONCE: usize = 20;
 /// Snapshots that go with one commit at most, since to a server each is a pass over all; and at upkeep, where none waits.
 pub(super) const AT_MOST: usize = 100;
 pub(crate) const AT_MOST_AT_UPKEEP: usize = 1000;
+/// Newest snapshots that stay where the metadata nears what the catalog takes.
+const NEWEST_PRESSED: usize = 10;
 /// Upkeep makes a snapshot itself, so one alone would go and come at every run.
 const AT_UPKEEP: usize = 2;
+/// The same where room is needed.
+const AT_ONCE_PRESSED: usize = 5;
 const HOUR_MS: i64 = 3600 * 1000;
 pub(super) const DAY_MS: i64 = 24 * HOUR_MS;
 /// Younger than this, one an hour stays; older, one a day.
@@ -45,9 +52,58 @@ pub(super) fn expired(metadata: &TableMetadata, refs: &Refs, now: DateTime<Utc>,
     })
 }
 
+/// The main branch's snapshots to let go where a table's metadata nears `most` bytes, the largest that its catalog takes: past
+/// three quarters of that the oldest, down to half of it, but for the newest ten; none below that. What somebody has set for
+/// the table or the branch to keep more does not count then; `gc.enabled=false` does, others' branches and tags keep what
+/// they kept, and snapshots on no branch stay as long as ever.
+pub(super) fn pressed(
+    metadata: &TableMetadata,
+    refs: &Refs,
+    now: DateTime<Utc>,
+    writer: Uuid,
+    most: usize,
+) -> Vec<i64> {
+    let over = refs.metadata_bytes.saturating_sub(most / 2);
+    let Some(rules) = Rules::of(metadata, now).filter(|_| over > most / 4) else {
+        return Vec::new();
+    };
+    let each = metadata.current_snapshot().and_then(|newest| {
+        let snapshot = newest.as_ref().clone();
+        serde_json::to_vec(&TableUpdate::AddSnapshot { snapshot }).ok()
+    });
+    let each = each.map_or(1, |json| json.len().max(1));
+    let rules = Rules {
+        is_pressed: true,
+        ..rules.witnessed(metadata, writer)
+    };
+    let pressed = of_main(metadata, refs, &rules, AT_ONCE_PRESSED);
+    oldest(pressed, metadata, over.div_ceil(each).clamp(AT_ONCE_PRESSED, AT_MOST))
+}
+
+/// Says that snapshots went before their time, as far as they are gone.
+pub(super) fn tell_pressed(table: &Table, pressed: &[i64]) {
+    let metadata = table.metadata();
+    let gone = |id: &&i64| metadata.snapshot_by_id(**id).is_none();
+    let gone = pressed.iter().filter(gone).count();
+    if gone == 0 {
+        return;
+    }
+    let labels = [("table", table.identifier().to_string())];
+    metrics::counter!(telemetry::SNAPSHOTS_PRESSED, &labels).increment(u64::try_from(gone).unwrap_or(u64::MAX));
+    tracing::warn!(
+        table.ident = %table.identifier(),
+        snapshots = gone,
+        kept = metadata.snapshots().len(),
+        schemas = metadata.schemas_iter().count(),
+        "The table's metadata nears the largest that the catalog takes, so old snapshots were let go before their time. Past \
+         it nothing would land: see what else is large in it (schemas, properties, branches and tags)."
+    );
+}
+
 /// None if they are fewer than `at_once`.
 fn of_main(metadata: &TableMetadata, refs: &Refs, rules: &Rules, at_once: usize) -> Vec<i64> {
     let main = rules.of_ref(&refs.main_retention());
+    let main = if rules.is_pressed { main.pressed() } else { main };
     if metadata.snapshots().len() < main.newest.unwrap_or(NEWEST).saturating_add(at_once) {
         return Vec::new();
     }
@@ -119,6 +175,8 @@ struct Rules {
     now: i64,
     /// Of a commit: what tells the age of snapshots on no branch.
     witness: Option<Witness>,
+    /// Whether the main branch's snapshots stay by number alone.
+    is_pressed: bool,
 }
 
 impl Rules {
@@ -137,6 +195,7 @@ impl Rules {
             unreferenced_ms: max_age_ms.unwrap_or(UNREFERENCED_MS),
             now: now.timestamp_millis(),
             witness: None,
+            is_pressed: false,
         })
     }
 
@@ -167,6 +226,15 @@ impl Rules {
             max_age_ms,
             witness: None,
             ..*self
+        }
+    }
+
+    /// The settings of the main branch where room is needed.
+    fn pressed(self) -> Self {
+        Self {
+            newest: Some(self.newest.unwrap_or(NEWEST).min(NEWEST_PRESSED)),
+            max_age_ms: Some(0),
+            ..self
         }
     }
 

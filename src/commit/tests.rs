@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::WRITER;
 use super::head::Refs;
-use super::retention::{AT_MOST, DAY_MS, all_expired, expired, oldest};
+use super::retention::{AT_MOST, DAY_MS, all_expired, expired, oldest, pressed};
 
 /// A table with a snapshot every `every_ms` up to `now`, and a tag on the oldest.
 fn table(count: i64, every_ms: i64, now: i64, properties: serde_json::Value) -> (TableMetadata, Refs) {
@@ -245,4 +245,32 @@ fn sparse(ids: &[i64], last: i64, now: i64) -> (TableMetadata, Refs) {
     json["snapshot-log"] = json!([]);
     json["refs"].as_object_mut().unwrap().remove("first");
     read(json)
+}
+
+#[test]
+fn metadata_that_nears_its_bound_keeps_fewer_snapshots() {
+    let at_bound = |count: i64, properties: serde_json::Value, share: f64| {
+        let (metadata, _) = table(count, 1000, NOW - 1000, properties);
+        let refs = Refs::of(&metadata).unwrap();
+        let most = (refs.metadata_bytes as f64 / share) as usize;
+        let gone = pressed(&metadata, &refs, at(NOW), Uuid::nil(), most);
+        (metadata, refs, gone)
+    };
+    let (_, _, gone) = at_bound(100, json!({}), 0.74);
+    assert_eq!(gone, Vec::<i64>::new(), "there is room");
+    // Down to half of the bound; the tag's is not the oldest of them that goes.
+    let (metadata, refs, gone) = at_bound(100, json!({}), 0.8);
+    assert_eq!(gone[0], 2);
+    assert_eq!(gone, (2..2 + gone.len() as i64).collect::<Vec<_>>());
+    let each = refs.metadata_bytes / metadata.snapshots().len();
+    let half = refs.metadata_bytes * 5 / 8;
+    assert!((half - each * 12..=half + each * 12).contains(&(refs.metadata_bytes - gone.len() * each)), "{}", gone.len());
+    // The newest ten stay, and what others set to keep more does not count.
+    let keep_all = json!({"history.expire.min-snapshots-to-keep": "1000", "x": "y".repeat(100_000)});
+    let (_, _, gone) = at_bound(100, keep_all, 0.99);
+    assert_eq!(gone, (2..=90).collect::<Vec<_>>());
+    let (_, _, gone) = at_bound(300, json!({"x": "y".repeat(100_000)}), 0.99);
+    assert_eq!(gone.len(), AT_MOST);
+    let (_, _, gone) = at_bound(100, json!({"gc.enabled": "false"}), 0.99);
+    assert_eq!(gone, Vec::<i64>::new());
 }

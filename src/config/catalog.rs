@@ -1,10 +1,14 @@
 //! Which catalog holds the tables.
 
+use iceberg::TableIdent;
+
+use super::biglake::{self, BigLakeConfig};
 use super::database_uri::{DATABASE_URI, DatabaseUri};
 use super::key::{Key, Keys, Shape, Text, Words};
 use super::mapping::Mapping;
 use super::reader::Field;
 use super::rest_catalog::{self, RestCatalogConfig};
+use super::route::TableTemplate;
 
 /// The catalog's name in the rows of a shared database, when the configuration gives none.
 const DEFAULT_NAME: &str = "landfast";
@@ -30,9 +34,14 @@ pub(super) const TYPE: Key = Key::required(
                 "a server that speaks Iceberg's REST protocol, which Spark, Trino, Flink and PyIceberg may write at the \
                  same time",
             ),
+            (
+                BIGLAKE,
+                "BigLake's Iceberg REST catalog, whose tables BigQuery reads by themselves, and Spark, Trino and others may \
+                 write at the same time",
+            ),
             (MEMORY, "forgotten when the process ends, for tests"),
         ],
-        later: &["biglake", "glue", "hive"],
+        later: &["glue", "hive"],
     }),
     "what holds the names of the tables and their newest states",
 );
@@ -58,14 +67,18 @@ pub(super) const CATALOG: Keys = Keys {
     title: "catalog",
     accepted: "a mapping such as `{type: storage}`",
     keys: &[&[TYPE]],
-    variants: &[(SQL, &[URI, NAME]), (REST, &rest_catalog::KEYS)],
-    later: &[&["user_project"]],
+    variants: &[
+        (SQL, &[URI, NAME]),
+        (REST, &rest_catalog::KEYS),
+        (BIGLAKE, &biglake::KEYS),
+    ],
     ..Keys::NONE
 };
 
 const STORAGE: &str = "storage";
 const SQL: &str = "sql";
 const REST: &str = "rest";
+const BIGLAKE: &str = "biglake";
 const MEMORY: &str = "memory";
 
 /// The catalog of the tables. Key `catalog`, required: `{type: storage}`.
@@ -77,6 +90,8 @@ pub enum CatalogConfig {
     Sql(SqlCatalogConfig),
     /// `type: rest`: a server that speaks Iceberg's REST protocol, shared with other engines.
     Rest(RestCatalogConfig),
+    /// `type: biglake`: Google's, which BigQuery reads.
+    BigLake(BigLakeConfig),
     /// `type: memory`: forgotten when the process ends; for tests.
     Memory,
 }
@@ -98,7 +113,24 @@ impl CatalogConfig {
             Self::Storage => STORAGE,
             Self::Sql(_) => SQL,
             Self::Rest(_) => REST,
+            Self::BigLake(_) => BIGLAKE,
             Self::Memory => MEMORY,
+        }
+    }
+
+    /// Whether the catalog takes a table of this name; else the rule and the way out.
+    pub(super) fn takes(&self, table: &TableIdent) -> Result<(), String> {
+        match self {
+            Self::BigLake(_) => biglake::check_ident(table),
+            _ => Ok(()),
+        }
+    }
+
+    /// The same of the names that a route makes.
+    pub(super) fn takes_template(&self, template: &TableTemplate) -> Result<(), String> {
+        match self {
+            Self::BigLake(_) => biglake::check_template(template),
+            _ => Ok(()),
         }
     }
 
@@ -112,6 +144,7 @@ impl CatalogConfig {
         let catalog = match word {
             Some(SQL) => read_sql(&mut keys).map(Self::Sql),
             Some(REST) => RestCatalogConfig::read(&mut keys).map(Self::Rest),
+            Some(BIGLAKE) => BigLakeConfig::read(&mut keys).map(Self::BigLake),
             Some(MEMORY) => Some(Self::Memory),
             Some(STORAGE) => Some(Self::Storage),
             _ => None,

@@ -256,12 +256,15 @@ fn read_config(root: &Field<'_>, cx: &Context<'_>) -> Option<Config> {
         let table = table::read_table(&field, &defaults, server.ack_deadline);
         match parse_table_ident(name) {
             Ok(ident) => {
+                if let Some(Err(reason)) = catalog.as_ref().map(|catalog| catalog.takes(&ident)) {
+                    field.key_problem(reason);
+                }
                 tables.insert(ident, table);
             }
             Err(reason) => field.key_problem(format!("{reason}; write {TABLE_NAME}")),
         }
     }
-    let routes = routes_field.map(|field| route::read(&field)).unwrap_or_default();
+    let routes = routes_field.map(|field| route::read(&field, catalog.as_ref()));
     let config = Config {
         warehouse: warehouse?,
         catalog: catalog?,
@@ -270,7 +273,7 @@ fn read_config(root: &Field<'_>, cx: &Context<'_>) -> Option<Config> {
         sources,
         defaults,
         tables,
-        routes,
+        routes: routes.unwrap_or_default(),
     };
     files::check(&config, root);
     Some(config)

@@ -6,6 +6,7 @@
 //! The environment is read here only, through [`process_env`].
 
 mod after;
+mod biglake;
 mod catalog;
 mod column_type;
 mod conditions;
@@ -42,6 +43,8 @@ use iceberg::TableIdent;
 
 pub use self::after::After;
 pub(crate) use self::after::{landed_name, name_before};
+pub use self::biglake::BigLakeConfig;
+pub(crate) use self::biglake::{check_ident, check_namespace};
 pub use self::catalog::{CatalogConfig, SqlCatalogConfig};
 pub use self::conditions::DeliveryMatch;
 pub use self::database_uri::{DatabaseTarget, DatabaseUri};

@@ -13,7 +13,7 @@ use super::{
     RouteConfig, SchemaConfig, ServerConfig, TableConfig,
 };
 use super::{
-    after, catalog, conditions, field, files, ledger, load, partition, property, push_auth, rest_catalog,
+    after, biglake, catalog, conditions, field, files, ledger, load, partition, property, push_auth, rest_catalog,
     route, schema, server, source, table,
 };
 
@@ -45,6 +45,11 @@ impl Config {
                     keys.value(&catalog::NAME, &sql.name);
                 }
                 CatalogConfig::Rest(rest) => print_rest(rest, keys),
+                CatalogConfig::BigLake(lake) => {
+                    keys.value(&biglake::WAREHOUSE, &lake.warehouse);
+                    keys.value(&biglake::USER_PROJECT, &lake.user_project);
+                    keys.value(&biglake::URI, &lake.uri);
+                }
                 CatalogConfig::Storage | CatalogConfig::Memory => {}
             }
         });

@@ -312,7 +312,7 @@ pub(crate) fn address(text: &str) -> Result<String, String> {
 }
 
 /// The same as a regular expression.
-fn address_pattern() -> String {
+pub(super) fn address_pattern() -> String {
     format!(r"^(?:{})://[/\\]*[^@/\\?#]+(?:[/\\][^?#]*)?$", any_case(SCHEMES))
 }
 

@@ -5,6 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::conditions::{CONDITIONS, read_conditions};
+use super::catalog::CatalogConfig;
 use super::files::FileMatch;
 use super::key::{Key, Keys, List, Shape, Text};
 use super::reader::{Field, nearest};
@@ -124,17 +125,20 @@ impl TableTemplate {
         if !rest.is_empty() {
             parts.push(TemplatePart::Text(rest.to_owned()));
         }
-        let shape: String = parts
-            .iter()
-            .map(|part| match part {
-                TemplatePart::Text(text) => text.as_str(),
-                TemplatePart::Subscription | TemplatePart::Attribute(_) | TemplatePart::Folder => "x",
-            })
-            .collect();
-        parse_table_ident(&shape).map_err(|_shape| {
+        let template = Self(parts);
+        parse_table_ident(&template.shape()).map_err(|_shape| {
             format!("`{text}` does not make a `namespace.table` of letters, digits, `_` and `-`")
         })?;
-        Ok(Self(parts))
+        Ok(template)
+    }
+
+    /// The name with one letter for each placeholder.
+    pub(super) fn shape(&self) -> String {
+        let parts = self.0.iter().map(|part| match part {
+            TemplatePart::Text(text) => text.as_str(),
+            TemplatePart::Subscription | TemplatePart::Attribute(_) | TemplatePart::Folder => "x",
+        });
+        parts.collect()
     }
 
     /// What is wrong with it for a route that takes files, or messages; a clause.
@@ -235,17 +239,24 @@ impl FromStr for Glob {
 }
 
 /// Reads the key `routes`.
-pub(super) fn read(field: &Field<'_>) -> Vec<RouteConfig> {
+pub(super) fn read(field: &Field<'_>, catalog: Option<&CatalogConfig>) -> Vec<RouteConfig> {
     let items = field.items().unwrap_or_default();
-    items.iter().filter_map(read_route).collect()
+    let routes = items.iter().filter_map(|item| read_route(item, catalog));
+    routes.collect()
 }
 
-fn read_route(field: &Field<'_>) -> Option<RouteConfig> {
+fn read_route(field: &Field<'_>, catalog: Option<&CatalogConfig>) -> Option<RouteConfig> {
     let mut keys = field.mapping()?;
     let has_later = keys.has_any(LATER_CONDITIONS);
     let conditions = read_conditions(&mut keys).filter(|_| !has_later);
     let table = keys.key(&TABLE);
-    let template = table.as_ref().and_then(|field| field.parse(TableTemplate::parse));
+    let template = table.as_ref().and_then(|field| {
+        field.parse(|text| {
+            let template = TableTemplate::parse(text)?;
+            catalog.map_or(Ok(()), |catalog| catalog.takes_template(&template))?;
+            Ok(template)
+        })
+    });
     let allow = match keys.key(&ALLOW) {
         None => Some(Vec::new()),
         Some(field) => field.items().and_then(|items| {

@@ -1,5 +1,6 @@
 //! What Google's clients need of the process, and who it is to Google.
 
+mod identity;
 mod token;
 
 use rustls::crypto::ring;

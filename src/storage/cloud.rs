@@ -9,16 +9,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey as S3Key};
-use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey as GcsKey};
+use object_store::gcp::{GcpCredentialProvider, GoogleCloudStorageBuilder, GoogleConfigKey as GcsKey};
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 
 use super::Store;
 use super::http::Reticent;
+use super::own::GcsOwn;
 use super::vended::{GcsVended, S3Vended, Vended, Vendor, identify};
 use crate::config::Env;
 use crate::error::{Error, ErrorKind, Result};
+use crate::google::Google;
 
 /// What describes a store besides its location, in Iceberg's words.
 pub type Properties = BTreeMap<String, String>;
@@ -71,13 +73,8 @@ const S3_VARIABLES: [(&str, S3Key); 21] = [
     ("AWS_SKIP_SIGNATURE", S3Key::SkipSignature),
 ];
 
-/// The variables of Google's tools that are taken.
-const GCS_VARIABLES: [(&str, GcsKey); 4] = [
-    ("GOOGLE_APPLICATION_CREDENTIALS", GcsKey::ApplicationCredentials),
-    ("GOOGLE_SERVICE_ACCOUNT_PATH", GcsKey::ServiceAccount),
-    ("GOOGLE_SERVICE_ACCOUNT_KEY", GcsKey::ServiceAccountKey),
-    ("GOOGLE_BASE_URL", GcsKey::BaseUrl),
-];
+/// The variables of Google's tools that are taken here; those that say who we are, [`Google`] takes.
+const GCS_VARIABLES: [(&str, GcsKey); 1] = [("GOOGLE_BASE_URL", GcsKey::BaseUrl)];
 
 /// An emulator of Cloud Storage, as Google's clients know it: nobody has to be anyone there.
 const GCS_EMULATOR: &str = "STORAGE_EMULATOR_HOST";
@@ -104,6 +101,7 @@ pub(super) fn open(
     let refused = |error: Refusal| {
         let source = match error {
             Refusal::Rule(rule) => return Error::new(ErrorKind::Config, rule).with("location", location),
+            Refusal::Identity(error) => return error.with("location", location),
             Refusal::Client(source) => source,
         };
         let message = "The store cannot be opened: its credentials or settings cannot be used.";
@@ -128,7 +126,14 @@ pub(super) fn open(
 /// Why a store cannot be opened: a rule of ours, or what the client says.
 pub(super) enum Refusal {
     Rule(String),
+    Identity(Error),
     Client(object_store::Error),
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self::Identity(error)
+    }
 }
 
 impl From<object_store::Error> for Refusal {
@@ -221,13 +226,13 @@ fn gcs(
 ) -> std::result::Result<Arc<dyn ObjectStore>, Refusal> {
     let mut settings = gcs_settings(properties, env)?;
     if vended.is_some() {
-        // Files that would be read, and keys that are none of this store's.
-        settings.retain(|key, _| *key == GcsKey::BaseUrl);
+        settings.remove(&GcsKey::BearerToken);
     }
-    let identities = GCS_VARIABLES.iter().filter(|(_, key)| *key != GcsKey::BaseUrl);
-    let named: Vec<&str> = (identities.filter(|(_, key)| settings.contains_key(key)))
-        .map(|(name, _)| *name)
-        .collect();
+    let credentials: Option<GcpCredentialProvider> = match vended {
+        Some(vended) => Some(Arc::new(GcsVended(vended))),
+        None if settings.contains_key(&GcsKey::BearerToken) => None,
+        None => Some(Arc::new(GcsOwn(Google::from_env(env, None, ATTEMPT)?))),
+    };
     let builder = GoogleCloudStorageBuilder::new()
         .with_bucket_name(bucket)
         .with_retry(patience())
@@ -236,31 +241,10 @@ fn gcs(
     let mut builder = settings
         .into_iter()
         .fold(builder, |builder, (key, value)| builder.with_config(key, value));
-    if let Some(vended) = vended {
-        builder = builder.with_credentials(Arc::new(GcsVended(vended)));
+    if let Some(credentials) = credentials {
+        builder = builder.with_credentials(credentials);
     }
-    let built = builder.build();
-    Ok(Arc::new(built.map_err(|error| unusable(&named, &error))?))
-}
-
-/// Google's credentials that cannot be used, by their variables. What the client says of them is left out but for files
-/// that cannot be read: it quotes the text that it stumbled over, and that may be the private key.
-fn unusable(named: &[&str], error: &object_store::Error) -> Refusal {
-    let first: &(dyn std::error::Error + 'static) = error;
-    let mut causes = std::iter::successors(Some(first), |error| error.source());
-    let unread = causes.find_map(|cause| cause.downcast_ref::<std::io::Error>());
-    let cause = match unread {
-        Some(cause) => format!("a file cannot be read ({})", cause.kind()),
-        None => "write a service account's key as Google gives it, as JSON that is not quoted again, in one of \
-                 GOOGLE_SERVICE_ACCOUNT_PATH and GOOGLE_SERVICE_ACCOUNT_KEY, or name a key or a user's login by \
-                 GOOGLE_APPLICATION_CREDENTIALS"
-            .to_owned(),
-    };
-    let named = match named {
-        [] => "the application's default credentials".to_owned(),
-        named => named.join(", "),
-    };
-    Refusal::Rule(format!("The store cannot be opened with {named}: {cause}."))
+    Ok(Arc::new(builder.build()?))
 }
 
 /// How Cloud Storage is reached.

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::io::{self, Read};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use google_cloud_auth::credentials::anonymous;
@@ -19,7 +20,10 @@ use super::Properties;
 use super::cloud::{Refusal, gcs_settings};
 use crate::config::process_env;
 use crate::error::{Error, ErrorKind, Result};
-use crate::google;
+use crate::google::{self, Google};
+
+/// How long a token is waited for.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Pieces of an object that are read ahead of whoever reads them: some megabytes at most.
 const AHEAD: usize = 8;
@@ -154,10 +158,12 @@ impl Read for Pumped {
     }
 }
 
-/// Another server than Google's, as for the other stores; a token there is that of an emulator, which asks for none.
+/// Another server than Google's, and who we are, as for the other stores; a token there is that of an emulator, which asks
+/// for none.
 pub(super) fn settings() -> Result<HashMap<GoogleConfigKey, String>> {
     gcs_settings(&Properties::new(), &process_env).map_err(|refusal| match refusal {
         Refusal::Rule(rule) => Error::new(ErrorKind::Config, rule),
+        Refusal::Identity(error) => error,
         Refusal::Client(source) => {
             Error::new(ErrorKind::Config, "The settings of Cloud Storage cannot be used.").with_source(source)
         }
@@ -167,16 +173,16 @@ pub(super) fn settings() -> Result<HashMap<GoogleConfigKey, String>> {
 async fn client() -> Result<Storage> {
     google::prepare_client()?;
     let settings = settings()?;
-    let mut builder = Storage::builder();
+    let credentials = match settings.contains_key(&GoogleConfigKey::BearerToken) {
+        true => anonymous::Builder::new().build(),
+        false => Google::from_env(&process_env, None, PATIENCE)?.into_credentials(),
+    };
+    let mut builder = Storage::builder().with_credentials(credentials);
     if let Some(address) = settings.get(&GoogleConfigKey::BaseUrl) {
         builder = builder.with_endpoint(address);
     }
-    if settings.contains_key(&GoogleConfigKey::BearerToken) {
-        builder = builder.with_credentials(anonymous::Builder::new().build());
-    }
     builder.build().await.map_err(|error| {
-        let message = "Google's Application Default Credentials cannot be used to read objects: name a key or a user's login \
-                       by GOOGLE_APPLICATION_CREDENTIALS, or run where the metadata server gives an identity.";
+        let message = "Google's client of Cloud Storage cannot be made.";
         Error::new(ErrorKind::Unavailable, message).with_source(error)
     })
 }

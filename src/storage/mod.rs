@@ -11,6 +11,7 @@ mod file_io;
 mod generation;
 mod http;
 mod listing;
+mod own;
 mod upload;
 mod vended;
 

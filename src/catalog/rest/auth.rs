@@ -7,7 +7,7 @@ use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 
 use super::oauth2::OAuth2;
 use crate::clock::Clock;
-use crate::config::{RestAuth, RestCatalogConfig, Secret};
+use crate::config::{RestAuth, RestCatalogConfig, Secret, process_env};
 use crate::error::{Error, ErrorKind, Result};
 use crate::google::Google;
 
@@ -73,7 +73,8 @@ impl Auth {
                 Self::OAuth2(Box::new(OAuth2::new(oauth2, &config.uri, http.clone(), clock)))
             }
             RestAuth::Google { user_project } => {
-                Self::Google(Google::new(user_project.as_deref(), patience)?)
+                let user_project = user_project.as_deref();
+                Self::Google(Google::from_env(&process_env, user_project, patience)?)
             }
         })
     }

@@ -28,6 +28,14 @@ pub const VALID: &[(&str, &str)] = &[
         "tables: {a.b: {from: [{subscription: s}]}}\n",
     ),
     (
+        "type: biglake, warehouse: 'bl://projects/${PROJECT:-p}/catalogs/c'",
+        "tables: {a.b: {from: [{subscription: s}]}}\n",
+    ),
+    (
+        "type: biglake, warehouse: 'gs://lake', user_project: example.com:p, uri: 'http://127.0.0.1:1/x/'",
+        "routes: [{subscription: s, table: 'cdc_{subscription}.{attributes.t}-x'}]\n",
+    ),
+    (
         "type: rest, uri: '${CATALOG:-https://h}', auth: {type: '${AUTH:-google}', user_project: '${PROJECT:-p}'}",
         "tables: {a.b: {from: [{subscription: s}]}}\n",
     ),
@@ -385,10 +393,31 @@ pub const WRONG_CATALOGS: &[(&str, &str, &str)] = &[
     (
         "type: storage, uri: 'sqlite:///d/c.db'",
         "catalog.uri",
-        "goes with `type: sql` or `type: rest`",
+        "goes with `type: sql` or `type: rest` or `type: biglake`",
     ),
     (
         "type: sql, uri: 'sqlite:///d/c.db', auth: {type: none}",
+        "catalog.auth",
+        "goes with `type: rest`",
+    ),
+    ("type: biglake", "catalog.warehouse", "the key is missing"),
+    (
+        "type: biglake, warehouse: 'gs://lake/folder', user_project: p",
+        "catalog.warehouse",
+        "names no catalog of BigLake",
+    ),
+    (
+        "type: biglake, warehouse: 'bl://projects/p/catalogs/c', user_project: 'a b'",
+        "catalog.user_project",
+        "no id that Google gives",
+    ),
+    (
+        "type: biglake, warehouse: 'bq://projects/p', uri: 'https://u:s3cret@h'",
+        "catalog.uri",
+        "names a user",
+    ),
+    (
+        "type: biglake, warehouse: 'bq://projects/p', auth: {type: none}",
         "catalog.auth",
         "goes with `type: rest`",
     ),
@@ -422,7 +451,7 @@ pub const WRONG_CATALOGS: &[(&str, &str, &str)] = &[
     (
         "type: rest, uri: 'https://h', user_project: p",
         "catalog.user_project",
-        "`user_project` is not in this version",
+        "goes with `type: biglake`",
     ),
     (
         "type: rest, uri: 'https://h', auth: {token: s3cret}",
@@ -482,8 +511,15 @@ pub const WRONG_CATALOGS: &[(&str, &str, &str)] = &[
 ];
 
 /// The same, of what no schema can tell.
-pub const DEEPER_WRONG_CATALOGS: &[(&str, &str, &str)] = &[(
-    "type: rest, uri: 'https://h', auth: {type: bearer, token: t}, headers: {authorization: s3cret}",
-    "catalog.headers.authorization",
-    "`auth` sets this header",
-)];
+pub const DEEPER_WRONG_CATALOGS: &[(&str, &str, &str)] = &[
+    (
+        "type: rest, uri: 'https://h', auth: {type: bearer, token: t}, headers: {authorization: s3cret}",
+        "catalog.headers.authorization",
+        "`auth` sets this header",
+    ),
+    (
+        "type: biglake, warehouse: 'gs://lake'",
+        "catalog.warehouse",
+        "write `user_project: PROJECT`",
+    ),
+];

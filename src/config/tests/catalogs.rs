@@ -35,6 +35,47 @@ fn rest_example_is_read() {
 }
 
 #[test]
+fn biglake_example_is_read() {
+    let text = include_str!("../../../examples/biglake.yaml");
+    let config = Config::check("biglake.yaml", text, &|_| None).unwrap_or_else(|problems| panic!("{problems}"));
+    let CatalogConfig::BigLake(lake) = &config.catalog else {
+        panic!("biglake")
+    };
+    assert_eq!(lake.warehouse, "bl://projects/acme/catalogs/lake");
+    assert_eq!(lake.user_project, "acme");
+    let rest = lake.as_rest();
+    assert_eq!(rest.uri, "https://biglake.googleapis.com/iceberg/v1/restcatalog");
+    assert_eq!(rest.headers["X-Iceberg-Access-Delegation"].expose(), "vended-credentials");
+}
+
+#[test]
+fn names_that_biglake_does_not_take_are_told_where_they_stand() {
+    let lake = "type: biglake, warehouse: 'bl://projects/p/catalogs/c'";
+    for (tables, key, told) in [
+        (
+            "tables: { a.b.orders: { from: [{ subscription: s }] } }",
+            "tables.a.b.orders",
+            "write `a_b.orders`",
+        ),
+        (
+            "tables: { my-shop.orders: { from: [{ subscription: s }] } }",
+            "tables.my-shop.orders",
+            "no name of a dataset",
+        ),
+        (
+            "routes: [{ subscription: s, table: 'cdc.{attributes.db}.{attributes.table}' }]",
+            "routes[0].table",
+            "single levels only",
+        ),
+    ] {
+        let found = problems(&format!("{HEAD}{tables}\n").replace("type: storage", lake));
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].contains(key) && found[0].contains(told), "{found:?}");
+        assert_eq!(problems(&format!("{HEAD}{tables}\n")), Vec::<String>::new());
+    }
+}
+
+#[test]
 fn wrong_catalogs_are_told_and_no_secret_shows() {
     for (catalog, key, word) in WRONG_CATALOGS.iter().chain(DEEPER_WRONG_CATALOGS) {
         let found = problems(&format!("{HEAD}{TABLE}").replace("type: storage", catalog));

@@ -166,6 +166,7 @@ fn every_described_word_is_read() {
                         "sql" => "type: sql, uri: 'sqlite:///d/c.db'",
                         "rest" => "type: rest, uri: 'https://h'",
                         "storage" => "type: storage",
+                        "biglake" => "type: biglake, warehouse: 'bq://projects/p'",
                         "memory" => "type: memory",
                         other => panic!("what else does `type: {other}` need?"),
                     }),

@@ -230,7 +230,7 @@ fn missing_type_of_the_catalog_is_told_its_words() {
     assert_eq!(
         found,
         [
-            "f.yaml:2:10: catalog.type: the key is missing; write `type: storage` or `type: sql` or `type: rest` or `type: memory`"
+            "f.yaml:2:10: catalog.type: the key is missing; write `type: storage` or `type: sql` or `type: rest` or `type: biglake` or `type: memory`"
         ]
     );
 }

@@ -1,6 +1,7 @@
 //! Google's client of the subscriptions, and the tasks that pull them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use google_cloud_auth::credentials::anonymous;
 use google_cloud_pubsub::client::Subscriber;
@@ -8,12 +9,16 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::puller::Puller;
+use crate::config::process_env;
 use crate::error::{Error, ErrorKind, Result};
-use crate::google::prepare_client;
+use crate::google::{Google, prepare_client};
 use crate::trigger::Server;
 
 /// Streams of one connection. A stream without messages takes one of the hundred requests that may be open on it.
 const STREAMS_PER_CONNECTION: usize = 20;
+
+/// How long a token is waited for.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The subscriptions that a process pulls.
 #[derive(Debug)]
@@ -38,7 +43,7 @@ impl Pulls {
                 .with_credentials(anonymous::Builder::new().build()),
             None => {
                 prepare_client()?;
-                client
+                client.with_credentials(Google::from_env(&process_env, None, PATIENCE)?.into_credentials())
             }
         };
         let client = client.build().await.map_err(|error| {

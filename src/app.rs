@@ -13,7 +13,9 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::batch::{Shared, Writers, accept_by_record, keep_whole};
-use crate::catalog::{BigLakeCatalog, Catalog, MemoryCatalog, Patience, RestCatalog, SqlCatalog, StorageCatalog};
+use crate::catalog::{
+    BigLakeCatalog, Catalog, MemoryCatalog, Patience, RestCatalog, SqlCatalog, StorageCatalog,
+};
 use crate::clock::{Clock, SystemClock};
 use crate::commit::Engine;
 use crate::config::{CatalogConfig, Config, ServerConfig};
@@ -76,7 +78,10 @@ impl Parts {
             }
             CatalogConfig::BigLake(lake) => {
                 let patience = Patience::default();
-                Arc::new(BigLakeCatalog::open(lake, warehouse, clock.clone(), random.clone(), patience).await?)
+                let rest = lake.as_rest();
+                let rest =
+                    RestCatalog::open(&rest, warehouse, clock.clone(), random.clone(), patience).await?;
+                Arc::new(BigLakeCatalog::new(rest))
             }
             CatalogConfig::Memory => Arc::new(MemoryCatalog::new(warehouse)),
         };

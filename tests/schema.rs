@@ -13,8 +13,11 @@ use crate::support::{Component, TestResult, needs, trials};
 
 #[path = "../src/config/tests/cases.rs"]
 mod cases;
+#[path = "../src/config/tests/catalog_cases.rs"]
+mod catalog_cases;
 
-use cases::{DEEPER_MISTAKES, DEEPER_WRONG_CATALOGS, HEAD, LATER_VALUES, MISTAKES, VALID, WRONG_CATALOGS};
+use cases::{DEEPER_MISTAKES, HEAD, LATER_VALUES, MISTAKES, VALID};
+use catalog_cases::{DEEPER_WRONG_CATALOGS, WRONG_CATALOGS};
 
 pub fn tests() -> Vec<Trial> {
     trials![

@@ -4,18 +4,14 @@
 //! [no metadata of more than 1 MB](https://cloud.google.com/biglake/docs/blms-rest-catalog). What a commit would make of the
 //! metadata is computed before it is sent, since a table that is past the limit takes no commit at all.
 
-use std::sync::Arc;
-
 use async_trait::async_trait;
 use iceberg::spec::{FormatVersion, TableMetadata};
 use iceberg::table::Table;
 use iceberg::{NamespaceIdent, TableCreation, TableIdent};
 
-use super::{Catalog, Outcome, Patience, RestCatalog, TableCommit, apply, creation_metadata};
-use crate::clock::Clock;
-use crate::config::{BigLakeConfig, check_ident, check_namespace};
+use super::{Catalog, Outcome, RestCatalog, TableCommit, apply, creation_metadata};
+use crate::config::{check_ident, check_namespace};
 use crate::error::{Error, ErrorKind, Result};
-use crate::random::Random;
 use crate::storage::Store;
 
 /// The largest metadata file: 1 MB, in decimal, as nobody says which.
@@ -34,19 +30,9 @@ pub struct BigLakeCatalog {
 }
 
 impl BigLakeCatalog {
-    /// Asks Google for the catalog's configuration, as [`RestCatalog::open`] does.
-    ///
-    /// # Errors
-    /// Those of [`RestCatalog::open`].
-    pub async fn open(
-        config: &BigLakeConfig,
-        warehouse: Store,
-        clock: Arc<dyn Clock>,
-        random: Arc<Random>,
-        patience: Patience,
-    ) -> Result<Self> {
-        let rest = RestCatalog::open(&config.as_rest(), warehouse, clock, random, patience).await?;
-        Ok(Self { rest })
+    /// What [`crate::config::BigLakeConfig::as_rest`] describes, opened, with Google's limits before it.
+    pub fn new(rest: RestCatalog) -> Self {
+        Self { rest }
     }
 }
 
@@ -131,7 +117,11 @@ fn check_creation(ident: &TableIdent, creation: &TableCreation) -> Result<()> {
 fn check_size(metadata: &TableMetadata) -> Result<()> {
     let bytes = serde_json::to_vec(metadata).map(|json| json.len());
     let bytes = bytes.map_err(|error| {
-        Error::new(ErrorKind::Rejected, "The table's metadata cannot be written as JSON.").with_source(error)
+        Error::new(
+            ErrorKind::Rejected,
+            "The table's metadata cannot be written as JSON.",
+        )
+        .with_source(error)
     })?;
     if bytes <= MAX_METADATA_BYTES - MARGIN_BYTES {
         return Ok(());
@@ -148,5 +138,8 @@ fn check_size(metadata: &TableMetadata) -> Result<()> {
 
 /// An error of a rule, which is a clause.
 fn refused(reason: String) -> Error {
-    Error::new(ErrorKind::Rejected, format!("BigLake does not take the name: {reason}."))
+    Error::new(
+        ErrorKind::Rejected,
+        format!("BigLake does not take the name: {reason}."),
+    )
 }

@@ -77,7 +77,11 @@ pub(super) fn pressed(
         ..rules.witnessed(metadata, writer)
     };
     let pressed = of_main(metadata, refs, &rules, AT_ONCE_PRESSED);
-    oldest(pressed, metadata, over.div_ceil(each).clamp(AT_ONCE_PRESSED, AT_MOST))
+    oldest(
+        pressed,
+        metadata,
+        over.div_ceil(each).clamp(AT_ONCE_PRESSED, AT_MOST),
+    )
 }
 
 /// Says that snapshots went before their time, as far as they are gone.
@@ -89,7 +93,8 @@ pub(super) fn tell_pressed(table: &Table, pressed: &[i64]) {
         return;
     }
     let labels = [("table", table.identifier().to_string())];
-    metrics::counter!(telemetry::SNAPSHOTS_PRESSED, &labels).increment(u64::try_from(gone).unwrap_or(u64::MAX));
+    metrics::counter!(telemetry::SNAPSHOTS_PRESSED, &labels)
+        .increment(u64::try_from(gone).unwrap_or(u64::MAX));
     tracing::warn!(
         table.ident = %table.identifier(),
         snapshots = gone,

@@ -264,7 +264,11 @@ fn metadata_that_nears_its_bound_keeps_fewer_snapshots() {
     assert_eq!(gone, (2..2 + gone.len() as i64).collect::<Vec<_>>());
     let each = refs.metadata_bytes / metadata.snapshots().len();
     let half = refs.metadata_bytes * 5 / 8;
-    assert!((half - each * 12..=half + each * 12).contains(&(refs.metadata_bytes - gone.len() * each)), "{}", gone.len());
+    assert!(
+        (half - each * 12..=half + each * 12).contains(&(refs.metadata_bytes - gone.len() * each)),
+        "{}",
+        gone.len()
+    );
     // The newest ten stay, and what others set to keep more does not count.
     let keep_all = json!({"history.expire.min-snapshots-to-keep": "1000", "x": "y".repeat(100_000)});
     let (_, _, gone) = at_bound(100, keep_all, 0.99);

@@ -169,7 +169,9 @@ pub(crate) fn check_namespace(levels: &[String]) -> Result<(), String> {
 fn check_levels(levels: &[&str]) -> Result<(), String> {
     let name = levels.join(".");
     let [namespace, table] = levels else {
-        let flat = levels.split_last().map(|(table, above)| (above.join("_"), *table));
+        let flat = levels
+            .split_last()
+            .map(|(table, above)| (above.join("_"), *table));
         let (above, table) = flat.unwrap_or_default();
         return Err(format!(
             "`{name}` lies in a namespace of more than one level, and BigLake has single levels only; write \
@@ -200,7 +202,10 @@ mod tests {
         for (text, project) in [
             ("bl://projects/acme-1/catalogs/lake", Some("acme-1")),
             ("bq://projects/acme-1", Some("acme-1")),
-            ("bq://projects/example.com:acme/locations/us", Some("example.com:acme")),
+            (
+                "bq://projects/example.com:acme/locations/us",
+                Some("example.com:acme"),
+            ),
             ("gs://acme-lake", None),
         ] {
             assert_eq!(check_warehouse(text).unwrap(), text);
@@ -238,7 +243,10 @@ mod tests {
         for (template, told) in [
             ("cdc.{attributes.table}", None),
             ("cdc_{subscription}.{attributes.a}-x", None),
-            ("cdc.{attributes.db}.{attributes.table}", Some("more than one level")),
+            (
+                "cdc.{attributes.db}.{attributes.table}",
+                Some("more than one level"),
+            ),
             ("cdc-{attributes.db}.t", Some("no name of a dataset")),
         ] {
             let reason = check_template(&TableTemplate::parse(template).unwrap()).err();

@@ -41,7 +41,10 @@ const WAY_OUT: &str = "write a service account's key as Google gives it, as JSON
 
 /// What says who the process is.
 enum Source {
-    File { named: &'static str, path: PathBuf },
+    File {
+        named: &'static str,
+        path: PathBuf,
+    },
     Text(SecretString),
     /// The metadata server tells.
     Machine,
@@ -67,7 +70,10 @@ impl Identity {
         let source = match (set(KEY_PATH), set(KEY_TEXT)) {
             (Some(_), Some(_)) => {
                 let both = format!("{KEY_PATH} and {KEY_TEXT}");
-                return Err(unusable(&both, "they are both set, and each names a key; unset one"));
+                return Err(unusable(
+                    &both,
+                    "they are both set, and each names a key; unset one",
+                ));
             }
             (Some(path), None) => file(KEY_PATH, path),
             (None, Some(text)) => Source::Text(text.into()),
@@ -95,9 +101,9 @@ impl Identity {
         macro_rules! built {
             ($builder:expr) => {{
                 let builder = $builder;
-                let builder = project
-                    .into_iter()
-                    .fold(builder, |builder, project| builder.with_quota_project_id(project));
+                let builder = project.into_iter().fold(builder, |builder, project| {
+                    builder.with_quota_project_id(project)
+                });
                 builder.build()
             }};
         }
@@ -123,7 +129,9 @@ impl Identity {
         let text = match &self.source {
             Source::Machine => return Ok(None),
             Source::Text(text) => text.expose_secret().to_owned(),
-            Source::File { path, .. } => std::fs::read_to_string(path).map_err(|error| self.unread(&error))?,
+            Source::File { path, .. } => {
+                std::fs::read_to_string(path).map_err(|error| self.unread(&error))?
+            }
         };
         let json: Value = serde_json::from_str(&text).map_err(|_not_shown| self.refused(WAY_OUT))?;
         match kind(&json) {

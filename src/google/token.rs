@@ -87,7 +87,10 @@ impl Google {
         let value = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
         let token = value.and_then(|value| value.strip_prefix("Bearer "));
         token.map(str::to_owned).ok_or_else(|| {
-            Error::new(ErrorKind::Rejected, "What Google's client gives is no bearer token.")
+            Error::new(
+                ErrorKind::Rejected,
+                "What Google's client gives is no bearer token.",
+            )
         })
     }
 
@@ -362,10 +365,7 @@ mod tests {
                 "failed, body=<{\"error\":\"invalid_grant\",\"error_description\":\"Expired.\",\"assertion\":\"s3cret\"}>",
                 "failed: invalid_grant: Expired.",
             ),
-            (
-                "failed :b\"{\\\"error\\\": \\\"s3cret\\\"}\"",
-                "failed",
-            ),
+            ("failed :b\"{\\\"error\\\": \\\"s3cret\\\"}\"", "failed"),
             (
                 "failed, body=<{\"error\":{\"status\":\"PERMISSION_DENIED\",\"message\":\"No.\",\"details\":\"s3cret\"}}>",
                 "failed: PERMISSION_DENIED: No.",

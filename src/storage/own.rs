@@ -17,10 +17,14 @@ impl CredentialProvider for GcsOwn {
     type Credential = GcpCredential;
 
     async fn get_credential(&self) -> object_store::Result<Arc<GcpCredential>> {
-        let bearer = self.0.token().await.map_err(|error| object_store::Error::Generic {
-            store: "GCS",
-            source: error.into(),
-        })?;
+        let bearer = self
+            .0
+            .token()
+            .await
+            .map_err(|error| object_store::Error::Generic {
+                store: "GCS",
+                source: error.into(),
+            })?;
         Ok(Arc::new(GcpCredential { bearer }))
     }
 }

@@ -1,5 +1,6 @@
 //! What the REST catalog adds: answers that prove something of a commit or nothing, tokens, and other engines.
 
+mod biglake;
 mod engines;
 mod identity;
 pub mod nessie;
@@ -41,6 +42,7 @@ pub fn tests() -> Vec<Trial> {
         refs::tests(),
         snapshots::tests(),
         terms::tests(),
+        biglake::tests(),
         engines::tests(),
         serve::tests(),
         tls::tests(),
@@ -133,7 +135,7 @@ impl World {
 
 /// Appends one row at a time to `shop.orders` as the writer does, and says what became of each attempt.
 struct Writer {
-    catalog: Arc<RestCatalog>,
+    catalog: Arc<dyn Catalog>,
     engine: Engine,
     head: Head,
     random: Arc<Random>,
@@ -141,21 +143,20 @@ struct Writer {
 
 impl Writer {
     /// A writer of a table that it makes.
-    async fn new(catalog: Arc<RestCatalog>) -> TestResult<Self> {
+    async fn new(catalog: Arc<dyn Catalog>) -> TestResult<Self> {
         create(catalog.as_ref(), &orders()).await?;
         Self::of_existing(catalog).await
     }
 
-    async fn of_existing(catalog: Arc<RestCatalog>) -> TestResult<Self> {
+    async fn of_existing(catalog: Arc<dyn Catalog>) -> TestResult<Self> {
         Self::beside(catalog, Store::open(&place()?.1)?).await
     }
 
     /// A writer whose ledgers are in this store.
-    async fn beside(catalog: Arc<RestCatalog>, ledgers: Store) -> TestResult<Self> {
+    async fn beside(catalog: Arc<dyn Catalog>, ledgers: Store) -> TestResult<Self> {
         let random = Arc::new(Random::from_os());
-        let shared: Arc<dyn Catalog> = catalog.clone();
         let ledger = Ledger::new(ledgers);
-        let engine = Engine::new(shared, ledger, Arc::new(SystemClock), random.clone());
+        let engine = Engine::new(catalog.clone(), ledger, Arc::new(SystemClock), random.clone());
         let head = engine.head(catalog.load_table(&orders()).await?).await?;
         Ok(Self {
             engine,

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::header::HeaderMap;
+use hyper::header::{AUTHORIZATION, HeaderMap};
 use hyper::{Method, Request, Response};
 use percent_encoding::percent_decode_str;
 use tokio::net::TcpListener;
@@ -38,6 +38,7 @@ struct Inner {
     http: reqwest::Client,
     rules: Mutex<Vec<Rule>>,
     seen: Mutex<Vec<(Method, String)>>,
+    bearers: Mutex<Vec<(String, String)>>,
     last_headers: Mutex<HeaderMap>,
 }
 
@@ -58,6 +59,7 @@ impl Front {
             http: reqwest::Client::builder().no_proxy().no_gzip().build()?,
             rules: Mutex::default(),
             seen: Mutex::default(),
+            bearers: Mutex::default(),
             last_headers: Mutex::default(),
         });
         let serving = tokio::spawn(serve(listener, inner.clone(), Inner::answer)).abort_handle();
@@ -90,6 +92,20 @@ impl Front {
         seen.iter().filter(of).count()
     }
 
+    /// The tokens of the requests whose path and query hold `part`, in the order in which they first came.
+    pub fn bearers(&self, part: &str) -> Vec<String> {
+        let mut bearers: Vec<String> = Vec::new();
+        for (_, token) in held(&self.inner.bearers)
+            .iter()
+            .filter(|(path, _)| path.contains(part))
+        {
+            if !bearers.contains(token) {
+                bearers.push(token.clone());
+            }
+        }
+        bearers
+    }
+
     /// The headers of the last request.
     pub fn last_headers(&self) -> HeaderMap {
         held(&self.inner.last_headers).clone()
@@ -118,6 +134,12 @@ impl Inner {
         // Clients differ in what they encode.
         let plain = percent_decode_str(&path).decode_utf8_lossy().into_owned();
         let mishap = self.draw(&head.method, &plain);
+        let bearer = head
+            .headers
+            .get(AUTHORIZATION)
+            .and_then(|value| value.to_str().ok());
+        let bearer = bearer.unwrap_or_default().trim_start_matches("Bearer ");
+        held(&self.bearers).push((plain.clone(), bearer.to_owned()));
         held(&self.seen).push((head.method.clone(), plain));
         *held(&self.last_headers) = head.headers.clone();
         if let Some(Mishap::Answer(status, body)) = mishap {

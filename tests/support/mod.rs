@@ -4,6 +4,7 @@
 
 pub mod accounts;
 pub mod aged;
+pub mod biglake;
 pub mod bucket;
 pub mod clock;
 pub mod faults;

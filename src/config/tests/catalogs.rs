@@ -1,6 +1,6 @@
 //! The key `catalog`: its types, their mistakes, and what is printed of them.
 
-use super::cases::{DEEPER_WRONG_CATALOGS, WRONG_CATALOGS};
+use super::catalog_cases::{DEEPER_WRONG_CATALOGS, WRONG_CATALOGS};
 use super::*;
 
 #[test]
@@ -37,7 +37,8 @@ fn rest_example_is_read() {
 #[test]
 fn biglake_example_is_read() {
     let text = include_str!("../../../examples/biglake.yaml");
-    let config = Config::check("biglake.yaml", text, &|_| None).unwrap_or_else(|problems| panic!("{problems}"));
+    let config =
+        Config::check("biglake.yaml", text, &|_| None).unwrap_or_else(|problems| panic!("{problems}"));
     let CatalogConfig::BigLake(lake) = &config.catalog else {
         panic!("biglake")
     };
@@ -45,7 +46,10 @@ fn biglake_example_is_read() {
     assert_eq!(lake.user_project, "acme");
     let rest = lake.as_rest();
     assert_eq!(rest.uri, "https://biglake.googleapis.com/iceberg/v1/restcatalog");
-    assert_eq!(rest.headers["X-Iceberg-Access-Delegation"].expose(), "vended-credentials");
+    assert_eq!(
+        rest.headers["X-Iceberg-Access-Delegation"].expose(),
+        "vended-credentials"
+    );
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Whole configurations.
 
 mod cases;
+mod catalog_cases;
 mod catalogs;
 mod files;
 mod generated;

@@ -28,8 +28,9 @@ const RIDE_OUT: Duration = Duration::from_secs(10);
 /// Where the client's errors begin to quote an answer.
 const ANSWERS: [&str; 4] = [", body=<", " :b\"", "<", "{"];
 
-/// What is kept of what an answer says.
-const MAX_CHARS: usize = 300;
+/// How many errors are told, and how much of them.
+const NEAREST: usize = 3;
+const MAX_CHARS: usize = 400;
 
 type Make = Box<dyn Fn() -> Result<Credentials> + Send + Sync>;
 
@@ -219,19 +220,16 @@ fn no_token(error: &CredentialsError) -> Error {
 }
 
 /// What an error says, without the answer that it quotes but for that one's own explanation: an answer may repeat what was
-/// sent to it.
+/// sent to it. What is nearest to the cause says most.
 fn told(error: &CredentialsError) -> String {
     let mut told: Vec<String> = Vec::new();
     let mut next: Option<&dyn StdError> = Some(error);
     while let Some(error) = next {
         next = error.source();
-        let text = quiet(&error.to_string());
-        // Some repeat their cause.
-        if !text.is_empty() && !told.iter().any(|before| before.contains(&text)) {
-            told.push(text);
-        }
+        told.push(quiet(&error.to_string()));
     }
-    let told = told.join(": ");
+    let nearest = told.split_off(told.len().saturating_sub(NEAREST));
+    let told = nearest.join(": ");
     told.chars()
         .map(|c| if c.is_control() { ' ' } else { c })
         .take(MAX_CHARS)

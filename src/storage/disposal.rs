@@ -18,6 +18,7 @@ use tokio::sync::{OnceCell, Semaphore};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::generation::settings;
+use crate::config::process_env;
 use crate::error::{Error, ErrorKind, Result};
 use crate::google::Google;
 use crate::random::Random;
@@ -206,7 +207,7 @@ impl Client {
         Ok(Self {
             http,
             base: base.trim_end_matches('/').to_owned(),
-            google: (!is_open).then(|| Google::new(None, TOKEN)).transpose()?,
+            google: (!is_open).then(|| Google::from_env(&process_env, None, TOKEN)).transpose()?,
         })
     }
 

@@ -4,7 +4,7 @@ mod after;
 mod bucket;
 mod keeper;
 mod pulled;
-mod site;
+pub mod site;
 mod troubles;
 
 use std::collections::BTreeSet;

@@ -44,7 +44,7 @@ async fn metadata_server() -> TestResult<String> {
 }
 
 /// Asks for a table that is not there, with this environment and none of ours.
-fn show(site: &Site, environment: &[(&str, String)]) -> TestResult<(String, Output)> {
+pub fn show(site: &Site, environment: &[(&str, String)]) -> TestResult<(String, Output)> {
     let mut command = site.command(&["show", "shop.orders"]);
     for (name, _) in site.bucket().environment() {
         command.env_remove(name);
@@ -63,7 +63,7 @@ fn show(site: &Site, environment: &[(&str, String)]) -> TestResult<(String, Outp
     Ok((stderr, output))
 }
 
-const NOT_THERE: &str = "There is no such table";
+pub const NOT_THERE: &str = "There is no such table";
 
 async fn machines_role_comes_from_amazons_metadata_server() -> TestResult {
     let bucket = Bucket::s3()?;

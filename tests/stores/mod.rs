@@ -1,6 +1,7 @@
 //! Stores: one contract on each of them, and what a cloud adds.
 
 mod contract;
+mod google;
 mod identity;
 mod retries;
 mod serve;
@@ -11,6 +12,7 @@ use libtest_mimic::Trial;
 pub fn tests() -> Vec<Trial> {
     [
         contract::tests(),
+        google::tests(),
         identity::tests(),
         retries::tests(),
         serve::tests(),

@@ -10,6 +10,7 @@ pub mod clock;
 pub mod faults;
 pub mod front;
 pub mod gcs;
+pub mod google;
 pub mod http;
 pub mod lake;
 pub mod mount;

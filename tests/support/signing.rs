@@ -3,12 +3,15 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use aws_lc_rs::encoding::AsDer;
+use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeyPair, KeySize};
-use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA256, RSA_PKCS1_SHA512, RsaEncoding};
+use aws_lc_rs::signature::{
+    KeyPair as _, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256, RSA_PKCS1_SHA512, RsaEncoding,
+    UnparsedPublicKey,
+};
 use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use chrono::{DateTime, Utc};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -54,6 +57,24 @@ impl SigningKey {
     /// Its public half as DER, for who takes it for a secret.
     pub fn public_der(&self) -> TestResult<Vec<u8>> {
         Ok(self.pair.public_key().as_der()?.as_ref().to_vec())
+    }
+
+    /// Its private half, as a service account's key holds it.
+    pub fn private_pem(&self) -> TestResult<String> {
+        let der: Pkcs8V1Der<'static> = self.pair.as_der()?;
+        let text = STANDARD.encode(der.as_ref());
+        Ok(format!(
+            "-----BEGIN PRIVATE KEY-----\n{text}\n-----END PRIVATE KEY-----\n"
+        ))
+    }
+
+    /// The claims of a token that this key has signed.
+    pub fn read(&self, token: &str) -> TestResult<Value> {
+        let (signed, signature) = token.rsplit_once('.').ok_or("no token")?;
+        let public = UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, self.pair.public_key().as_ref());
+        public.verify(signed.as_bytes(), &URL_SAFE_NO_PAD.decode(signature)?)?;
+        let (_, claims) = signed.split_once('.').ok_or("no token")?;
+        Ok(serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims)?)?)
     }
 
     /// A token as Google signs it.

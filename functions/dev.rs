@@ -20,7 +20,9 @@ use landfast::telemetry;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::output::{OutputFormat, block_on, complain, failed, listening, say, shutdown_signal, tell};
+use crate::output::{
+    OutputFormat, block_on, complain, failed, listening, say, shutdown_signal, start_traces, tell,
+};
 
 const DEMO_SUBSCRIPTION: &str = "projects/local/subscriptions/orders";
 const DEMO_ORDERS: i64 = 1000;
@@ -55,6 +57,7 @@ pub fn run(args: &DevArgs, output: OutputFormat) -> ExitCode {
 
 async fn dev(config: Arc<Config>, args: &DevArgs, output: OutputFormat) -> Result<()> {
     let metrics = telemetry::start_metrics()?;
+    start_traces()?;
     let app = App::new(config.clone(), Parts::from_config(&config).await?);
     let files = app.landing()?;
     let listener = app::bind(args.listen).await?;

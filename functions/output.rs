@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use clap::{Args, ValueEnum};
 use iceberg::TableIdent;
 use landfast::catalog::Catalog;
-use landfast::config::{Config, process_env, table_ident};
+use landfast::config::{Config, Platform, TraceExport, process_env, table_ident};
 use landfast::error::{Error, ErrorKind, Result};
 use landfast::maintenance::tables;
 use landfast::telemetry::{self, LogFormat};
@@ -111,13 +111,28 @@ pub fn start_logs(format: Option<LogFormat>, quiet: bool) -> Result<()> {
     }
     // The clients of buckets log every attempt; a metric counts them.
     let default = if quiet { "warn" } else { "info,object_store=warn" };
+    let platform = Platform::from_env(&process_env);
     let Some(filter) = process_env("RUST_LOG") else {
-        return telemetry::start_logs(format, default);
+        return telemetry::start_logs(format, default, &platform);
     };
-    telemetry::start_logs(format, &filter).inspect_err(|_wrong_filter| {
+    telemetry::start_logs(format, &filter, &platform).inspect_err(|_wrong_filter| {
         // So that this is told as a log line, too.
-        let _started = telemetry::start_logs(format, default);
+        let _started = telemetry::start_logs(format, default, &platform);
     })
+}
+
+/// Starts sending traces, where the environment names a collector. Call it within the runtime.
+///
+/// # Errors
+/// [`ErrorKind::Config`] naming a variable that has no meaning.
+pub fn start_traces() -> Result<()> {
+    let Some(export) = TraceExport::from_env(&process_env)? else {
+        return Ok(());
+    };
+    telemetry::start_traces(&export)?;
+    let collector = export.endpoint.host_str();
+    tracing::info!(collector, "Traces are sent to a collector.");
+    Ok(())
 }
 
 /// Whether Cloud Run started this process.

@@ -11,7 +11,7 @@ use landfast::error::Result;
 use landfast::telemetry;
 use landfast::trigger::{Pulls, subscriptions};
 
-use crate::output::{block_on, failed, listening, shutdown_signal};
+use crate::output::{block_on, failed, listening, shutdown_signal, start_traces};
 
 /// Where Google's clients look for an emulator, and for the project.
 const EMULATOR: &str = "PUBSUB_EMULATOR_HOST";
@@ -55,6 +55,7 @@ pub fn run(args: &PullArgs) -> ExitCode {
 
 async fn pull(config: Arc<Config>, names: Vec<String>, emulator: Option<String>) -> Result<()> {
     let metrics = telemetry::start_metrics()?;
+    start_traces()?;
     let pulls = Pulls::connect(emulator.as_deref(), names.clone()).await?;
     let app = App::new(config.clone(), Parts::from_config(&config).await?);
     app.check_warehouse().await?;

@@ -10,7 +10,7 @@ use landfast::config::{Config, PushAuth, Scheme, process_env};
 use landfast::error::Result;
 use landfast::telemetry;
 
-use crate::output::{block_on, failed, listening, on_cloud_run, shutdown_signal};
+use crate::output::{block_on, failed, listening, on_cloud_run, shutdown_signal, start_traces};
 
 /// Arguments of `serve`.
 #[derive(Debug, Args)]
@@ -34,6 +34,7 @@ pub fn run(args: &ServeArgs) -> ExitCode {
 
 async fn serve(config: Arc<Config>) -> Result<()> {
     let metrics = telemetry::start_metrics()?;
+    start_traces()?;
     tell_who_may_push(config.server.require_push_auth()?);
     if on_cloud_run() && config.warehouse.scheme() == Scheme::File {
         tracing::warn!(

@@ -11,6 +11,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::batch::{Shared, Writers, accept_by_record, keep_whole};
 use crate::catalog::{
@@ -26,7 +27,7 @@ use crate::ledger::Ledger;
 use crate::random::Random;
 use crate::route::{Route, Router};
 use crate::storage::Store;
-use crate::telemetry::{self, UnknownFields};
+use crate::telemetry::{self, UnknownFields, flush_traces, within};
 use crate::trigger::{
     Access, Connections, Delivery, Intake, Landing, Limits, ObjectEvent, Objects, Pulls, Pushers, Server,
     probes, router,
@@ -250,17 +251,20 @@ impl App {
     /// Takes a delivery apart, off the request, and hands its parts to their tables.
     fn accept_by_record(&self, delivery: Delivery) {
         let (config, shared, writers) = (self.config.clone(), self.shared.clone(), self.writers.clone());
-        tokio::spawn(async move {
+        tokio::spawn(within(delivery.trace, async move {
             if let Route::ByRecord(rules) = Router::new(&config).route(&delivery.envelope.clone()) {
                 accept_by_record(&shared, &writers, &rules, delivery, None).await;
             }
-        });
+        }));
     }
 
     /// Dead-letters a whole delivery, then acknowledges it.
     fn dead_letter(&self, delivery: Delivery, reason: Reason) {
         let shared = self.shared.clone();
-        tokio::spawn(async move { keep_whole(&shared, delivery, &reason).await });
+        let trace = delivery.trace;
+        tokio::spawn(within(trace, async move {
+            keep_whole(&shared, delivery, &reason).await;
+        }));
     }
 }
 
@@ -282,7 +286,9 @@ impl Intake for App {
     fn accept_object(&self, object: ObjectEvent, delivery: Delivery) {
         // The landing is the process's, not the request's: a sender that hangs up does not stop it.
         let objects = self.objects.clone();
-        tokio::spawn(async move { objects.land(object, delivery).await });
+        tokio::spawn(within(delivery.trace, async move {
+            objects.land(object, delivery).await;
+        }));
     }
 
     fn source_of(&self, subscription: &str) -> String {
@@ -399,7 +405,8 @@ pub async fn run(
     }
     server.draining.store(true, Ordering::Release);
     tracing::info!("Stopping: no new work, the rest is committed and answered.");
-    let finished = tokio::time::timeout(SHUTDOWN, async {
+    let until = Instant::now() + SHUTDOWN;
+    let finished = tokio::time::timeout_at(until, async {
         // New connections are taken until then, and told 503: a refused one tells a sender nothing.
         let _beside_gone = beside.stop.send(true);
         let taken = async {
@@ -418,6 +425,7 @@ pub async fn run(
     .await;
     upkeep.abort();
     beside.task.abort();
+    flush_traces(until).await;
     // A client that never finishes its request keeps its connection to the end, but no delivery waits for it.
     if finished.is_ok() || app.shared.limits.held_requests() == 0 {
         tracing::info!("Stopped; everything taken in is answered.");

@@ -15,6 +15,7 @@ mod connections;
 mod fakes;
 mod fire;
 mod foreign;
+mod freshness;
 mod google;
 mod house;
 mod landing;
@@ -40,6 +41,7 @@ mod stores;
 mod support;
 mod surface;
 mod tidy;
+mod traces;
 mod types;
 mod write;
 
@@ -61,6 +63,7 @@ fn main() -> ExitCode {
         refusals::tests(),
         push_auth::tests(),
         connections::tests(),
+        freshness::tests(),
         replay::tests(),
         retention::tests(),
         by_record::tests(),
@@ -68,6 +71,7 @@ fn main() -> ExitCode {
         schema::tests(),
         storage_faults::tests(),
         stores::tests(),
+        traces::tests(),
         shutdown::tests(),
         surface::tests(),
         fire::tests(),

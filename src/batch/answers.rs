@@ -20,7 +20,7 @@ use crate::dead_letter::{LetterName, still_rejected};
 use crate::decode::{Reason, RejectKind};
 use crate::error::{Error, Result};
 use crate::ledger::{Kept, Known};
-use crate::telemetry;
+use crate::telemetry::{self, within};
 
 /// Dead letters of one batch that are written at the same time.
 const DEAD_LETTERS_AT_ONCE: usize = 16;
@@ -105,6 +105,7 @@ impl Answers {
         });
         match earlier {
             Some(attempt) => {
+                self.tell_freshness(std::slice::from_ref(&part));
                 outcome("landed", 1);
                 part.ack(attempt.snapshot_id);
             }
@@ -127,7 +128,7 @@ impl Answers {
             return self.dead_letter_whole(part, None, &reason).await;
         }
         let error = divided_otherwise().with("table", &self.ident);
-        self.tell_refused(&error);
+        part.trace.scope(|| self.tell_refused(&error));
         part.nack(&error);
     }
 
@@ -163,7 +164,8 @@ impl Answers {
     }
 
     async fn dead_letter_whole(&self, part: Part, table: Option<&str>, reason: &Reason) {
-        match write_whole(&self.shared, &part.envelope, table, reason, &part.payload).await {
+        let writing = write_whole(&self.shared, &part.envelope, table, reason, &part.payload);
+        match within(part.trace, writing).await {
             Ok(receipt) => part.ack_with(receipt),
             Err(error) => part.nack(&error),
         }
@@ -215,7 +217,7 @@ impl Answers {
             match written {
                 Ok(()) => kept.push(part),
                 Err(error) => {
-                    self.tell_refused(&error);
+                    part.trace.scope(|| self.tell_refused(&error));
                     part.nack(&error);
                 }
             }
@@ -234,7 +236,7 @@ impl Answers {
 
     /// Refuses a part that is in the table, and whose letters do not count yet: its redelivery finds it, and confirms them.
     fn unconfirmed(&self, part: Part, error: &Error) {
-        self.tell_refused(error);
+        part.trace.scope(|| self.tell_refused(error));
         part.nack(error);
     }
 
@@ -268,14 +270,12 @@ impl Answers {
         if part.rows.is_empty() {
             outcome("dead_letter", 1);
         } else {
-            let waited = seconds_between(part.envelope.published_at, self.shared.clock.now());
-            metrics::histogram!(telemetry::FRESHNESS, "table" => self.table_name.clone()).record(waited);
             outcome("landed", 1);
         }
         part.ack(Some(snapshot_id));
     }
 
-    fn tell_landed(&self, flight: Flight, snapshot_id: i64, log: &mut CommitLog) -> Vec<Part> {
+    fn tell_landed(&self, mut flight: Flight, snapshot_id: i64, log: &mut CommitLog) -> Vec<Part> {
         let (changes, elapsed) = (&flight.changes, flight.started.elapsed());
         let (rows, bytes) = (changes.row_count(), changes.byte_count());
         telemetry::count_commit(&self.table_name, rows, bytes, elapsed, self.shared.clock.now());
@@ -285,7 +285,19 @@ impl Answers {
             flight.delivery_count(),
             elapsed.as_secs_f64(),
         );
-        flight.into_parts().collect()
+        flight.tell_landed(&self.table_name, snapshot_id);
+        let parts: Vec<Part> = flight.into_parts().collect();
+        self.tell_freshness(&parts);
+        parts
+    }
+
+    /// Counts how old rows are that a commit has just landed, whatever becomes of their deliveries' dead letters.
+    fn tell_freshness(&self, parts: &[Part]) {
+        let freshness = metrics::histogram!(telemetry::FRESHNESS, "table" => self.table_name.clone());
+        let now = self.shared.clock.now();
+        for part in parts.iter().filter(|part| !part.rows.is_empty()) {
+            freshness.record(seconds_between(part.envelope.published_at, now));
+        }
     }
 
     pub(super) fn tell_abandoned(&self, error: &Error, deliveries: usize) {

@@ -183,6 +183,7 @@ impl Asked<'_> {
                 payload,
                 ack,
                 deadline: delivery.deadline,
+                trace: delivery.trace,
                 is_replay: delivery.is_replay,
             };
             self.writers.accept(ident.clone(), settings, part);

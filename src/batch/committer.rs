@@ -15,6 +15,7 @@ use super::writers::Shared;
 use crate::commit::{self, Backoff, Group, Head, validate_append};
 use crate::error::{Action, Error, ErrorKind, Result};
 use crate::ledger::{Entry, Known};
+use crate::telemetry::within;
 use crate::write::write_data_files;
 
 /// Commits the batches of one table.
@@ -73,7 +74,11 @@ impl Committer {
     }
 
     async fn commit(&mut self, batch: Batch) {
-        let mut flight = Flight::new(&self.shared, self.retention, &batch);
+        let flight = Flight::new(&self.shared, self.retention, &batch);
+        within(flight.span.trace(), self.fly(flight, batch)).await;
+    }
+
+    async fn fly(&mut self, mut flight: Flight, batch: Batch) {
         // Step 10, also where a store does not answer: stop, and delete nothing. What was sent may yet land; the next
         // holder of these deliveries is safe either way. Parts that are let go in the middle are nacks.
         let deadline = flight.deadline;
@@ -82,6 +87,7 @@ impl Committer {
             .await
             .is_err()
         {
+            flight.span.failed(ErrorKind::Unavailable);
             self.answers.tell_abandoned(&self.silent(), deliveries);
             return;
         }
@@ -272,7 +278,8 @@ impl Committer {
         Ok(())
     }
 
-    fn abandon(&mut self, flight: Flight, error: &Error) {
+    fn abandon(&mut self, mut flight: Flight, error: &Error) {
+        flight.span.failed(error.kind());
         // What the writer knows of the table may be what is wrong.
         self.head = None;
         self.reopen = true;

@@ -11,6 +11,7 @@ use crate::decode::{
     Compression, Decoder, Inference, NotUnpacked, Reason, RejectKind, RejectedRecord, SAMPLE_RECORDS, unpack,
 };
 use crate::error::Error;
+use crate::telemetry::{DECODE, Span};
 use crate::trigger::{Delivery, Envelope, Limits};
 
 /// What came out of decoding a chunk of deliveries.
@@ -29,6 +30,7 @@ pub(super) fn decode(
 ) -> Decoded {
     let mut parts = Vec::with_capacity(chunk.len());
     for mut delivery in chunk {
+        let _span = Span::part(DECODE, delivery.trace);
         let (start, mark) = (decoder.row_count(), decoder.mark());
         let mut rejected = Vec::new();
         let payload = match decoder {
@@ -72,6 +74,7 @@ pub(super) fn decode(
             ack,
             held,
             deadline,
+            trace,
             is_replay,
             part_of: _,
         } = delivery;
@@ -85,6 +88,7 @@ pub(super) fn decode(
             copies: Vec::new(),
             deadline,
             since: Instant::now(),
+            trace,
             held,
             is_replay,
         });
@@ -217,6 +221,7 @@ mod tests {
 
     use super::*;
     use crate::error::ErrorKind;
+    use crate::telemetry::Trace;
     use crate::trigger::{Ack, DeliveryId};
 
     const KIB: usize = 1 << 10;
@@ -242,6 +247,7 @@ mod tests {
             ack: Ack::new().0,
             held,
             deadline: Instant::now(),
+            trace: Trace::default(),
             is_replay: false,
             part_of: None,
         }

@@ -10,6 +10,7 @@ use crate::clock::Moment;
 use crate::commit::{ChangeSet, Group};
 use crate::error::Error;
 use crate::ledger::Entry;
+use crate::telemetry::{COMMIT, Span};
 use crate::write::PendingFiles;
 
 /// An attempt of the flight whose outcome never came back: what is in the table may be its work.
@@ -42,6 +43,8 @@ pub(super) struct Flight {
     pub(super) may_have_landed: bool,
     /// Why the last attempt did not get through.
     pub(super) failed: Option<Error>,
+    /// From the hand-over to the commit. What is logged of the flight is in its trace.
+    pub(super) span: Span,
 }
 
 impl Flight {
@@ -55,6 +58,7 @@ impl Flight {
             started: now,
             may_have_landed: false,
             failed: None,
+            span: Span::of_many(COMMIT, batch.parts.iter().map(|part| part.trace)),
         }
     }
 
@@ -69,13 +73,37 @@ impl Flight {
         self.staged.push(staged);
     }
 
-    /// A batch that comes along may have less time.
+    /// A batch that comes along may have less time, and is part of what the flight is for.
     pub(super) fn hurry(&mut self, batch: &Batch) {
         self.deadline = batch.deadline().map_or(self.deadline, |at| at.min(self.deadline));
+        for part in &batch.parts {
+            self.span.link(part.trace);
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.staged.is_empty()
+    }
+
+    /// Says what landed.
+    pub(super) fn tell_landed(&mut self, table: &str, snapshot_id: i64) {
+        if !self.span.is_recorded() {
+            return;
+        }
+        let (changes, deliveries) = (&self.changes, self.delivery_count());
+        let numbers = [
+            ("rows", changes.row_count()),
+            ("files", changes.file_count()),
+            ("bytes", changes.byte_count()),
+            ("deliveries", deliveries as u64),
+        ];
+        let id = changes.commit_id().to_string();
+        for (name, number) in numbers {
+            self.span.set(name, i64::try_from(number).unwrap_or(i64::MAX));
+        }
+        self.span.set("commit.id", id);
+        self.span.set("snapshot.id", snapshot_id.to_string());
+        self.span.set("table.ident", table.to_owned());
     }
 
     pub(super) fn delivery_count(&self) -> usize {

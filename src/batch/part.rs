@@ -12,6 +12,7 @@ use uuid::Uuid;
 use crate::decode::RejectedRecord;
 use crate::error::{Error, ErrorKind};
 use crate::ledger::{Entry, Kept, KeptAnswer};
+use crate::telemetry::Trace;
 use crate::trigger::{Ack, Envelope, Held, Receipt};
 
 /// One delivery's part of a batch: where its rows are, what was rejected, and how to answer.
@@ -31,6 +32,8 @@ pub(super) struct Part {
     pub(super) deadline: Instant,
     /// It had come by then: what the table has of it is asked of a state from after that.
     pub(super) since: Instant,
+    /// The delivery's trace, if there is one.
+    pub(super) trace: Trace,
     pub(super) held: Held,
     pub(super) is_replay: bool,
 }

@@ -33,6 +33,7 @@ mod schema;
 mod server;
 mod source;
 mod table;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -67,6 +68,7 @@ pub use self::schema::{Column, SchemaConfig, iceberg_schema, parse_type, type_te
 pub use self::server::{ApiAuth, ServerConfig};
 pub use self::source::SourceConfig;
 pub use self::table::{BatchConfig, Format, TableConfig, TableDefaults, table_ident};
+pub use self::telemetry::{Platform, Sampling, TraceExport};
 
 /// A checked configuration with its defaults filled in.
 ///

@@ -16,7 +16,7 @@ use crate::commit::{ChangeSet, Committed, Group, Head, validate_append};
 use crate::dead_letter::LetterName;
 use crate::error::Result;
 use crate::ledger::{Entry, Kept, Known};
-use crate::telemetry;
+use crate::telemetry::{self, COMMIT, Span, Trace};
 use crate::trigger::Envelope;
 
 /// How long a load tries to get its commit through; its files are written by then.
@@ -70,7 +70,10 @@ pub(super) async fn finish(
     }
     if !changes.groups().is_empty() {
         let deadline = terms.deadline.unwrap_or(started + COMMIT_PATIENCE);
-        let committed = shared.engine.commit(&mut head, &mut changes, deadline).await?;
+        // An object's is part of its delivery; a file's is a trace of its own.
+        let mut span = Span::start(COMMIT, Trace::current());
+        let committed = shared.engine.commit(&mut head, &mut changes, deadline).await;
+        let committed = committed.inspect_err(|error| span.failed(error.kind()))?;
         tell_results(&mut loaded, &changes, committed);
         if let Committed::Now(_) = committed {
             let (rows, bytes) = (changes.row_count(), changes.byte_count());

@@ -18,6 +18,7 @@ use crate::decode::{Decoder, RejectKind};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::{Entry, Known};
 use crate::route::{ByRecord, Route, Router};
+use crate::telemetry::Trace;
 use crate::trigger::{Ack, Answer, Delivery, DeliveryId, Envelope, Held, Receipt};
 
 /// How long a letter may take to its commit.
@@ -187,6 +188,7 @@ impl<'a> Sender<'a> {
             ack,
             held: self.hold(raw.len()).await?,
             deadline: Instant::now() + PATIENCE,
+            trace: Trace::default(),
             is_replay: true,
             part_of: None,
         };

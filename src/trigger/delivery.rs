@@ -8,13 +8,14 @@ use chrono::{DateTime, SubsecRound, Utc};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::sync::oneshot;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
 use super::limits::Held;
 
 use crate::error::{Error, ErrorKind};
 use crate::ledger::{Entry, Space};
+use crate::telemetry::{Span, Trace};
 
 /// The identity of a delivery, equal for every redelivery of it whatever its transport.
 ///
@@ -249,6 +250,8 @@ pub struct Delivery {
     pub held: Held,
     /// When work on it stops: the sender's ack deadline less a margin.
     pub deadline: Instant,
+    /// The trace that work on it belongs to, if there is one.
+    pub trace: Trace,
     /// Whether it is a dead letter on its way back. If nothing of it becomes a row it is refused, and makes no new letter.
     pub is_replay: bool,
     /// What it is a part of; none where it is all of it.
@@ -277,19 +280,42 @@ pub struct Receipt {
     pub duplicate: bool,
 }
 
+impl Receipt {
+    fn tell(&self, span: &mut Span) {
+        if !span.is_recorded() {
+            return;
+        }
+        span.set("rows", count(self.row_count));
+        span.set("dead_letters", count(self.dead_letter_count));
+        span.set("duplicate", self.duplicate);
+        if let Some(snapshot_id) = self.snapshot_id {
+            // Text: beyond what readers of numbers hold exactly.
+            span.set("snapshot.id", snapshot_id.to_string());
+        }
+    }
+}
+
 /// The one-time right to acknowledge a delivery. Dropping it is a nack: nothing is acknowledged by accident.
 #[derive(Debug)]
 pub struct Ack(oneshot::Sender<Result<Receipt, Error>>);
 
 /// The other end of an [`Ack`], held by the trigger that answers the sender.
 #[derive(Debug)]
-pub struct Answer(oneshot::Receiver<Result<Receipt, Error>>);
+pub struct Answer {
+    outcome: oneshot::Receiver<Result<Receipt, Error>>,
+    /// Ends with the answer.
+    span: Span,
+}
 
 impl Ack {
     /// Makes an ack handle and the answer that the trigger waits for.
     pub fn new() -> (Self, Answer) {
         let (sender, receiver) = oneshot::channel();
-        (Self(sender), Answer(receiver))
+        let answer = Answer {
+            outcome: receiver,
+            span: Span::default(),
+        };
+        (Self(sender), answer)
     }
 
     /// Acknowledges. Call only when every record is in a committed snapshot or in the dead-letter sink (invariant 1).
@@ -311,13 +337,37 @@ impl Answer {
     /// # Errors
     /// The reason of the nack.
     pub async fn outcome(self) -> Result<Receipt, Error> {
-        self.0.await.unwrap_or_else(|_dropped| {
-            Err(Error::new(
-                ErrorKind::Unavailable,
-                "The delivery was let go before its commit; deliver it again.",
-            ))
-        })
+        self.outcome.await.unwrap_or_else(|_dropped| Err(let_go()))
     }
+
+    /// The same, but no longer than until then: `None`. Its span tells what became of the delivery.
+    pub(super) async fn outcome_until(mut self, until: Instant) -> Option<Result<Receipt, Error>> {
+        let outcome = timeout_at(until, &mut self.outcome).await.ok();
+        let outcome = outcome.map(|outcome| outcome.unwrap_or_else(|_dropped| Err(let_go())));
+        match &outcome {
+            Some(Ok(receipt)) => receipt.tell(&mut self.span),
+            Some(Err(error)) => self.span.failed(error.kind()),
+            None => self.span.failed(ErrorKind::Unavailable),
+        }
+        outcome
+    }
+
+    /// The span that ends with the answer.
+    pub(super) fn with_span(self, span: Span) -> Self {
+        Self { span, ..self }
+    }
+}
+
+fn let_go() -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        "The delivery was let go before its commit; deliver it again.",
+    )
+}
+
+/// A number as spans hold it.
+fn count(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

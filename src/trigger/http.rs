@@ -30,7 +30,7 @@ use super::{
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::random::Random;
-use crate::telemetry;
+use crate::telemetry::{self, Span, Trace, within};
 
 /// A body from here on is parsed on a thread of its own: some hundred microseconds of JSON and base64.
 const PARSE_ASIDE_BYTES: usize = 256 << 10;
@@ -169,7 +169,8 @@ async fn render_metrics(State(server): State<Arc<Server>>, headers: HeaderMap) -
 
 async fn push(State(server): State<Arc<Server>>, request: Request) -> Response {
     let long = is_long(request.headers());
-    let error = match server.take_push(request).await {
+    let trace = Trace::of_request(request.headers());
+    let error = match within(trace, server.take_push(request)).await {
         Ok(()) => return StatusCode::NO_CONTENT.into_response(),
         Err(error) => error,
     };
@@ -239,8 +240,7 @@ impl Server {
     /// Waits for what becomes of a delivery; `None` when the sender's patience ends before. A handle that is dropped or
     /// forgotten must not outlive it.
     pub(super) async fn outcome(&self, answer: Answer, arrived: Instant) -> Option<Result<Receipt>> {
-        let until = arrived + self.patience();
-        tokio::time::timeout_at(until, answer.outcome()).await.ok()
+        answer.outcome_until(arrived + self.patience()).await
     }
 
     /// How long a request is worked on: its answer must be back before the sender's ack deadline.
@@ -357,16 +357,18 @@ impl Server {
         arrived: Instant,
     ) -> (Delivery, Answer) {
         let (ack, answer) = Ack::new();
+        let span = span_of(&envelope, arrived);
         let delivery = Delivery {
             envelope,
             payload,
             ack,
             held,
             deadline: arrived + self.working_time(),
+            trace: span.trace(),
             is_replay: false,
             part_of: None,
         };
-        (delivery, answer)
+        (delivery, answer.with_span(span))
     }
 
     /// Reads a body within the limits, and within half of the working time: a delivery shares its batch's commit with
@@ -410,6 +412,17 @@ impl Server {
         Error::new(ErrorKind::TooLarge, "The body is larger than max_body_bytes.")
             .with("max_body_bytes", self.max_body_bytes)
     }
+}
+
+/// The span of a delivery, in the trace of the request that brought it, or else of its message's publisher.
+fn span_of(envelope: &Envelope, arrived: Instant) -> Span {
+    let message = Trace::of_message(&envelope.attributes);
+    let mut span = Span::of_delivery(Trace::current(), message, arrived.elapsed());
+    if span.is_recorded() {
+        span.set("delivery.source", envelope.source.clone());
+        span.set("delivery.id", envelope.id.name().to_owned());
+    }
+    span
 }
 
 fn bytes_of(attributes: &BTreeMap<String, String>) -> usize {

@@ -22,6 +22,7 @@ use super::problem::document;
 use super::{Answer, DeliveryId, Envelope, Held, Receipt, Server};
 use crate::decode::{Compression, NotUnpacked, RejectKind, unpack};
 use crate::error::{Error, ErrorKind, Result};
+use crate::telemetry::{Trace, within};
 
 /// The source of rows that were sent directly: what stands in dead letters and envelopes.
 const SOURCE: &str = "http";
@@ -124,10 +125,11 @@ pub(super) async fn post_records(
 ) -> Response {
     let arrived = Instant::now();
     let long = is_long(request.headers());
-    let answer = match server.take_rows(path, request, arrived).await {
+    let trace = Trace::of_request(request.headers());
+    let answer = match within(trace, server.take_rows(path, request, arrived)).await {
         Ok(answer) => answer,
         Err(refusal) => {
-            server.refused("records", refusal.kind, &refusal.report);
+            trace.scope(|| server.refused("records", refusal.kind, &refusal.report));
             let response = refusal.into_response();
             return if long { closing(response) } else { response };
         }
@@ -152,6 +154,7 @@ impl Server {
         request: Request,
         arrived: Instant,
     ) -> Result<Answer, Refusal> {
+        let now = self.clock.now();
         let (parts, body) = request.into_parts();
         self.access.check(&parts.headers)?;
         let table = self.named(path)?;
@@ -168,7 +171,6 @@ impl Server {
             None => (body, held),
             Some(compression) => unpacked(compression, body, held, self.limits.max_unpacked_bytes()).await?,
         };
-        let now = self.clock.now();
         let envelope = Envelope {
             fingerprint: key.as_ref().map(|_| fingerprint(&payload)),
             division: None,

@@ -25,7 +25,7 @@ use landfast::error::{Error, ErrorKind};
 use landfast::ledger::Ledger;
 use landfast::random::Random;
 use landfast::storage::Store;
-use landfast::telemetry::UnknownFields;
+use landfast::telemetry::{Trace, UnknownFields};
 use landfast::trigger::{Ack, Delivery, DeliveryId, Envelope, Limits, Receipt};
 use libtest_mimic::Trial;
 use object_store::memory::InMemory;
@@ -186,6 +186,7 @@ impl House {
             ack,
             held,
             deadline: Instant::now() + patience,
+            trace: Trace::default(),
             is_replay: false,
             part_of: None,
         };

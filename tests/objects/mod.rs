@@ -23,6 +23,7 @@ pub fn tests() -> Vec<Trial> {
     let forms = trials![
         object_lands_once_however_it_is_told_of,
         large_object_is_one_commit_and_is_not_read_again,
+        freshness_of_an_object_is_from_its_creation,
         compressed_objects_land_whatever_their_size,
         generation_that_is_gone_is_acknowledged_and_the_next_lands,
         events_that_are_no_landing_are_acknowledged_and_counted,
@@ -122,6 +123,30 @@ async fn large_object_is_one_commit_and_is_not_read_again() -> TestResult {
     assert_eq!((front.left(), outcome(&server, "loaded").await?), (0, 1));
     assert_eq!(server.metric("landfast_duplicates_total").await?, 1.0);
     assert_eq!(site.ids()?.1, count as usize);
+    Ok(())
+}
+
+/// Small or large, and once.
+async fn freshness_of_an_object_is_from_its_creation() -> TestResult {
+    let site = Site::new().await?;
+    let server = site.serve().await?;
+    let hour_ago = (chrono::Utc::now() - chrono::TimeDelta::hours(1)).to_rfc3339();
+    let texts = [
+        ("orders/small.json", rows(0..3)),
+        ("orders/large.json", large(3).0),
+    ];
+    for (landed, (name, text)) in (1..).zip(texts) {
+        let mut data = site.landing.put(name, text).await?.data();
+        data["timeCreated"] = hour_ago.as_str().into();
+        for _ in 0..2 {
+            assert_eq!(binary(&server, FINALIZED, &data).await?, 204);
+            let count = server.metric("landfast_freshness_seconds_count").await?;
+            assert_eq!(count, f64::from(landed), "{name}");
+            let sum = server.metric("landfast_freshness_seconds_sum").await?;
+            let age = sum / f64::from(landed);
+            assert!((3600.0..3700.0).contains(&age), "{name}: {age}");
+        }
+    }
     Ok(())
 }
 

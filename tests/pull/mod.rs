@@ -83,6 +83,8 @@ async fn messages_land_once() -> TestResult {
     worker.logged(&["Pulling.", &pubsub.full("rows")]).await?;
     pubsub.publish("rows", ids(1_500..3_000)).await?;
     counted(&worker, "landed", 3_000.0).await?;
+    let freshness = worker.metric("landfast_freshness_seconds_count").await?;
+    assert_eq!(freshness, 3_000.0);
     stopped(worker).await?;
     assert_eq!(lake.ids("t.rows", "id")?, ((0..3_000).collect(), 3_000));
     assert_eq!(lake.dead_letters()?, Vec::<Value>::new());

@@ -7,6 +7,7 @@ use std::time::Duration;
 use landfast::clock::Clock;
 use landfast::ledger::{Entry, Ledger};
 use landfast::storage::Store;
+use landfast::telemetry::Trace;
 use landfast::trigger::{Ack, Delivery, Envelope};
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
@@ -181,6 +182,7 @@ impl World {
                 ack,
                 held,
                 deadline: Instant::now() + patience,
+                trace: Trace::default(),
                 is_replay: false,
                 part_of: None,
             };

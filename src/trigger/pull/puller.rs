@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use crate::error::{Error, ErrorKind};
-use crate::telemetry;
+use crate::telemetry::{self, Trace};
 use crate::trigger::{Answer, Push, Server};
 
 /// How long a refused message is kept before it is given back, since Pub/Sub sends it again at once.
@@ -140,6 +140,7 @@ impl Puller {
             // A part of the client's buffer would keep all of it, which is counted nowhere.
             data: Ok(Bytes::copy_from_slice(&message.data)),
         };
+        let trace = Trace::of_message(&push.attributes);
         let answer = match self.server.take_message(push, held, arrived) {
             Ok(Some(answer)) => answer,
             Ok(None) => {
@@ -150,7 +151,7 @@ impl Puller {
                 return;
             }
             Err(error) => {
-                self.server.refused("pull", error.kind().name(), &error.report());
+                trace.scope(|| self.server.refused("pull", error.kind().name(), &error.report()));
                 self.open.spawn(give_back(handler, self.stopped.clone()));
                 return;
             }

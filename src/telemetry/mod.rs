@@ -1,18 +1,24 @@
-//! Telemetry: logs for people and for Cloud Logging, metrics for Prometheus.
+//! Telemetry: logs for people and for Cloud Logging, metrics for Prometheus, traces for OpenTelemetry.
 //!
-//! No payload, row value, token or header is ever logged (invariant 7).
+//! No payload, row value, token or header is ever logged (invariant 7). All of it is the process's, as its metrics are: what
+//! tells something needs no handle.
+
+mod logs;
+mod otlp;
+mod span;
+mod trace;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::io::IsTerminal;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer};
 
+pub use self::logs::{LogFormat, start_logs};
+pub use self::otlp::{flush_traces, start_traces};
+pub use self::span::{COMMIT, DECODE, PUBLISH, Span, TRIGGER};
+pub use self::trace::{Trace, within};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Rows in committed snapshots. Counter; label `table`.
@@ -65,6 +71,9 @@ pub const REFUSED_FILES: &str = "landfast_refused_files_total";
 pub const FILE_RETRIES: &str = "landfast_file_retries_total";
 /// Files in the landing folders at the last look. Gauge.
 pub const WAITING_FILES: &str = "landfast_waiting_files";
+/// Spans that were to be sent and were not: the queue was full (`queue_full`), the collector gave no good answer
+/// (`not_sent`), or took only others (`refused`). Counter; label `reason`.
+pub const DROPPED_SPANS: &str = "landfast_dropped_spans_total";
 /// Bytes held between request and answer. Gauge.
 pub const HELD_BYTES: &str = "landfast_held_bytes";
 /// Requests held between request and answer. Gauge.
@@ -141,48 +150,6 @@ impl UnknownFields {
         labels.insert(field.clone());
         field
     }
-}
-
-/// How logs are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum LogFormat {
-    /// Lines for a person.
-    Text,
-    /// One JSON object a line.
-    Json,
-    /// Cloud Logging's JSON: severity, message, time.
-    Stackdriver,
-}
-
-/// Starts logging to standard error. `filter` is a `tracing` filter such as `info` or `landfast=debug`.
-///
-/// # Errors
-/// [`ErrorKind::Config`] when the filter is not one.
-pub fn start_logs(format: LogFormat, filter: &str) -> Result<()> {
-    let filter = EnvFilter::try_new(filter).map_err(|error| {
-        Error::new(
-            ErrorKind::Config,
-            "The log filter is not one, such as `info` or `landfast=debug`.",
-        )
-        .with_source(error)
-    })?;
-    let writer = std::io::stderr;
-    let colours = std::io::stderr().is_terminal();
-    let layer = match format {
-        LogFormat::Text => tracing_subscriber::fmt::layer()
-            .with_writer(writer)
-            .with_ansi(colours)
-            .with_target(false)
-            .boxed(),
-        LogFormat::Json => tracing_subscriber::fmt::layer()
-            .with_writer(writer)
-            .json()
-            .boxed(),
-        LogFormat::Stackdriver => tracing_stackdriver::layer().with_writer(writer).boxed(),
-    };
-    // A second start (tests) keeps the first one's logs.
-    let _already_started = tracing_subscriber::registry().with(filter).with(layer).try_init();
-    Ok(())
 }
 
 /// Installs the process's metrics recorder; the handle renders Prometheus text.

@@ -13,6 +13,7 @@ use super::part::{Batch, Part, Want, nack_all};
 use super::writers::{Gauge, Shared};
 use crate::decode::Decoder;
 use crate::error::{Error, ErrorKind, Result};
+use crate::telemetry::within;
 use crate::trigger::Delivery;
 
 /// Most deliveries and payload bytes that are decoded in one go: long enough to be worth a thread, short enough that
@@ -112,7 +113,8 @@ impl Writer {
                 () = self.gauge.flush.notified() => self.flush().await,
                 () = sleep_until(wake_at), if wake_at.is_some() => self.decide_schema_if_due().await,
                 delivery = self.deliveries.recv(), if !self.closing && !self.is_full() => match delivery {
-                    Some(delivery) => self.take(delivery).await,
+                    // What happens to the table meanwhile is told in the trace of who asked for it.
+                    Some(delivery) => within(delivery.trace, self.take(delivery)).await,
                     None => self.close().await,
                 },
             }

@@ -26,6 +26,8 @@ const SAMPLER_ARG: &str = "OTEL_TRACES_SAMPLER_ARG";
 const EXPORTER: &str = "OTEL_TRACES_EXPORTER";
 const DISABLED: &str = "OTEL_SDK_DISABLED";
 
+const METADATA_HOST: &str = "metadata.google.internal";
+
 /// How long the collector has for a batch of spans, unless the environment says otherwise.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -34,6 +36,8 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Platform {
     /// The project, from `GOOGLE_CLOUD_PROJECT`. Cloud Run does not set it by itself.
     pub project: Option<String>,
+    /// The host that knows the project, on Cloud Run: Google's, or that of `GCE_METADATA_HOST`.
+    pub metadata_host: Option<String>,
     /// The service, from Cloud Run's `K_SERVICE`.
     pub service: Option<String>,
     /// Its revision, from Cloud Run's `K_REVISION`.
@@ -43,9 +47,12 @@ pub struct Platform {
 impl Platform {
     /// Reads an environment.
     pub fn from_env(env: Env<'_>) -> Self {
+        let service = set(env, "K_SERVICE");
+        let host = || set(env, "GCE_METADATA_HOST").unwrap_or_else(|| METADATA_HOST.to_owned());
         Self {
             project: set(env, "GOOGLE_CLOUD_PROJECT"),
-            service: set(env, "K_SERVICE"),
+            metadata_host: service.is_some().then(host),
+            service,
             revision: set(env, "K_REVISION"),
         }
     }

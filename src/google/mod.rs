@@ -1,10 +1,12 @@
 //! What Google's clients need of the process, and who it is to Google.
 
 mod identity;
+mod project;
 mod token;
 
 use rustls::crypto::ring;
 
+pub(crate) use project::project_of_machine;
 pub(crate) use token::Google;
 
 use crate::error::{Error, ErrorKind, Result};

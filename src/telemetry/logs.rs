@@ -16,6 +16,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
+use super::project::Project;
 use super::trace::Trace;
 use crate::config::Platform;
 use crate::error::{Error, ErrorKind, Result};
@@ -69,8 +70,7 @@ pub fn start_logs(format: LogFormat, filter: &str, platform: &Platform) -> Resul
 /// Writes lines to where `out` says, each with what is to be added to it.
 struct Lines<O> {
     format: LogFormat,
-    /// Before a trace's id, in Cloud Logging.
-    traces: String,
+    project: Project,
     /// The members that every line has.
     always: String,
     /// Those of errors.
@@ -81,10 +81,9 @@ struct Lines<O> {
 impl<O> Lines<O> {
     fn new(format: LogFormat, platform: &Platform, out: O) -> Self {
         let is_cloud = format == LogFormat::Stackdriver;
-        let project = platform.project.as_ref();
         Self {
             format,
-            traces: project.map_or_else(String::new, |project| format!("projects/{project}/traces/")),
+            project: Project::of(platform),
             always: if is_cloud { labels(platform) } else { String::new() },
             of_errors: if is_cloud {
                 error_report(platform)
@@ -115,7 +114,7 @@ impl<O> Lines<O> {
                 format!(r#","trace_id":"{id}"{span},"trace_sampled":{sampled}"#)
             }
             LogFormat::Stackdriver => {
-                let id = Value::from(format!("{}{id}", self.traces));
+                let id = Value::from(format!("{}{id}", self.project.traces()));
                 let span = span(r#","logging.googleapis.com/spanId":""#, "\"");
                 format!(
                     r#","logging.googleapis.com/trace":{id}{span},"logging.googleapis.com/trace_sampled":{sampled}"#
@@ -227,6 +226,7 @@ mod tests {
     fn cloud_run() -> Platform {
         Platform {
             project: Some("acme".to_owned()),
+            metadata_host: None,
             service: Some("ingest".to_owned()),
             revision: Some("ingest-00007-abc".to_owned()),
         }

@@ -5,6 +5,7 @@
 
 mod logs;
 mod otlp;
+mod project;
 mod span;
 mod trace;
 

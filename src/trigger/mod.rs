@@ -5,6 +5,7 @@
 //! Keeps invariant 1 (an answer of success is only ever sent for an [`Ack::ack`]) and invariant 4 (nothing is read
 //! into memory that the [`Limits`] have no room for).
 
+mod answer;
 mod connections;
 mod delivery;
 mod event;
@@ -18,8 +19,9 @@ mod push;
 mod push_auth;
 mod records;
 
+pub use answer::{Ack, Answer, Receipt};
 pub use connections::Connections;
-pub use delivery::{Ack, Answer, Delivery, DeliveryId, Envelope, PartOf, Receipt};
+pub use delivery::{Delivery, DeliveryId, Envelope, PartOf};
 pub use event::ObjectEvent;
 pub use http::{Access, Intake, Server, probes, router};
 pub use landing::Landing;

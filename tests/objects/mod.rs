@@ -16,14 +16,17 @@ use serde_json::{Value, json};
 use self::bucket::{Front, Landing, Trouble};
 use self::site::{Site, large, outcome, rows};
 use crate::support::push::Push;
-use crate::support::server::{Server, run};
+use crate::support::server::{Server, landfast, run};
 use crate::support::{TestResult, gzip, trials};
+use crate::traces;
+use crate::traces::collector::{Collector, Manner};
 
 pub fn tests() -> Vec<Trial> {
     let forms = trials![
         object_lands_once_however_it_is_told_of,
         large_object_is_one_commit_and_is_not_read_again,
         freshness_of_an_object_is_from_its_creation,
+        large_object_is_a_commit_in_the_trace_of_its_event,
         compressed_objects_land_whatever_their_size,
         generation_that_is_gone_is_acknowledged_and_the_next_lands,
         events_that_are_no_landing_are_acknowledged_and_counted,
@@ -123,6 +126,27 @@ async fn large_object_is_one_commit_and_is_not_read_again() -> TestResult {
     assert_eq!((front.left(), outcome(&server, "loaded").await?), (0, 1));
     assert_eq!(server.metric("landfast_duplicates_total").await?, 1.0);
     assert_eq!(site.ids()?.1, count as usize);
+    Ok(())
+}
+
+async fn large_object_is_a_commit_in_the_trace_of_its_event() -> TestResult {
+    let (site, collector) = (Site::new().await?, Collector::start(Manner::Takes).await?);
+    let mut command = landfast(["serve", "--config"]);
+    command
+        .arg(site.config())
+        .env("STORAGE_EMULATOR_HOST", &site.endpoint)
+        .env("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url());
+    let server = Server::start(command).await?;
+    let put = site.landing.put("orders/large.json", large(0).0).await?;
+    let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let status = traces::push(&server, parent, &put.notification("1")).await?;
+    assert_eq!(status, 204);
+    let trigger = traces::only(collector.named("trigger", 1).await?);
+    let commit = traces::only(collector.named("commit", 1).await?);
+    assert_eq!(trigger.trace, "0af7651916cd43dd8448eb211c80319c");
+    assert_eq!((&commit.trace, &commit.parent), (&trigger.trace, &trigger.id));
+    assert_eq!(trigger.attributes["rows"], "3000");
+    assert!(trigger.attributes["delivery.source"].ends_with("/orders/large.json"));
     Ok(())
 }
 

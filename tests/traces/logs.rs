@@ -1,9 +1,17 @@
 //! Log lines of requests, as Cloud Logging reads them.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::{Request, Response};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
 
 use super::{OTHER_SPAN, OTHER_TRACE, SPAN, TABLE, TRACE, push, send, traceparent};
+use crate::support::http::{Answer, Broken, serve as serve_http};
 use crate::support::lake::Lake;
 use crate::support::push::Push;
 use crate::support::server::{Server, landfast};
@@ -13,6 +21,7 @@ pub fn tests() -> Vec<Trial> {
     trials![
         lines_of_a_request_carry_its_trace,
         errors_of_a_delivery_are_reported_with_its_trace,
+        project_is_asked_for_once_a_line_needs_it,
         malformed_headers_are_ignored_and_not_repeated,
         nothing_is_told_of_a_message_that_lands,
     ]
@@ -159,6 +168,55 @@ async fn errors_of_a_delivery_are_reported_with_its_trace() -> TestResult {
         let context = json!({"service": "ingest", "version": "ingest-00007-abc"});
         assert_eq!(line["serviceContext"], context);
     }
+    Ok(())
+}
+
+/// A metadata server that counts its calls.
+async fn metadata_server() -> TestResult<(String, Arc<AtomicUsize>)> {
+    async fn answer(calls: Arc<AtomicUsize>, request: Request<Incoming>) -> Result<Answer, Broken> {
+        let known = request.uri().path() == "/computeMetadata/v1/project/project-id"
+            && request
+                .headers()
+                .get("metadata-flavor")
+                .is_some_and(|flavor| flavor == "Google");
+        assert!(known, "{request:?}");
+        calls.fetch_add(1, Ordering::SeqCst);
+        Ok(Response::new(Full::new("acme-by-machine".into())))
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let host = listener.local_addr()?.to_string();
+    let calls = Arc::<AtomicUsize>::default();
+    tokio::spawn(serve_http(listener, calls.clone(), answer));
+    Ok((host, calls))
+}
+
+async fn project_is_asked_for_once_a_line_needs_it() -> TestResult {
+    let lake = Lake::new()?;
+    let (host, calls) = metadata_server().await?;
+    let mut command = landfast(["serve", "--config"]);
+    command
+        .arg(lake.config("", TABLE)?)
+        .env_remove("GOOGLE_CLOUD_PROJECT")
+        .env("GCE_METADATA_HOST", host)
+        .env("K_SERVICE", "ingest");
+    let server = Server::start(command).await?;
+    let parent = traceparent(TRACE, SPAN, "01");
+    let message = |id: i64| Push::json("rows", id, &json!({"id": id}));
+    server.logged(&["listening on"]).await?;
+    assert_eq!(calls.load(Ordering::SeqCst), 0, "no call at the start");
+    // Each push is a commit, told of a second after the last at most.
+    let named = format!("projects/acme-by-machine/traces/{TRACE}");
+    for id in 0.. {
+        assert_eq!(push(&server, &parent, &message(id)).await?, 204);
+        let told = lines(&server, "Committed.").await?;
+        let traces: Vec<_> = told.iter().map(|line| line[TRACE_FIELD].as_str()).collect();
+        assert_eq!(traces[0], Some(TRACE), "the id alone until the answer");
+        if traces.contains(&Some(named.as_str())) {
+            break;
+        }
+        assert!(id < 50, "{traces:?}");
+    }
+    assert_eq!(calls.load(Ordering::SeqCst), 1);
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! Traces: what a sender names is in the log lines of its request and, where a collector is configured, in the spans of its
 //! delivery and of the commit that it shares.
 
-mod collector;
+pub(crate) mod collector;
 mod faults;
 mod logs;
 
@@ -24,7 +24,7 @@ pub fn tests() -> Vec<Trial> {
         commit_of_many_is_linked_to_those_that_are_kept,
         publisher_names_the_trace_where_nobody_else_does,
         pulled_message_is_a_span_of_its_publishers_trace,
-        object_is_a_trace_of_its_delivery_and_its_commit,
+        commit_of_a_file_is_a_trace_of_its_own,
         sampler_decides_where_no_sender_did,
     ];
     [spans, faults::tests(), logs::tests()]
@@ -62,13 +62,13 @@ async fn send(server: &Server, path: &str, headers: &[(&str, &str)], body: Strin
     Ok(request.send().await?.status().as_u16())
 }
 
-async fn push(server: &Server, traceparent: &str, push: &Push) -> TestResult<u16> {
+pub(crate) async fn push(server: &Server, traceparent: &str, push: &Push) -> TestResult<u16> {
     let headers = [("content-type", "application/json"), ("traceparent", traceparent)];
     send(server, "/", &headers, push.body().to_string()).await
 }
 
 /// The only one.
-fn only(mut spans: Vec<Span>) -> Span {
+pub(crate) fn only(mut spans: Vec<Span>) -> Span {
     assert_eq!(spans.len(), 1, "{spans:?}");
     spans.remove(0)
 }
@@ -237,8 +237,7 @@ async fn pulled_message_is_a_span_of_its_publishers_trace() -> TestResult {
     Ok(())
 }
 
-/// Files have no sender, and are traces of their own.
-async fn object_is_a_trace_of_its_delivery_and_its_commit() -> TestResult {
+async fn commit_of_a_file_is_a_trace_of_its_own() -> TestResult {
     let (lake, collector) = (Lake::new()?, Collector::start(Manner::Takes).await?);
     let landing = lake.path().join("in");
     std::fs::create_dir(&landing)?;

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use crate::error::{Error, ErrorKind};
-use crate::telemetry::{self, Trace};
+use crate::telemetry::{self, Trace, within};
 use crate::trigger::{Answer, Push, Server};
 
 /// How long a refused message is kept before it is given back, since Pub/Sub sends it again at once.
@@ -201,9 +201,10 @@ async fn settle(
     handler: Handler,
     stopped: watch::Receiver<bool>,
 ) {
+    let trace = answer.trace();
     match server.outcome(answer, arrived).await {
         // Commit before ack: a crash here redelivers, and the ledger knows the message.
-        Some(Ok(_receipt)) => acknowledge(&server, &subscription, handler).await,
+        Some(Ok(_receipt)) => within(trace, acknowledge(&server, &subscription, handler)).await,
         // The batch counted and told why.
         Some(Err(_)) | None => give_back(handler, stopped).await,
     }

@@ -4,7 +4,6 @@ use std::process::ExitCode;
 
 use clap::Args;
 use landfast::app::Parts;
-use landfast::dead_letter::DeadLetters;
 use landfast::error::Result;
 use landfast::maintenance::{Settled, Totals, Upkeep, maintain, settle_letters, sum};
 use serde_json::{Value, json};
@@ -39,7 +38,7 @@ pub fn run(args: &MaintainArgs, output: OutputFormat) -> ExitCode {
 async fn run_all(args: &MaintainArgs, output: OutputFormat) -> Result<u8> {
     let config = args.config.load_existing()?;
     let parts = Parts::from_config(&config).await?;
-    let letters = DeadLetters::new(parts.dead_letters.clone());
+    let letters = parts.dead_letters.clone();
     let engine = parts.engine();
     let mut results = Vec::new();
     let mut code = 0;

@@ -8,14 +8,11 @@ use clap::Args;
 use landfast::app::{self, App, Parts, Work};
 use landfast::config::{Config, process_env};
 use landfast::error::Result;
+use landfast::google::{EMULATOR, PROJECT};
 use landfast::telemetry;
 use landfast::trigger::{Pulls, subscriptions};
 
 use crate::output::{block_on, failed, listening, shutdown_signal, start_traces};
-
-/// Where Google's clients look for an emulator, and for the project.
-const EMULATOR: &str = "PUBSUB_EMULATOR_HOST";
-const PROJECT: &str = "GOOGLE_CLOUD_PROJECT";
 
 /// Arguments of `pull`.
 #[derive(Debug, Args)]

@@ -57,6 +57,13 @@ async fn run_all(args: &ReplayArgs, output: OutputFormat, quiet: bool) -> Result
         dry_run: args.dry_run,
         too_old: args.too_old,
     };
+    if let Some(topic) = &config.dead_letter_topic {
+        tracing::warn!(
+            topic,
+            "Dead letters go to a topic, where replay does not find them: it takes those that were too large for a message. For \
+             the others make a subscription of the topic, and let `serve` or `pull` take it."
+        );
+    }
     let app = App::new(config.clone(), Parts::from_config(&config).await?);
     let progress = Arc::new(Progress::default());
     let shown = Replaying::start(progress.clone(), quiet || output == OutputFormat::Json);

@@ -19,8 +19,8 @@ use crate::catalog::{
 };
 use crate::clock::{Clock, SystemClock};
 use crate::commit::Engine;
-use crate::config::{CatalogConfig, Config, ServerConfig};
-use crate::dead_letter::DeadLetters;
+use crate::config::{CatalogConfig, Config, ServerConfig, SourceConfig, process_env};
+use crate::dead_letter::{DeadLetters, LETTER, Topic};
 use crate::decode::{Reason, RejectKind};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::Ledger;
@@ -29,8 +29,8 @@ use crate::route::{Route, Router};
 use crate::storage::Store;
 use crate::telemetry::{self, UnknownFields, flush_traces, within};
 use crate::trigger::{
-    Access, Connections, Delivery, Intake, Landing, Limits, ObjectEvent, Objects, Pulls, Pushers, Server,
-    probes, router,
+    Access, Connections, Delivery, DeliveryId, Intake, Landing, Limits, ObjectEvent, Objects, Pulls, Push,
+    Pushers, Server, is_forwarded, probes, router,
 };
 
 /// From the signal to the exit. Cloud Run kills after 10 s.
@@ -51,7 +51,7 @@ pub struct Parts {
     /// Keeps the tables' ledgers: the warehouse, whatever the tables' locations.
     pub ledgers: Store,
     /// Keeps dead letters.
-    pub dead_letters: Store,
+    pub dead_letters: DeadLetters,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Names and jitter.
@@ -86,7 +86,10 @@ impl Parts {
             }
             CatalogConfig::Memory => Arc::new(MemoryCatalog::new(warehouse)),
         };
-        let dead_letters = Store::open(&config.dead_letters.to_string())?;
+        let mut dead_letters = DeadLetters::new(Store::open(&config.dead_letters.to_string())?);
+        if let Some(topic) = &config.dead_letter_topic {
+            dead_letters = dead_letters.published_to(Topic::connect(topic, &process_env).await?);
+        }
         Ok(Self {
             catalog,
             ledgers,
@@ -167,6 +170,8 @@ pub struct App {
     shared: Arc<Shared>,
     writers: Arc<Writers>,
     objects: Arc<Objects>,
+    /// Keeps the log of messages without their attribute short.
+    told: telemetry::Seldom,
 }
 
 impl App {
@@ -181,7 +186,7 @@ impl App {
                 parts.clock.clone(),
                 parts.random.clone(),
             ),
-            dead_letters: DeadLetters::new(parts.dead_letters),
+            dead_letters: parts.dead_letters,
             limits: Limits::new(max_bytes, server.max_in_flight_requests),
             clock: parts.clock,
             random: parts.random,
@@ -194,6 +199,7 @@ impl App {
             shared,
             writers,
             objects: Arc::new(objects),
+            told: telemetry::Seldom::default(),
         })
     }
 
@@ -258,6 +264,29 @@ impl App {
         }));
     }
 
+    /// Marks a letter that a person sends back by a subscription of the letters' topic: of it no letter is made, or it would
+    /// come again for ever.
+    fn marked(&self, delivery: Delivery) -> Delivery {
+        let comes_back = delivery.envelope.attributes.contains_key(LETTER);
+        Delivery {
+            is_replay: delivery.is_replay || (comes_back && self.config.dead_letter_topic.is_some()),
+            ..delivery
+        }
+    }
+
+    /// Counts a message without the attribute that its source wants, and tells of it once a minute.
+    fn tell_no_attribute(&self, source: &str, attribute: &str) {
+        metrics::counter!(telemetry::NO_DEDUPE_ATTRIBUTE, "source" => source.to_owned()).increment(1);
+        if let Some(count) = self.told.tell(source) {
+            tracing::warn!(
+                source,
+                attribute,
+                count,
+                "Messages lack the dedupe_attribute of their source; they are known by their message ids."
+            );
+        }
+    }
+
     /// Dead-letters a whole delivery, then acknowledges it.
     fn dead_letter(&self, delivery: Delivery, reason: Reason) {
         let shared = self.shared.clone();
@@ -291,18 +320,33 @@ impl Intake for App {
         }));
     }
 
-    fn source_of(&self, subscription: &str) -> String {
+    fn identify(&self, push: &Push) -> DeliveryId {
+        let subscription = push.subscription.as_str();
         let short = crate::route::short_name(subscription);
-        let source = self.config.sources.iter().find(|(_, source)| {
-            source
-                .subscriptions
-                .iter()
-                .any(|name| name == subscription || name == short)
-        });
-        source.map_or_else(|| subscription.to_owned(), |(name, _)| name.clone())
+        let has = |source: &SourceConfig| {
+            let mut names = source.subscriptions.iter();
+            names.any(|name| name == subscription || name == short)
+        };
+        let by_id = |source: &str| DeliveryId::message(source, &push.message_id, push.publish_time);
+        let Some((name, source)) = self.config.sources.iter().find(|(_, source)| has(source)) else {
+            return by_id(subscription);
+        };
+        let Some(attribute) = &source.dedupe_attribute else {
+            return by_id(name);
+        };
+        match push.attribute(attribute).filter(|value| !value.is_empty()) {
+            Some(value) => DeliveryId::by_attribute(name, attribute, value),
+            None => {
+                self.tell_no_attribute(name, attribute);
+                // Where copies are told by an attribute, the source may have subscriptions of two topics, whose message
+                // ids may be equal: that to which a policy forwards is such.
+                by_id(if is_forwarded(push) { subscription } else { name })
+            }
+        }
     }
 
     fn accept(&self, delivery: Delivery) {
+        let delivery = self.marked(delivery);
         match Router::new(&self.config).route(&delivery.envelope) {
             Route::Table(ident, table) => self.writers.accept(ident, &table, delivery),
             Route::ByRecord(_) => self.accept_by_record(delivery),
@@ -326,7 +370,7 @@ impl Intake for App {
         };
         let delivery = Delivery {
             payload: raw,
-            ..delivery
+            ..self.marked(delivery)
         };
         self.dead_letter(delivery, reason);
     }

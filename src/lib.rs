@@ -32,7 +32,7 @@ pub mod storage;
 
 pub mod dead_letter;
 
-mod google;
+pub mod google;
 
 pub mod telemetry;
 

@@ -12,6 +12,7 @@ mod by_record;
 mod catalog;
 mod commit;
 mod connections;
+mod events_named;
 mod fakes;
 mod fire;
 mod foreign;
@@ -20,6 +21,7 @@ mod google;
 mod house;
 mod landing;
 mod landing_folder;
+mod letter_topic;
 mod live;
 mod load;
 mod maintenance;
@@ -65,6 +67,8 @@ fn main() -> ExitCode {
         connections::tests(),
         freshness::tests(),
         replay::tests(),
+        letter_topic::tests(),
+        events_named::tests(),
         retention::tests(),
         by_record::tests(),
         objects::tests(),

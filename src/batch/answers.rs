@@ -96,7 +96,7 @@ impl Answers {
             return self.divided_otherwise(part).await;
         }
         if let Err(error) = self.confirm(&part, kept.letters).await {
-            return self.unconfirmed(part, &error);
+            return self.unkept(part, &error);
         }
         // A key may have been used with another body by another process: what landed is not this part then.
         let earlier = earlier.filter(|_| match (part.envelope.fingerprint, kept.answer) {
@@ -203,9 +203,9 @@ impl Answers {
                 if part.rejected.is_empty() {
                     return (part, Ok(()));
                 }
-                let id = self.shared.random.timed_uuid(self.shared.clock.now());
-                part.letters = Some(id);
                 let letters = &self.shared.dead_letters;
+                let id = letters.waiting_id(self.shared.random.timed_uuid(self.shared.clock.now()));
+                part.letters = Some(id);
                 let written = letters
                     .write_pending(&part.envelope, &self.table_name, id, &part.rejected)
                     .await;
@@ -216,10 +216,7 @@ impl Answers {
         while let Some((part, written)) = results.next().await {
             match written {
                 Ok(()) => kept.push(part),
-                Err(error) => {
-                    part.trace.scope(|| self.tell_refused(&error));
-                    part.nack(&error);
-                }
+                Err(error) => self.unkept(part, &error),
             }
         }
         kept
@@ -234,9 +231,13 @@ impl Answers {
         self.shared.dead_letters.confirm(&name).await
     }
 
-    /// Refuses a part that is in the table, and whose letters do not count yet: its redelivery finds it, and confirms them.
-    fn unconfirmed(&self, part: Part, error: &Error) {
-        part.trace.scope(|| self.tell_refused(error));
+    /// Refuses a part whose letters are not kept, or do not count yet: its redelivery finds it in the table then, and
+    /// confirms them.
+    fn unkept(&self, part: Part, error: &Error) {
+        outcome("nacked", 1);
+        let letters = &self.shared.dead_letters;
+        part.trace
+            .scope(|| letters.tell_refused(error, &self.table_name, &part.envelope.id));
         part.nack(error);
     }
 
@@ -258,7 +259,7 @@ impl Answers {
             while let Some((part, confirmed)) = confirmed.next().await {
                 match confirmed {
                     Ok(()) => self.ack(part, snapshot_id),
-                    Err(error) => self.unconfirmed(part, &error),
+                    Err(error) => self.unkept(part, &error),
                 }
             }
         };

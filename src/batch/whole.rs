@@ -43,12 +43,7 @@ pub(super) async fn write_whole(
     let letters = &shared.dead_letters;
     if let Err(error) = letters.write_delivery(envelope, table, reason, payload).await {
         outcome("nacked", 1);
-        tracing::error!(
-            table.ident = table,
-            message.id = %envelope.id,
-            error = error.report(),
-            "A dead letter could not be written; its delivery comes again."
-        );
+        letters.tell_refused(&error, table.unwrap_or("none"), &envelope.id);
         return Err(error);
     }
     outcome("dead_letter", 1);

@@ -154,7 +154,8 @@ pub(super) fn check(config: &Config, root: &Field<'_>) {
              write another `schema` there",
         );
     }
-    if config.dead_letters.scheme() != Scheme::File && !config.landing_folders().is_empty() {
+    let is_folder = config.dead_letters.scheme() == Scheme::File && config.dead_letter_topic.is_none();
+    if !is_folder && !config.landing_folders().is_empty() {
         root.problem(
             "files that are refused are moved into the dead letters, so with a `bucket` those are a folder; write \
              `dead_letters: file:///…`",

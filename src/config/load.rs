@@ -7,8 +7,9 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use super::dead_letters::{DEAD_LETTERS, Place};
 use super::expand::Env;
-use super::key::{Key, Keys, Shape, Text};
+use super::key::{Key, Keys, Shape};
 use super::location::{LOCATION, Location};
 use super::problem::{Problem, Problems};
 use super::reader::{Context, Field};
@@ -37,15 +38,6 @@ pub(super) const SERVER: Key = Key::optional(
     Shape::Map(&server::SERVER),
     "each key's own",
     "the HTTP server",
-);
-pub(super) const DEAD_LETTERS: Key = Key::required(
-    "dead_letters",
-    Shape::Text(&Text {
-        accepted: "a location beside the warehouse, such as `file:///var/lib/landfast/dead-letters`",
-        pattern: LOCATION.pattern,
-        any_scalar: false,
-    }),
-    "where records are kept that could not become rows: a location apart from the warehouse",
 );
 pub(super) const SOURCES: Key = Key::optional(
     "sources",
@@ -86,14 +78,6 @@ pub(super) const CONFIG: Keys = Keys {
         TABLES,
         ROUTES,
     ]],
-    ..Keys::NONE
-};
-
-/// A later version's form of `dead_letters`.
-const OTHER_DEAD_LETTERS: Keys = Keys {
-    title: "dead_letters",
-    accepted: "a location beside the warehouse as the value of `dead_letters`",
-    later: &[&["topic", "table"]],
     ..Keys::NONE
 };
 
@@ -166,6 +150,7 @@ impl Config {
                 ..ServerConfig::default()
             },
             dead_letters: Location::folder(&dir.join("dead-letters")).map_err(refused)?,
+            dead_letter_topic: None,
             sources: BTreeMap::new(),
             defaults: TableDefaults {
                 batch: BatchConfig {
@@ -234,7 +219,7 @@ fn read_config(root: &Field<'_>, cx: &Context<'_>) -> Option<Config> {
             let (_, beside) = beside?;
             Some(format!("a location beside the warehouse, such as `{beside}`"))
         })
-        .and_then(|field| read_dead_letters(&field));
+        .and_then(|field| Place::read(&field));
     let sources = keys
         .key(&SOURCES)
         .map(|field| source::read(&field))
@@ -265,11 +250,14 @@ fn read_config(root: &Field<'_>, cx: &Context<'_>) -> Option<Config> {
         }
     }
     let routes = routes_field.map(|field| route::read(&field, catalog.as_ref()));
+    let (warehouse, dead_letters) = (warehouse?, dead_letters?);
+    let (dead_letters, dead_letter_topic) = dead_letters.beside(&warehouse);
     let config = Config {
-        warehouse: warehouse?,
+        warehouse,
         catalog: catalog?,
         server,
-        dead_letters: dead_letters?,
+        dead_letters,
+        dead_letter_topic,
         sources,
         defaults,
         tables,
@@ -279,16 +267,8 @@ fn read_config(root: &Field<'_>, cx: &Context<'_>) -> Option<Config> {
     Some(config)
 }
 
-fn read_dead_letters(field: &Field<'_>) -> Option<Location> {
-    if field.is_mapping() && !field.is_empty_mapping() {
-        field.mapping_of(&OTHER_DEAD_LETTERS)?.finish();
-        return None;
-    }
-    read_apart("the dead letters", field)
-}
-
 /// Reads a location that nothing else may lie in.
-fn read_apart(name: &'static str, field: &Field<'_>) -> Option<Location> {
+pub(super) fn read_apart(name: &'static str, field: &Field<'_>) -> Option<Location> {
     let location = field.parse(Location::parse)?;
     field.apart(name, &location);
     Some(location)

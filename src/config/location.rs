@@ -210,6 +210,14 @@ impl Location {
         }
     }
 
+    /// The location of this name in it.
+    pub(super) fn child(&self, name: &str) -> Self {
+        Self {
+            path: format!("{}/{name}", self.path),
+            ..self.clone()
+        }
+    }
+
     /// Whether the other location is this one or lies in it.
     pub fn contains(&self, other: &Self) -> bool {
         (self.scheme, &self.bucket) == (other.scheme, &other.bucket)

@@ -11,6 +11,7 @@ mod catalog;
 mod column_type;
 mod conditions;
 mod database_uri;
+mod dead_letters;
 mod expand;
 mod field;
 mod files;
@@ -94,8 +95,11 @@ pub struct Config {
     pub catalog: CatalogConfig,
     /// Key `server`, every key of it with a default or optional.
     pub server: ServerConfig,
-    /// Key `dead_letters`, required: where records are kept that could not become rows; apart from the warehouse.
+    /// Key `dead_letters`, required: where records are kept that could not become rows; apart from the warehouse. With a
+    /// topic, where they wait in the warehouse until they are published.
     pub dead_letters: Location,
+    /// Key `dead_letters.topic`, default none: the short or full name of the topic that letters are published to.
+    pub dead_letter_topic: Option<String>,
     /// Key `sources`, default none: a subscription without a source is its own, under its full name.
     pub sources: BTreeMap<String, SourceConfig>,
     /// Key `defaults`: what tables have when they do not say otherwise.

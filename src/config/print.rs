@@ -13,8 +13,8 @@ use super::{
     RouteConfig, SchemaConfig, ServerConfig, TableConfig,
 };
 use super::{
-    after, biglake, catalog, conditions, field, files, ledger, load, partition, property, push_auth, rest_catalog,
-    route, schema, server, source, table,
+    after, biglake, catalog, conditions, dead_letters, field, files, ledger, load, partition, property,
+    push_auth, rest_catalog, route, schema, server, source, table,
 };
 
 /// What stands for a secret.
@@ -54,11 +54,17 @@ impl Config {
             }
         });
         keys.map(&load::SERVER, |keys| print_server(&self.server, keys));
-        keys.value(&load::DEAD_LETTERS, &self.dead_letters.to_string());
+        match &self.dead_letter_topic {
+            Some(topic) => keys.map(&dead_letters::DEAD_LETTERS, |keys| {
+                keys.value(&dead_letters::TOPIC, topic);
+            }),
+            None => keys.value(&dead_letters::DEAD_LETTERS, &self.dead_letters.to_string()),
+        }
         keys.map(&load::SOURCES, |keys| {
             for (name, source) in &self.sources {
                 keys.named(name, |keys| {
-                    keys.list(&source::SUBSCRIPTIONS, &source.subscriptions)
+                    keys.list(&source::SUBSCRIPTIONS, &source.subscriptions);
+                    keys.value_if(&source::DEDUPE_ATTRIBUTE, source.dedupe_attribute.as_deref());
                 });
             }
         });

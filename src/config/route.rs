@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use super::conditions::{CONDITIONS, read_conditions};
 use super::catalog::CatalogConfig;
+use super::conditions::{CONDITIONS, read_conditions};
 use super::files::FileMatch;
 use super::key::{Key, Keys, List, Shape, Text};
 use super::reader::{Field, nearest};

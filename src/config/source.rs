@@ -5,7 +5,10 @@ use super::reader::Field;
 
 /// What a subscription's name may hold beside letters and digits: what Pub/Sub allows, and the `:` of domain-scoped
 /// projects.
-const PART: &str = "_.~+%:-";
+pub(super) const PART: &str = "_.~+%:-";
+
+/// Of an attribute, by Pub/Sub.
+const MAX_NAME_BYTES: usize = 256;
 
 /// The name of a subscription.
 pub(super) const SUBSCRIPTION: Text = Text {
@@ -23,6 +26,18 @@ pub(super) const SUBSCRIPTIONS: Key = Key::required(
     "short or full names, all of one topic; each in one source at most",
 );
 
+pub(super) const DEDUPE_ATTRIBUTE: Key = Key::optional(
+    "dedupe_attribute",
+    Shape::Text(&Text {
+        accepted: "the name of an attribute, such as `event_id`",
+        pattern: Some(|| "^.+$".to_owned()),
+        any_scalar: false,
+    }),
+    "the message id",
+    "the attribute by whose value the publisher names an event: of two messages with one value, one lands \
+     ([more](events.md#the-same-event-twice))",
+);
+
 pub(super) const SOURCES: Keys = Keys {
     title: "sources",
     accepted: EXAMPLE,
@@ -36,8 +51,7 @@ pub(super) const SOURCES: Keys = Keys {
 const SOURCE: Keys = Keys {
     title: "source",
     accepted: EXAMPLE,
-    keys: &[&[SUBSCRIPTIONS]],
-    later: &[&["dedupe_attribute"]],
+    keys: &[&[SUBSCRIPTIONS, DEDUPE_ATTRIBUTE]],
     ..Keys::NONE
 };
 
@@ -50,6 +64,8 @@ const EXAMPLE: &str = "a mapping such as `orders: {subscriptions: [orders-push, 
 pub struct SourceConfig {
     /// Key `subscriptions`, required: short or full names; each belongs to one source at most.
     pub subscriptions: Vec<String>,
+    /// Key `dedupe_attribute`, default none: the attribute whose value names an event, whatever the message's id.
+    pub dedupe_attribute: Option<String>,
 }
 
 /// Reads the key `sources`.
@@ -67,6 +83,9 @@ pub(super) fn read(field: &Field<'_>) -> std::collections::BTreeMap<String, Sour
             continue;
         };
         let items = keys.key(&SUBSCRIPTIONS).and_then(|field| field.items());
+        let dedupe_attribute = keys
+            .key(&DEDUPE_ATTRIBUTE)
+            .and_then(|field| read_attribute(&field));
         keys.finish();
         let mut subscriptions = Vec::new();
         for item in items.unwrap_or_default() {
@@ -82,9 +101,23 @@ pub(super) fn read(field: &Field<'_>) -> std::collections::BTreeMap<String, Sour
                 subscriptions.push(subscription);
             }
         }
-        sources.insert(name.to_owned(), SourceConfig { subscriptions });
+        let source = SourceConfig {
+            subscriptions,
+            dedupe_attribute,
+        };
+        sources.insert(name.to_owned(), source);
     }
     sources
+}
+
+fn read_attribute(field: &Field<'_>) -> Option<String> {
+    field.parse(|text| match text.len() {
+        0 => Err("the name is empty".to_owned()),
+        1..=MAX_NAME_BYTES => Ok(text.to_owned()),
+        _ => Err(format!(
+            "Pub/Sub has no attribute with a name of more than {MAX_NAME_BYTES} bytes"
+        )),
+    })
 }
 
 /// Reads a subscription's short or full name.
@@ -104,7 +137,7 @@ pub(super) fn read_subscription(field: &Field<'_>) -> Option<String> {
     })
 }
 
-fn is_part(part: &str) -> bool {
+pub(super) fn is_part(part: &str) -> bool {
     !part.is_empty()
         && part
             .chars()

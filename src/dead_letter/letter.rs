@@ -125,6 +125,12 @@ impl<'a> DeadLetter<'a> {
         u64::from_str_radix(division, 16).ok()
     }
 
+    /// How many bytes the record has.
+    pub fn byte_count(&self) -> usize {
+        let padding = self.raw.bytes().rev().take_while(|byte| *byte == b'=').count();
+        (self.raw.len() / 4 * 3).saturating_sub(padding)
+    }
+
     /// The record's bytes; none if they are damaged.
     pub fn raw(&self) -> Option<Bytes> {
         BASE64.decode(&self.raw).ok().map(Bytes::from)

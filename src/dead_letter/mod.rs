@@ -9,13 +9,18 @@
 //! Each attempt has an object of its own. One that found and used the object of an earlier attempt could lose it to
 //! upkeep, which judges what waits by its age.
 //!
+//! Where letters go to a topic they wait in the same way, under the warehouse, and are published where they would have
+//! gone to `confirmed/`: at least once, each time under the same name. What does not wait any more was published.
+//!
 //! A delivery that is rejected whole, before any table's ledger could know it, needs no commit: its letter goes straight
 //! to `confirmed/`, under a name that is a pure function of the delivery and its payload.
 
 #[cfg(test)]
 mod golden;
 mod letter;
+mod message;
 mod name;
+mod topic;
 
 use std::sync::Arc;
 
@@ -24,7 +29,10 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 pub use self::letter::{DeadLetter, LetterReason, lines, parse};
+pub use self::message::LETTER;
+pub(crate) use self::message::{SOURCE_COUNT, SOURCE_SUBSCRIPTION};
 pub use self::name::{LetterName, Place};
+pub use self::topic::Topic;
 
 use crate::decode::{Reason, RejectedRecord};
 use crate::error::{Error, ErrorKind, Result};
@@ -39,6 +47,8 @@ const NOT_DELETED: &str = "not deleted";
 #[derive(Debug, Clone)]
 pub struct DeadLetters {
     store: Store,
+    /// Where they are published; none where the store keeps them.
+    topic: Option<Topic>,
     /// Keeps the log of letters short.
     told: Arc<telemetry::Seldom>,
 }
@@ -48,7 +58,25 @@ impl DeadLetters {
     pub fn new(store: Store) -> Self {
         Self {
             store,
+            topic: None,
             told: Arc::default(),
+        }
+    }
+
+    /// The same, but that the store keeps them only until they are published, and those that no message can hold.
+    pub fn published_to(self, topic: Topic) -> Self {
+        Self {
+            topic: Some(topic),
+            ..self
+        }
+    }
+
+    /// The name under which letters are to wait, made of a fresh one. It tells those that are published, so that no others
+    /// are taken for such when they are missed.
+    pub fn waiting_id(&self, fresh: Uuid) -> Uuid {
+        match self.topic {
+            Some(_) => name::to_be_published(fresh),
+            None => fresh,
         }
     }
 
@@ -76,9 +104,10 @@ impl DeadLetters {
         self.store.put(&name.key(Place::Pending), lines(letters)).await
     }
 
-    /// Moves the letters of a committed delivery to where they count. Repeating it changes nothing.
+    /// Moves the letters of a committed delivery to where they count. Repeating it changes nothing, but that a topic may
+    /// get a letter twice, under one name.
     ///
-    /// `Ok` means that they are durable under `confirmed/`, or under `replayed/`.
+    /// `Ok` means that they are durable under `confirmed/`, or under `replayed/`, or that the topic has taken them.
     ///
     /// # Errors
     /// [`crate::error::ErrorKind::Unavailable`], also when they are nowhere: the delivery must not be acknowledged.
@@ -87,16 +116,8 @@ impl DeadLetters {
         let Some(bytes) = self.store.get(&waiting).await? else {
             return self.find(name).await;
         };
-        let created = self
-            .store
-            .create(&name.key(Place::Confirmed), bytes.clone())
-            .await?;
-        if created == Creation::Created {
-            for letter in parse(&bytes) {
-                self.count(name.table(), &letter.reason.kind, &letter.reason.message);
-            }
-        }
-        // What stays is confirmed once more by upkeep, which changes nothing.
+        self.let_count(name, &bytes).await?;
+        // What stays is confirmed once more by upkeep.
         if let Err(error) = self.store.delete(&waiting).await
             && let Some(count) = self.told.tell(NOT_DELETED)
         {
@@ -109,9 +130,98 @@ impl DeadLetters {
         Ok(())
     }
 
+    /// Puts letters where they count, and counts those that were not there.
+    async fn let_count(&self, name: &LetterName, letters: &Bytes) -> Result<()> {
+        match &self.topic {
+            Some(topic) => self.publish(topic, name, letters).await?,
+            None => {
+                let key = name.key(Place::Confirmed);
+                if self.store.create(&key, letters.clone()).await? != Creation::Created {
+                    return Ok(());
+                }
+            }
+        }
+        for letter in parse(letters) {
+            let table = letter.table.as_deref().unwrap_or("none");
+            self.count(table, &letter.reason.kind, &letter.reason.message);
+        }
+        Ok(())
+    }
+
+    /// Publishes letters. One that is too large for a message is kept under `confirmed/`, and a message says where.
+    async fn publish(&self, topic: &Topic, name: &LetterName, letters: &Bytes) -> Result<()> {
+        let unreadable = || {
+            let message = "A waiting dead letter cannot be read, so it is not published: look at the object.";
+            let location = self.store.url(&name.key(Place::Pending));
+            Error::new(ErrorKind::Unavailable, message).with("location", location)
+        };
+        let (mut messages, mut large) = (Vec::new(), Vec::new());
+        let (location, mut cut) = (self.store.url(&name.key(Place::Confirmed)), 0);
+        for line in letters.split_inclusive(|byte| *byte == b'\n') {
+            let letter: DeadLetter<'_> = serde_json::from_slice(line).map_err(|_damaged| unreadable())?;
+            let place = letter.position.map(|position| position.to_string());
+            let id = format!("{}/{}", name.path(), place.as_deref().unwrap_or("whole"));
+            let fits = message::fits(letter.byte_count());
+            if !fits {
+                large.extend_from_slice(line);
+            }
+            let at = (!fits).then_some(location.as_str());
+            let (message, left_out) = message::message(&letter, &id, at).ok_or_else(unreadable)?;
+            cut += u64::from(left_out > 0);
+            messages.push(message);
+        }
+        if !large.is_empty() {
+            // Kept before it is told of: the message leads there.
+            self.store
+                .create(&name.key(Place::Confirmed), large.clone().into())
+                .await?;
+        }
+        topic.publish(messages).await?;
+        let large = large.iter().filter(|byte| **byte == b'\n').count() as u64;
+        self.count_cut("attributes", cut);
+        self.count_cut("data", large);
+        Ok(())
+    }
+
+    /// Counts messages that do not hold all of their letter, and tells of it once a minute.
+    fn count_cut(&self, what: &'static str, messages: u64) {
+        if messages == 0 {
+            return;
+        }
+        metrics::counter!(telemetry::DEAD_LETTERS_CUT, "what" => what).increment(messages);
+        if let Some(count) = self.told.tell(what) {
+            let detail = match what {
+                "data" => "Their bytes are in the object that `landfast.location` names.",
+                _ => "`landfast.cut` says how many attributes were cut or left out.",
+            };
+            tracing::warn!(
+                what,
+                count,
+                detail,
+                "Dead letters do not fit into messages of Pub/Sub."
+            );
+        }
+    }
+
+    /// Tells once a minute of deliveries that are refused since their letters cannot be kept.
+    pub(crate) fn tell_refused(&self, error: &Error, table: &str, delivery: &crate::trigger::DeliveryId) {
+        if let Some(count) = self.told.tell(&format!("refused {table}")) {
+            tracing::error!(
+                table.ident = table,
+                message.id = %delivery,
+                error = error.report(),
+                count,
+                "A dead letter could not be kept; its delivery comes again."
+            );
+        }
+    }
+
     /// Looks where letters go that wait no longer. They are made where they go before they are deleted where they were, so
     /// those that are on their way are met in this order.
     async fn find(&self, name: &LetterName) -> Result<()> {
+        if self.topic.is_some() && name.is_to_be_published() {
+            return Ok(());
+        }
         for place in [Place::Confirmed, Place::Replayed] {
             if self.store.get(&name.key(place)).await?.is_some() {
                 return Ok(());
@@ -134,7 +244,8 @@ impl DeadLetters {
         self.store.delete(&name.key(Place::Confirmed)).await.map(drop)
     }
 
-    /// Writes a delivery that cannot become rows at all. Durable on `Ok`; repeating it writes nothing new.
+    /// Writes a delivery that cannot become rows at all. Durable on `Ok`; repeating it writes nothing new, or publishes it anew
+    /// under the same name.
     ///
     /// # Errors
     /// [`crate::error::ErrorKind::Unavailable`]: the delivery must not be acknowledged.
@@ -148,15 +259,11 @@ impl DeadLetters {
         let letter = DeadLetter::of_delivery(delivery, table, reason, payload);
         let id = content_id(delivery, std::iter::once(payload.as_ref()));
         let name = LetterName::new(table.unwrap_or(name::UNROUTED), id, delivery.id.hash());
-        let bytes = lines(std::iter::once(letter));
-        if self.store.create(&name.key(Place::Confirmed), bytes).await? == Creation::Created {
-            self.count(table.unwrap_or("none"), reason.kind.name(), &reason.message);
-        }
-        Ok(())
+        self.let_count(&name, &lines(std::iter::once(letter))).await
     }
 
-    /// Writes records of a delivery that no table wants, once the others are in their tables. Durable on `Ok`;
-    /// repeating it writes nothing new.
+    /// Writes records of a delivery that no table wants, once the others are in their tables. As
+    /// [`DeadLetters::write_delivery`].
     ///
     /// # Errors
     /// [`crate::error::ErrorKind::Unavailable`]: the delivery must not be acknowledged.
@@ -171,16 +278,7 @@ impl DeadLetters {
         let content = positions.iter().zip(records);
         let content = content.flat_map(|(position, record)| [position.as_slice(), record.raw.as_ref()]);
         let name = LetterName::new(name::UNROUTED, content_id(delivery, content), delivery.id.hash());
-        let created = self
-            .store
-            .create(&name.key(Place::Confirmed), lines(letters))
-            .await?;
-        if created == Creation::Created {
-            for record in records {
-                self.count("none", record.reason.kind.name(), &record.reason.message);
-            }
-        }
-        Ok(())
+        self.let_count(&name, &lines(letters)).await
     }
 
     /// Counts a letter, and tells of the first and then once a minute: they are acknowledged, so nobody else will.
@@ -193,7 +291,7 @@ impl DeadLetters {
                 reason = kind,
                 detail = message,
                 count,
-                location = self.store.root(),
+                location = self.topic.as_ref().map_or(self.store.root(), Topic::name),
                 "Records are dead-lettered."
             );
         }

@@ -1,7 +1,7 @@
 //! Where a letter is: its name says which delivery it is of, and which attempt's.
 
 use chrono::DateTime;
-use uuid::Uuid;
+use uuid::{Uuid, Version};
 
 /// The folder of deliveries that no table wants. No table's folder is named so: a table's name has a dot.
 pub(super) const UNROUTED: &str = "unrouted";
@@ -30,7 +30,7 @@ impl Place {
 
 /// The name of an object of dead letters: `<table>/<date>/<id>.<delivery>.ndjson`, in the folder of a [`Place`].
 ///
-/// The date is that of the id, a UUID of version 7; the delivery is the hash of its id. The delivery's index time is not
+/// The date is that of the id, a UUID of version 7, or of version 8 where they go to a topic; the delivery is the hash of its id. The delivery's index time is not
 /// in it: copies of one message may tell times that are a second apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LetterName {
@@ -64,6 +64,11 @@ impl LetterName {
         self.id
     }
 
+    /// Whether they wait to be published, and are kept nowhere after that.
+    pub(super) fn is_to_be_published(&self) -> bool {
+        self.id.get_version() == Some(Version::Custom)
+    }
+
     /// The key without the folder of a place: the same wherever the letter is.
     pub fn path(&self) -> String {
         let (table, date) = (&self.table, date_of(self.id));
@@ -90,12 +95,17 @@ impl LetterName {
     }
 }
 
-/// The day in an id of version 7.
+/// The same id as of letters that are published: in version 8, which is anybody's, and else as one of version 7.
+pub(super) fn to_be_published(id: Uuid) -> Uuid {
+    uuid::Builder::from_bytes(id.into_bytes())
+        .with_version(Version::Custom)
+        .into_uuid()
+}
+
+/// The day in an id of version 7 or 8: the first 48 bits are milliseconds.
 fn date_of(id: Uuid) -> String {
-    let time = id.get_timestamp().map(|timestamp| timestamp.to_unix());
-    let (seconds, _) = time.unwrap_or_default();
-    let seconds = i64::try_from(seconds).unwrap_or_default();
-    let time = DateTime::from_timestamp(seconds, 0).unwrap_or_default();
+    let millis = i64::try_from(id.as_u128() >> 80).unwrap_or_default();
+    let time = DateTime::from_timestamp_millis(millis).unwrap_or_default();
     time.format("%Y-%m-%d").to_string()
 }
 
@@ -106,7 +116,12 @@ mod tests {
     #[test]
     fn a_name_is_read_back_and_nothing_else_is() {
         let id = uuid::Builder::from_unix_timestamp_millis(1_767_323_045_123, &[7; 10]).into_uuid();
+        let published = LetterName::new("shop.orders", to_be_published(id), 0xabc);
+        let key = published.key(Place::Pending);
+        assert!(key.starts_with("pending/shop.orders/2026-01-02/"), "{key}");
+        assert_eq!(LetterName::parse(Place::Pending, &key), Some(published.clone()));
         let name = LetterName::new("shop.orders", id, 0xabc);
+        assert!(published.is_to_be_published() && !name.is_to_be_published());
         let key = name.key(Place::Pending);
         assert!(key.starts_with("pending/shop.orders/2026-01-02/"), "{key}");
         assert_eq!(LetterName::parse(Place::Pending, &key), Some(name));

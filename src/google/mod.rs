@@ -11,6 +11,11 @@ pub(crate) use token::Google;
 
 use crate::error::{Error, ErrorKind, Result};
 
+/// Where Google's clients look for an emulator of Pub/Sub.
+pub const EMULATOR: &str = "PUBSUB_EMULATOR_HOST";
+/// Where Google's clients look for the project.
+pub const PROJECT: &str = "GOOGLE_CLOUD_PROJECT";
+
 /// Makes sure that a client of Google's can be made.
 ///
 /// # Errors
@@ -25,4 +30,23 @@ pub(crate) fn prepare_client() -> Result<()> {
     // They leave the cryptography to the process, and panic without any. An error says that it is chosen already.
     let _chosen_before = ring::default_provider().install_default();
     Ok(())
+}
+
+/// The emulator's variable holds a host and port; some write an address.
+pub(crate) fn emulator_address(host: &str) -> String {
+    match host.contains("://") {
+        true => host.to_owned(),
+        false => format!("http://{host}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn emulator_is_named_by_host_or_address() {
+        assert_eq!(emulator_address("127.0.0.1:8085"), "http://127.0.0.1:8085");
+        assert_eq!(emulator_address("http://[::1]:8085"), "http://[::1]:8085");
+    }
 }

@@ -133,8 +133,8 @@ async fn write_letters(shared: &Shared, table: &str, file: &Prepared) -> Result<
         division: None,
         attributes: BTreeMap::new(),
     };
-    let id = shared.random.timed_uuid(now);
     let letters = &shared.dead_letters;
+    let id = letters.waiting_id(shared.random.timed_uuid(now));
     letters
         .write_pending(&envelope, table, id, &file.rejected)
         .await?;

@@ -207,7 +207,9 @@ impl Client {
         Ok(Self {
             http,
             base: base.trim_end_matches('/').to_owned(),
-            google: (!is_open).then(|| Google::from_env(&process_env, None, TOKEN)).transpose()?,
+            google: (!is_open)
+                .then(|| Google::from_env(&process_env, None, TOKEN))
+                .transpose()?,
         })
     }
 

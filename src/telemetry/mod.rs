@@ -41,6 +41,12 @@ pub const REFUSALS: &str = "landfast_refused_requests_total";
 pub const UNCONFIRMED_ACKS: &str = "landfast_unconfirmed_acks_total";
 /// Dead letters written. Counter; labels `table`, `reason`.
 pub const DEAD_LETTERS: &str = "landfast_dead_letters_total";
+/// Messages of dead letters that do not hold all of their letter. Counter; label `what`: `attributes`, `data`.
+pub const DEAD_LETTERS_CUT: &str = "landfast_dead_letters_cut_total";
+/// Messages that a policy of Pub/Sub has forwarded as dead letters. Counter.
+pub const FORWARDED: &str = "landfast_forwarded_messages_total";
+/// Messages without the attribute that their source tells repetitions by. Counter; label `source`.
+pub const NO_DEDUPE_ATTRIBUTE: &str = "landfast_no_dedupe_attribute_total";
 /// Copies of deliveries that were dropped: the first had `landed`, or was still `in_flight`. Counter; labels `table`,
 /// `reason`.
 pub const DUPLICATES: &str = "landfast_duplicates_total";

@@ -116,6 +116,20 @@ impl DeliveryId {
         .spread()
     }
 
+    /// The id of a message whose publisher names it in an attribute: the source's configured name, the attribute's, and its
+    /// value. Copies of it may have other message ids and publish times.
+    ///
+    /// Forgotten as a request with a key is. A source's name has no `#`, so no key's scope is equal.
+    pub fn by_attribute(source: &str, attribute: &str, value: impl Into<String>) -> Self {
+        Self {
+            space: Space::Request,
+            scope: format!("{source}#{attribute}"),
+            name: value.into(),
+            index_time: 0,
+        }
+        .spread()
+    }
+
     /// Gives an id that has no time one made of its hash: ids lie apart in the ledger then, and looking one up reads a
     /// small part of a segment.
     fn spread(self) -> Self {
@@ -279,6 +293,21 @@ mod tests {
         assert_ne!(request.hash(), message.hash());
     }
 
+    /// Whatever names them: a publisher's event, a message, a request's key.
+    #[test]
+    fn names_of_events_meet_no_others() {
+        let event = DeliveryId::by_attribute("orders", "event_id", "7");
+        let others = [
+            DeliveryId::by_attribute("orders", "id", "7"),
+            DeliveryId::by_attribute("refunds", "event_id", "7"),
+            DeliveryId::message("orders", "7", DateTime::UNIX_EPOCH),
+            DeliveryId::message("orders#event_id", "7", DateTime::UNIX_EPOCH),
+            DeliveryId::keyed("orders", "7"),
+            DeliveryId::keyed("idempotency-key", "7"),
+        ];
+        assert!(others.iter().all(|other| other.hash() != event.hash()));
+    }
+
     #[test]
     fn hash_keeps_scope_and_name_apart() {
         let at = DateTime::UNIX_EPOCH;
@@ -347,6 +376,12 @@ mod tests {
                 Space::Request,
                 0xf7c5_3ea9_cdb2_9502_26b3_49a9_38f0_f79d,
                 2_078_449_492,
+            ),
+            (
+                DeliveryId::by_attribute("orders", "event_id", "größe/7"),
+                Space::Request,
+                0xe8c2_436a_8866_ad4e_e3b6_0206_6fee_a05c,
+                1_952_522_677,
             ),
         ] {
             let expected = Entry {

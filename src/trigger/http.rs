@@ -24,8 +24,8 @@ use tokio::time::Instant;
 use super::event::{Event, Form, Told};
 use super::problem::Problem;
 use super::{
-    Ack, Answer, Delivery, DeliveryId, Envelope, Held, Limits, ObjectEvent, Push, Pushers, Receipt, objects,
-    records,
+    Ack, Answer, Delivery, DeliveryId, Envelope, Held, Limits, ObjectEvent, Push, Pushers, Receipt,
+    forwarded, objects, records,
 };
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
@@ -43,8 +43,8 @@ const PATHS: &str = "pushes go to POST /, rows to POST /v1/tables/{namespace.tab
 
 /// What takes deliveries in. It answers through their ack handles.
 pub trait Intake: Send + Sync {
-    /// The scope in which a subscription's message ids are unique.
-    fn source_of(&self, subscription: &str) -> String;
+    /// Who a message is: equal for all copies of it.
+    fn identify(&self, push: &Push) -> DeliveryId;
 
     /// Takes a delivery; returns at once.
     fn accept(&self, delivery: Delivery);
@@ -324,15 +324,16 @@ impl Server {
     }
 
     fn take_payload(&self, push: Push, mut held: Held, arrived: Instant) -> Answer {
+        forwarded::tell(self, &push);
+        let id = self.intake.identify(&push);
         let (payload, undecodable) = match push.data {
             Ok(payload) => (payload, None),
             Err(raw) => (Bytes::new(), Some(raw)),
         };
         let attributes = bytes_of(&push.attributes);
         held.shrink_to(payload.len() + undecodable.as_ref().map_or(0, Bytes::len) + attributes);
-        let source = self.intake.source_of(&push.subscription);
         let envelope = Envelope {
-            id: DeliveryId::message(source, push.message_id, push.publish_time),
+            id,
             source: push.subscription,
             published_at: push.publish_time,
             received_at: self.clock.now(),

@@ -94,6 +94,12 @@ impl<'de> Visitor<'de> for Bounded {
 }
 
 impl Push {
+    /// An attribute of the message, also where HTTP has made its name lower-case.
+    pub(crate) fn attribute(&self, name: &str) -> Option<&String> {
+        let lower = || self.attributes.get(&name.to_ascii_lowercase());
+        self.attributes.get(name).or_else(lower)
+    }
+
     /// Reads a request body.
     ///
     /// # Errors

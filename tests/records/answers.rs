@@ -11,7 +11,9 @@ use landfast::config::table_ident;
 use landfast::error::{Error, ErrorKind};
 use landfast::random::Random;
 use landfast::telemetry::Seldom;
-use landfast::trigger::{Access, Delivery, Intake, Limits, ObjectEvent, Pushers, Receipt, Server, router};
+use landfast::trigger::{
+    Access, Delivery, DeliveryId, Intake, Limits, ObjectEvent, Push, Pushers, Receipt, Server, router,
+};
 use libtest_mimic::Trial;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::{Value, json};
@@ -54,8 +56,8 @@ impl Intake for Told {
         drop(delivery);
     }
 
-    fn source_of(&self, subscription: &str) -> String {
-        subscription.to_owned()
+    fn identify(&self, push: &Push) -> DeliveryId {
+        DeliveryId::message(&push.subscription, &push.message_id, push.publish_time)
     }
 
     fn accept(&self, delivery: Delivery) {

@@ -1,5 +1,6 @@
 //! Google's emulator of Pub/Sub: topics, subscriptions and messages by its REST calls, in a project of each test's own.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
@@ -33,6 +34,8 @@ pub struct Message {
     pub published_at: DateTime<Utc>,
     /// Its bytes.
     pub data: Vec<u8>,
+    /// Its attributes.
+    pub attributes: BTreeMap<String, String>,
 }
 
 impl PubSub {
@@ -58,6 +61,11 @@ impl PubSub {
         &self.host
     }
 
+    /// The full name of a topic.
+    pub fn full_topic(&self, topic: &str) -> String {
+        format!("projects/{}/topics/{topic}", self.project)
+    }
+
     /// The full name of a subscription.
     pub fn full(&self, subscription: &str) -> String {
         format!("projects/{}/subscriptions/{subscription}", self.project)
@@ -71,8 +79,9 @@ impl PubSub {
 
     /// Makes a topic.
     pub async fn topic(&self, name: &str) -> TestResult {
-        let path = format!("projects/{}/topics/{name}", self.project);
-        self.call(Method::PUT, &path, json!({})).await.map(drop)
+        self.call(Method::PUT, &self.full_topic(name), json!({}))
+            .await
+            .map(drop)
     }
 
     /// Makes a subscription to a topic; `more` are further members of it.
@@ -173,5 +182,6 @@ fn message(message: &Value) -> TestResult<Message> {
         id: text("messageId").to_owned(),
         published_at: text("publishTime").parse()?,
         data: STANDARD.decode(text("data"))?,
+        attributes: serde_json::from_value(message["attributes"].clone()).unwrap_or_default(),
     })
 }

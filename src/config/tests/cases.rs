@@ -63,7 +63,7 @@ pub const VALID: &[(&str, &str)] = &[
     ),
     (
         "type: storage",
-        "sources: {a: {subscriptions: [s, projects/p/subscriptions/t.u]}, 7: {subscriptions: [8]}}\ntables: {a.b: {from: [{subscription: s}]}}\n",
+        "sources: {a: {subscriptions: [s, projects/p/subscriptions/t.u], dedupe_attribute: event id}, 7: {subscriptions: [8]}}\ntables: {a.b: {from: [{subscription: s}]}}\n",
     ),
     (
         "type: storage",
@@ -241,6 +241,10 @@ pub const MISTAKES: &[(&str, &str)] = &[
     (
         "sources: {a: {}}\ntables: {a.b: {}}\n",
         ":4:14: sources.a.subscriptions: the key is missing",
+    ),
+    (
+        "sources: {a: {subscriptions: [s], dedupe_attribute: ''}}\ntables: {a.b: {}}\n",
+        ":4:53: sources.a.dedupe_attribute: the name is empty",
     ),
     (
         "server:\ntables: {a.b: {}}\n",

@@ -67,6 +67,11 @@ fn landing_folders_lie_apart_from_everything_else() {
         let found = places(warehouse, dead_letters, &from("/in"));
         assert!(found.len() == 1 && found[0].contains(other), "{found:?}");
     }
+    let found = places("/w", "{topic: letters}", &from("/in"));
+    assert!(
+        found.len() == 1 && found[0].contains("write `dead_letters: file:///…`"),
+        "{found:?}"
+    );
     let found = places("/w", "memory:///d", &from("/in"));
     assert!(
         found.len() == 1 && found[0].contains("write `dead_letters: file:///…`"),

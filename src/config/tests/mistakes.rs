@@ -151,15 +151,15 @@ fn conditions_on_records_are_whole_and_of_messages() {
 #[test]
 fn stores_and_catalogs_of_later_versions_are_refused_as_such() {
     let found = problems(&format!(
-        "warehouse: az://lake/w\ncatalog: {{type: glue, uri: x}}\ndead_letters: {{topic: t}}\n{TABLE}"
+        "warehouse: az://lake/w\ncatalog: {{type: glue, uri: x}}\ndead_letters: {{table: t}}\n{TABLE}"
     ));
-    assert_eq!(found.len(), 3, "{found:?}");
+    assert_eq!(found.len(), 4, "{found:?}");
     assert!(
         found[0].starts_with("f.yaml:1:12: warehouse: `az://` is not in this version of landfast; write")
     );
     assert!(found[1].starts_with("f.yaml:2:17: catalog.type: `glue` is not in this version of landfast"));
     assert!(
-        found[2].starts_with("f.yaml:3:16: dead_letters.topic: `topic` is not in this version of landfast")
+        found[3].starts_with("f.yaml:3:16: dead_letters.table: `table` is not in this version of landfast")
     );
 }
 
@@ -207,10 +207,16 @@ fn missing_dead_letters_are_told_a_place_beside_the_warehouse() {
         // What a variable holds is not shown, and nothing lies beside everything.
         (
             "file:///lake/${WAIT}/w",
-            "`file:///var/lib/landfast/dead-letters`",
+            "`file:///var/lib/landfast/dead-letters`, or `{topic: NAME}`",
         ),
-        ("memory:///", "`file:///var/lib/landfast/dead-letters`"),
-        ("lake", "`file:///var/lib/landfast/dead-letters`"),
+        (
+            "memory:///",
+            "`file:///var/lib/landfast/dead-letters`, or `{topic: NAME}`",
+        ),
+        (
+            "lake",
+            "`file:///var/lib/landfast/dead-letters`, or `{topic: NAME}`",
+        ),
     ] {
         let found = problems(&format!(
             "warehouse: {warehouse}\ncatalog: {{type: storage}}\n{TABLE}"
@@ -243,10 +249,16 @@ fn dead_letters_in_another_form_are_refused() {
             "a mapping is not accepted here; write a location beside the warehouse",
         ),
         ("{toppic: t}", "did you mean `topic`?"),
-        ("{x: t}", "unknown key; write a location beside the warehouse"),
+        ("{x: t}", "dead_letters.x: unknown key"),
+        (
+            "{topic: projects/p/subscriptions/s}",
+            "is not the name of a topic; write a topic as `dead-letters`",
+        ),
+        ("{topic: \"\"}", "is not the name of a topic"),
+        ("{topic: []}", "a list is not accepted here"),
     ] {
         let found = problems(&format!("{HEAD}{TABLE}").replace("file:///d", value));
-        assert!(found.len() == 1 && found[0].contains(word), "{found:?}");
+        assert!(found.iter().any(|line| line.contains(word)), "{found:?}");
     }
 }
 

@@ -31,6 +31,30 @@ fn printed_configurations_read_back_as_they_were() {
 }
 
 #[test]
+fn topic_of_dead_letters_is_printed_and_keeps_a_place_to_wait() {
+    for (warehouse, waiting) in [
+        ("file:///w", "file:///w/_landfast/dead-letters"),
+        ("gs://lake", "gs://lake/_landfast/dead-letters"),
+    ] {
+        for topic in ["letters", "projects/p/topics/letters"] {
+            let text = format!("{HEAD}{TABLE}")
+                .replace("file:///d", &format!("{{topic: {topic}}}"))
+                .replace("file:///w", warehouse);
+            let config = parse(&text);
+            assert_eq!(config.dead_letter_topic.as_deref(), Some(topic));
+            assert_eq!(config.dead_letters.to_string(), waiting);
+            for printed in [config.to_yaml(), config.to_json().to_string()] {
+                assert_eq!(
+                    Config::parse("f", &printed, &|_| None).unwrap(),
+                    config,
+                    "{printed}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
 fn printed_configurations_hide_secrets() {
     let config = parse(EXAMPLE);
     let shown = format!("{}{}{config:?}", config.to_yaml(), config.to_json());

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use super::puller::Puller;
 use crate::config::process_env;
 use crate::error::{Error, ErrorKind, Result};
-use crate::google::{Google, prepare_client};
+use crate::google::{Google, emulator_address, prepare_client};
 use crate::trigger::Server;
 
 /// Streams of one connection. A stream without messages takes one of the hundred requests that may be open on it.
@@ -39,7 +39,7 @@ impl Pulls {
         let client = Subscriber::builder().with_grpc_subchannel_count(connections);
         let client = match emulator {
             Some(host) => client
-                .with_endpoint(address(host))
+                .with_endpoint(emulator_address(host))
                 .with_credentials(anonymous::Builder::new().build()),
             None => {
                 prepare_client()?;
@@ -83,24 +83,5 @@ impl Pulls {
                 self.failure.send_replace(Some(error));
             }
         }
-    }
-}
-
-/// The emulator's variable holds a host and port; some write an address.
-fn address(host: &str) -> String {
-    match host.contains("://") {
-        true => host.to_owned(),
-        false => format!("http://{host}"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn emulator_is_named_by_host_or_address() {
-        assert_eq!(address("127.0.0.1:8085"), "http://127.0.0.1:8085");
-        assert_eq!(address("http://[::1]:8085"), "http://[::1]:8085");
     }
 }

@@ -13,7 +13,9 @@ use landfast::load::{Input, Loaded, NotLoaded, Progress, load, load_together, na
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::output::{ConfigArgs, DEAD_LETTERED, FAILED, OutputFormat, block_on_code, failed, say, tell};
+use crate::output::{
+    ConfigArgs, DEAD_LETTERED, FAILED, OutputFormat, block_on_code, failed, publish, say, tell,
+};
 use crate::progress::Shown;
 
 /// Why a file was not loaded that has nothing wrong with it.
@@ -74,6 +76,7 @@ async fn run_all(args: &LoadArgs, output: OutputFormat, quiet: bool) -> Result<u
         command.one_by_one(named.inputs, &mut report).await?;
     }
     app.catalog().settle().await;
+    publish(&app).await;
     report.end()
 }
 

@@ -1,11 +1,17 @@
 //! `landfast maintain`: old snapshots let go, and files that nothing names any more deleted.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Args;
+use iceberg::TableIdent;
 use landfast::app::Parts;
-use landfast::error::Result;
+use landfast::clock::Clock;
+use landfast::commit::Engine;
+use landfast::config::BigQueryConfig;
+use landfast::error::{Error, Result};
 use landfast::maintenance::{Settled, Totals, Upkeep, maintain, settle_letters, sum};
+use landfast::publish::{Reconciled, reconcile};
 use serde_json::{Value, json};
 
 use crate::output::{ConfigArgs, FAILED, OutputFormat, block_on_code, chosen_tables, failed, tell};
@@ -16,7 +22,8 @@ use crate::output::{ConfigArgs, FAILED, OutputFormat, block_on_code, chosen_tabl
     after_help = "Example, once a day:\n  landfast maintain --config landfast.yaml\n\n\
     Runs beside `serve`. Deletes only files of landfast's own naming that nothing kept names: data, manifests and ledger \
     files that were written three days before the table's newest snapshot, metadata of a `storage` table after 24 hours \
-    (never the newest ten), and waiting dead letters that no commit names. RUST_LOG=landfast=debug names every file.\n\n\
+    (never the newest ten), and waiting dead letters that no commit names. A published table's external table in BigQuery is \
+    moved to the newest commit first; where it can be neither read nor moved, the table is left as it is. RUST_LOG=landfast=debug names every file.\n\n\
     Exit status: 0 done, 1 some table or file could not be, 2 wrong usage or configuration."
 )]
 pub struct MaintainArgs {
@@ -39,27 +46,36 @@ async fn run_all(args: &MaintainArgs, output: OutputFormat) -> Result<u8> {
     let config = args.config.load_existing()?;
     let parts = Parts::from_config(&config).await?;
     let letters = parts.dead_letters.clone();
+    let clock = parts.clock.clone();
     let engine = parts.engine();
     let mut results = Vec::new();
     let mut code = 0;
     for (ident, loaded) in chosen_tables(&config, engine.catalog().as_ref(), args.table.as_deref()).await? {
+        let table = config.tables.get(&ident);
+        let publish = table.and_then(|table| table.publish.as_deref());
         let upkeep = async {
             loaded?;
+            // Files that BigQuery may read are not deleted: where nobody knows what it reads, nothing is.
+            let pointer = reconciled((&engine, &clock), publish, &ident, args.dry_run).await?;
             let upkeep = maintain(&engine, &ident, args.dry_run).await?;
             let settled = settle_letters(&engine, &letters, &ident, args.dry_run).await?;
-            Ok((upkeep, settled))
+            if upkeep.snapshot_id.is_some() || upkeep.expired_snapshots > 0 {
+                reconciled((&engine, &clock), publish, &ident, args.dry_run).await?;
+            }
+            Ok((upkeep, settled, pointer))
         };
         match upkeep.await {
-            Ok((upkeep, settled)) => {
+            Ok((upkeep, settled, pointer)) => {
                 if upkeep.failed > 0 {
                     code = FAILED;
                 }
                 if output == OutputFormat::Text {
-                    tell(&text(&upkeep, &settled))?;
+                    tell(&text(&upkeep, &settled, pointer.as_ref()))?;
                 }
                 let mut result = json!(upkeep);
                 if let Some(fields) = result.as_object_mut() {
                     fields.insert("dead_letters".to_owned(), json!(settled));
+                    fields.extend(pointer.map(|pointer| ("publish".to_owned(), json!(pointer))));
                 }
                 results.push(result);
             }
@@ -77,9 +93,35 @@ async fn run_all(args: &MaintainArgs, output: OutputFormat) -> Result<u8> {
     Ok(code)
 }
 
-fn text(upkeep: &Upkeep, settled: &Settled) -> String {
+/// Makes BigQuery's external table read the newest metadata, where there is one.
+async fn reconciled(
+    engine: (&Engine, &Arc<dyn Clock>),
+    publish: Option<&BigQueryConfig>,
+    ident: &TableIdent,
+    dry_run: bool,
+) -> Result<Option<Reconciled>> {
+    let Some(to) = publish else {
+        return Ok(None);
+    };
+    match reconcile(engine, to, ident, dry_run).await {
+        Ok(pointer) => Ok(Some(pointer)),
+        Err(error) => {
+            let message = "The table is left as it is: its external table in BigQuery can be neither read nor moved, so nobody \
+                           knows which files it still reads.";
+            Err(Error::new(error.kind(), message)
+                .with("table", ident)
+                .with_source(error))
+        }
+    }
+}
+
+fn text(upkeep: &Upkeep, settled: &Settled, pointer: Option<&Reconciled>) -> String {
     let would = if upkeep.dry_run { "would be " } else { "" };
     let mut lines = vec![format!("{}:", upkeep.table)];
+    if let Some(pointer) = pointer {
+        let outcome = pointer.outcome.replace('_', " ");
+        lines.push(format!("  external table {}: {outcome}", pointer.external_table));
+    }
     if upkeep.forbidden {
         lines.push("  gc.enabled is false: nothing is deleted".to_owned());
     }

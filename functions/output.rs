@@ -5,14 +5,17 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use iceberg::TableIdent;
+use landfast::app::App;
 use landfast::catalog::Catalog;
 use landfast::config::{Config, Platform, TraceExport, process_env, table_ident};
 use landfast::error::{Error, ErrorKind, Result};
 use landfast::maintenance::tables;
 use landfast::telemetry::{self, LogFormat};
+use tokio::time::Instant;
 
 /// Failed.
 pub const FAILED: u8 = 1;
@@ -198,6 +201,14 @@ pub fn tell(result: &str) -> Result<()> {
             )
             .with_source(error)
         })
+}
+
+/// How long a command waits for BigQuery once its rows are committed.
+const PUBLISH: Duration = Duration::from_secs(30);
+
+/// Makes visible in BigQuery what a command committed. Where that fails the rows are committed all the same: it is a warning.
+pub async fn publish(app: &App) {
+    let _told = app.publish(Instant::now() + PUBLISH).await;
 }
 
 /// The tables that a command of upkeep is for: the one that is named, else all of the configuration.

@@ -12,7 +12,7 @@ use landfast::error::Result;
 use landfast::replay::{Progress, Replayed, Selection, Tally, replay};
 use serde_json::{Value, json};
 
-use crate::output::{ConfigArgs, DEAD_LETTERED, FAILED, OutputFormat, block_on_code, failed, tell};
+use crate::output::{ConfigArgs, DEAD_LETTERED, FAILED, OutputFormat, block_on_code, failed, publish, tell};
 use crate::progress::Replaying;
 
 /// Arguments of `replay`.
@@ -71,6 +71,7 @@ async fn run_all(args: &ReplayArgs, output: OutputFormat, quiet: bool) -> Result
     drop(shown);
     let replayed = replayed?;
     app.catalog().settle().await;
+    publish(&app).await;
     for error in &replayed.errors {
         let _code = failed(error);
     }

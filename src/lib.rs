@@ -30,6 +30,8 @@ pub mod catalog;
 
 pub mod storage;
 
+pub mod publish;
+
 pub mod dead_letter;
 
 pub mod google;

@@ -27,6 +27,7 @@ mod load;
 mod maintenance;
 mod objects;
 mod output;
+mod publish;
 mod pull;
 mod push_auth;
 mod records;
@@ -60,6 +61,7 @@ fn main() -> ExitCode {
         landing_folder::tests(),
         load::tests(),
         output::tests(),
+        publish::tests(),
         pull::tests(),
         records::tests(),
         refusals::tests(),

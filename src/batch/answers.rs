@@ -20,6 +20,7 @@ use crate::dead_letter::{LetterName, still_rejected};
 use crate::decode::{Reason, RejectKind};
 use crate::error::{Error, Result};
 use crate::ledger::{Kept, Known};
+use crate::publish::Publication;
 use crate::telemetry::{self, within};
 
 /// Dead letters of one batch that are written at the same time.
@@ -244,11 +245,18 @@ impl Answers {
     /// Acknowledges what one commit landed, the parts with rejected records once those count.
     pub(super) async fn landed(&self, flight: Flight, snapshot_id: i64, log: &mut CommitLog) {
         let deadline = flight.deadline;
+        let oldest = flight.oldest_published();
         // Commit before ack: a crash here redelivers what is already in the table, and the ledger drops it.
         let parts = self.tell_landed(flight, snapshot_id, log);
-        let (with_letters, without): (Vec<Part>, Vec<Part>) =
+        let (with_letters, mut without): (Vec<Part>, Vec<Part>) =
             parts.into_iter().partition(|part| part.letters.is_some());
+        let publishers = &self.shared.publishers;
+        let last = publishers.holds_requests().then(|| without.pop()).flatten();
         without.into_iter().for_each(|part| self.ack(part, snapshot_id));
+        let publication = publishers.committed(&self.ident, oldest);
+        if let Some(last) = last {
+            self.ack_once_visible(last, snapshot_id, publication);
+        }
         let mut confirmed = stream::iter(with_letters)
             .map(|part| async move {
                 let confirmed = self.confirm(&part, part.letters).await;
@@ -267,13 +275,29 @@ impl Answers {
         let _elapsed = timeout_at(deadline, confirming).await;
     }
 
+    /// Where no CPU comes after the last answer, that waits for the publish. Its rows are committed: it is acknowledged
+    /// whatever comes of that.
+    fn ack_once_visible(&self, part: Part, snapshot_id: i64, publication: Option<Publication>) {
+        self.count_ack(&part);
+        tokio::spawn(async move {
+            if let Some(publication) = publication {
+                publication.visible_soon().await;
+            }
+            part.ack(Some(snapshot_id));
+        });
+    }
+
     fn ack(&self, part: Part, snapshot_id: i64) {
+        self.count_ack(&part);
+        part.ack(Some(snapshot_id));
+    }
+
+    fn count_ack(&self, part: &Part) {
         if part.rows.is_empty() {
             outcome("dead_letter", 1);
         } else {
             outcome("landed", 1);
         }
-        part.ack(Some(snapshot_id));
     }
 
     fn tell_landed(&self, mut flight: Flight, snapshot_id: i64, log: &mut CommitLog) -> Vec<Part> {

@@ -1,6 +1,7 @@
 //! The work between hand-over and answers: what one commit will land, and who waits for it.
 
 use arrow_array::RecordBatch;
+use chrono::{DateTime, Utc};
 use iceberg::table::Table;
 use tokio::time::{Duration, Instant};
 
@@ -114,6 +115,12 @@ impl Flight {
     pub(super) fn since(&self) -> Option<Instant> {
         let parts = self.staged.iter().flat_map(|staged| &staged.parts);
         parts.map(|part| part.since).max()
+    }
+
+    /// When the oldest of its deliveries was published.
+    pub(super) fn oldest_published(&self) -> Option<DateTime<Utc>> {
+        let parts = self.staged.iter().flat_map(|staged| &staged.parts);
+        parts.map(|part| part.envelope.published_at).min()
     }
 
     pub(super) fn parts_mut(&mut self) -> impl Iterator<Item = &mut Part> {

@@ -17,6 +17,7 @@ use crate::commit::Engine;
 use crate::config::TableConfig;
 use crate::dead_letter::DeadLetters;
 use crate::error::{Error, ErrorKind};
+use crate::publish::Publishers;
 use crate::random::Random;
 use crate::telemetry::UnknownFields;
 use crate::trigger::{Delivery, Limits};
@@ -39,6 +40,8 @@ pub struct Shared {
     pub random: Arc<Random>,
     /// Counts the fields that tables have no column for.
     pub unknown_fields: UnknownFields,
+    /// Whoever is told of commits.
+    pub publishers: Publishers,
 }
 
 /// What others see of a writer: how many deliveries wait in its open batch, and a bell that makes it flush.

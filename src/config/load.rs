@@ -15,11 +15,12 @@ use super::problem::{Problem, Problems};
 use super::reader::{Context, Field};
 use super::route::ROUTES as ROUTE_LIST;
 use super::source::SOURCES as SOURCE_KEYS;
-use super::table::{self, BatchConfig, TABLE_NAME, TableDefaults, parse_table_ident};
+use super::table::{self, BatchConfig, TableDefaults};
+use super::table_name::{TABLE_NAME, parse_table_ident};
 use super::tree;
 use super::{
-    CatalogConfig, Config, FileMatch, PushAuth, RouteConfig, ServerConfig, catalog, files, route, server,
-    source,
+    CatalogConfig, Config, FileMatch, PushAuth, RouteConfig, ServerConfig, catalog, files, publish, route,
+    server, source,
 };
 use crate::error::{Error, ErrorKind, Result};
 
@@ -230,7 +231,7 @@ fn read_config(root: &Field<'_>, cx: &Context<'_>) -> Option<Config> {
         .unwrap_or_default();
     let (tables_field, routes_field) = (keys.key(&TABLES), keys.key(&ROUTES));
     keys.finish();
-    let mut tables = BTreeMap::new();
+    let (mut tables, mut taken) = (BTreeMap::new(), publish::Taken::new());
     let named = tables_field
         .as_ref()
         .is_some_and(|field| !field.is_empty_mapping());
@@ -238,12 +239,14 @@ fn read_config(root: &Field<'_>, cx: &Context<'_>) -> Option<Config> {
         root.problem("nothing would land: there are no tables and no routes; write a table under `tables`");
     }
     for (name, field) in tables_field.and_then(|field| field.entries()).unwrap_or_default() {
-        let table = table::read_table(&field, &defaults, server.ack_deadline);
+        let table = table::read_table(name, &field, &defaults, server.ack_deadline);
         match parse_table_ident(name) {
             Ok(ident) => {
                 if let Some(Err(reason)) = catalog.as_ref().map(|catalog| catalog.takes(&ident)) {
                     field.key_problem(reason);
                 }
+                let place = (warehouse.as_ref(), catalog.as_ref());
+                publish::check(&field, (&ident, &table), place, &mut taken);
                 tables.insert(ident, table);
             }
             Err(reason) => field.key_problem(format!("{reason}; write {TABLE_NAME}")),

@@ -25,6 +25,7 @@ mod partition;
 mod print;
 mod problem;
 mod property;
+mod publish;
 mod push_auth;
 mod quantity;
 mod reader;
@@ -34,6 +35,7 @@ mod schema;
 mod server;
 mod source;
 mod table;
+mod table_name;
 mod telemetry;
 #[cfg(test)]
 mod tests;
@@ -59,6 +61,7 @@ pub use self::location::{Location, Scheme};
 pub use self::partition::PartitionBy;
 pub(crate) use self::partition::partition_spec;
 pub use self::problem::{Position, Problem, Problems};
+pub use self::publish::{BigQueryConfig, BigQueryDefaults, Connection};
 pub use self::push_auth::{PushAuth, SignedPushes};
 pub use self::quantity::parse_duration;
 pub use self::rest_catalog::{OAuth2Config, RestAuth, RestCatalogConfig, Secret};
@@ -68,7 +71,8 @@ pub(crate) use self::schema::with_fresh_ids;
 pub use self::schema::{Column, SchemaConfig, iceberg_schema, parse_type, type_text};
 pub use self::server::{ApiAuth, ServerConfig};
 pub use self::source::SourceConfig;
-pub use self::table::{BatchConfig, Format, TableConfig, TableDefaults, table_ident};
+pub use self::table::{BatchConfig, Format, TableConfig, TableDefaults};
+pub use self::table_name::table_ident;
 pub use self::telemetry::{Platform, Sampling, TraceExport};
 
 /// A checked configuration with its defaults filled in.

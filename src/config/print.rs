@@ -9,12 +9,12 @@ use super::key::{Absent, Key};
 use super::quantity::{duration_text, size_text};
 use super::schema::type_text;
 use super::{
-    CatalogConfig, Config, FileMatch, ObjectGlob, PartitionBy, PushAuth, RestAuth, RestCatalogConfig,
-    RouteConfig, SchemaConfig, ServerConfig, TableConfig,
+    BigQueryConfig, BigQueryDefaults, CatalogConfig, Config, FileMatch, ObjectGlob, PartitionBy, PushAuth,
+    RestAuth, RestCatalogConfig, RouteConfig, SchemaConfig, ServerConfig, TableConfig,
 };
 use super::{
     after, biglake, catalog, conditions, dead_letters, field, files, ledger, load, partition, property,
-    push_auth, rest_catalog, route, schema, server, source, table,
+    publish, push_auth, rest_catalog, route, schema, server, source, table,
 };
 
 /// What stands for a secret.
@@ -71,6 +71,7 @@ impl Config {
         let defaults = &self.defaults;
         keys.map(&load::DEFAULTS, |keys| {
             print_shared(&defaults.to_table(), keys);
+            print_publish_defaults(&defaults.publish, keys);
         });
         keys.map(&load::TABLES, |keys| {
             for (ident, table) in &self.tables {
@@ -130,6 +131,7 @@ fn print_server(server: &ServerConfig, keys: &mut Keys) {
     );
     keys.value(&server::MAX_BODY_BYTES, &size_text(server.max_body_bytes));
     keys.value(&server::ACK_DEADLINE, &duration_text(server.ack_deadline));
+    keys.value(&server::CPU_IDLE, &server.cpu_idle.to_string());
 }
 
 fn print_table(table: &TableConfig, keys: &mut Keys) {
@@ -151,6 +153,37 @@ fn print_table(table: &TableConfig, keys: &mut Keys) {
         }),
     );
     print_shared(table, keys);
+    if let Some(bigquery) = &table.publish {
+        print_publish(bigquery, keys);
+    }
+}
+
+fn print_publish_defaults(defaults: &BigQueryDefaults, keys: &mut Keys) {
+    keys.map(&publish::PUBLISH, |keys| {
+        keys.map(&publish::BIGQUERY, |keys| {
+            keys.value_if(&publish::PROJECT, defaults.project.as_deref());
+            keys.value_if(&publish::DATASET, defaults.dataset.as_deref());
+            let connection = defaults.connection.as_ref().map(ToString::to_string);
+            keys.value_if(&publish::CONNECTION, connection.as_deref());
+            keys.value_if(&publish::LOCATION, defaults.location.as_deref());
+            keys.value_if(&publish::DESCRIPTION, defaults.description.as_deref());
+            keys.texts(&publish::LABELS, &defaults.labels);
+        });
+    });
+}
+
+fn print_publish(bigquery: &BigQueryConfig, keys: &mut Keys) {
+    keys.map(&publish::PUBLISH, |keys| {
+        keys.map(&publish::BIGQUERY, |keys| {
+            keys.value(&publish::PROJECT, &bigquery.project);
+            keys.value(&publish::DATASET, &bigquery.dataset);
+            keys.value(&publish::TABLE, &bigquery.table);
+            keys.value(&publish::CONNECTION, &bigquery.connection.to_string());
+            keys.value(&publish::LOCATION, &bigquery.location);
+            keys.value_if(&publish::DESCRIPTION, bigquery.description.as_deref());
+            keys.texts(&publish::LABELS, &bigquery.labels);
+        });
+    });
 }
 
 fn print_shared(table: &TableConfig, keys: &mut Keys) {

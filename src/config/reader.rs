@@ -138,6 +138,11 @@ impl<'a> Field<'a> {
         true
     }
 
+    /// Looks a variable up that has something to say about the value; an empty one counts as not set.
+    pub(super) fn variable(&self, name: &str) -> Option<String> {
+        self.cx.variable(name).filter(|text| !text.is_empty())
+    }
+
     /// Whether a variable stands in the value, so that what it comes to is not shown.
     pub(super) fn has_variable(&self) -> bool {
         matches!(&self.node.value, Value::Scalar(text) if text.contains("${"))

@@ -9,7 +9,7 @@ use super::conditions::{CONDITIONS, read_conditions};
 use super::files::FileMatch;
 use super::key::{Key, Keys, List, Shape, Text};
 use super::reader::{Field, nearest};
-use super::table::parse_table_ident;
+use super::table_name::parse_table_ident;
 use crate::error::{Error, ErrorKind};
 
 pub(super) const TABLE: Key = Key::required(

@@ -60,6 +60,14 @@ pub(super) const ACK_DEADLINE: Key = Key::defaulted(
     "the subscription's acknowledgement deadline, `10s` to `600s`; bounds every wait",
 );
 
+pub(super) const CPU_IDLE: Key = Key::defaulted(
+    "cpu_idle",
+    Shape::Boolean,
+    || ServerConfig::default().cpu_idle.to_string(),
+    "`true` where the platform gives CPU only while requests are open: the last one of a commit is then answered once \
+     BigQuery shows the commit, or after 5 s",
+);
+
 pub(super) const SERVER: Keys = Keys {
     title: "server",
     accepted: "a mapping such as `{listen: 0.0.0.0:8080, push_auth: off}`",
@@ -71,6 +79,7 @@ pub(super) const SERVER: Keys = Keys {
         MAX_IN_FLIGHT_REQUESTS,
         MAX_BODY_BYTES,
         ACK_DEADLINE,
+        CPU_IDLE,
     ]],
     later: &[&["status_page", "drain"]],
     ..Keys::NONE
@@ -110,6 +119,9 @@ pub struct ServerConfig {
     pub max_body_bytes: u64,
     /// Key `ack_deadline`, default `60s`, `10s` to `600s`: the subscription's; bounds every wait.
     pub ack_deadline: Duration,
+    /// Key `cpu_idle`, default `false`: whether there is CPU only while requests are open, so that the last one of a commit
+    /// waits for its publish, 5 s at the most.
+    pub cpu_idle: bool,
 }
 
 /// Who may use the calls that are not pushes. Key `api_auth`.
@@ -138,6 +150,7 @@ impl Default for ServerConfig {
             max_in_flight_requests: 1000,
             max_body_bytes: 32 << 20,
             ack_deadline: Duration::from_secs(60),
+            cpu_idle: false,
         }
     }
 }
@@ -201,6 +214,9 @@ impl ServerConfig {
                     "the acknowledgement deadline of a subscription is `10s` to `600s`; write that of yours",
                 );
             }
+        }
+        if let Some(cpu_idle) = keys.key(&CPU_IDLE).and_then(|field| field.boolean()) {
+            server.cpu_idle = cpu_idle;
         }
         keys.finish();
         server

@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use iceberg::TableIdent;
-
 use super::after::{self, AFTER, After};
 use super::conditions::{DeliveryMatch, MATCH, read_match};
 use super::key::{Key, Keys, List, Others, Shape, Words};
@@ -12,10 +10,10 @@ use super::ledger::{self, LEDGER, LedgerConfig};
 use super::mapping::Mapping;
 use super::partition::{self, PARTITION_BY, PartitionBy};
 use super::property::{PROPERTIES, read_properties};
+use super::publish::{self, BigQueryConfig, BigQueryDefaults, PUBLISH};
 use super::quantity::{duration_text, size_text};
 use super::reader::Field;
 use super::schema::{self, SCHEMA, SchemaConfig};
-use crate::error::{Error, ErrorKind, Result};
 
 pub(super) const FROM: Key = Key::optional(
     "from",
@@ -116,7 +114,6 @@ const SHARED: &[Key] = &[
 const LATER: &[&str] = &[
     "sort_by",
     "key",
-    "publish",
     "sample",
     "metadata_columns",
     "flatten",
@@ -144,7 +141,7 @@ pub(super) const TABLES: Keys = Keys {
 const TABLE: Keys = Keys {
     title: "table",
     accepted: "table keys such as `{from: [{subscription: orders-push}]}`",
-    keys: &[&[FROM], SHARED],
+    keys: &[&[FROM, PUBLISH], SHARED],
     later: &[LATER],
     ..Keys::NONE
 };
@@ -152,7 +149,7 @@ const TABLE: Keys = Keys {
 pub(super) const DEFAULTS: Keys = Keys {
     title: "defaults",
     accepted: "table keys such as `{batch: {commit_interval: 2s}}`",
-    keys: &[SHARED],
+    keys: &[&[PUBLISH], SHARED],
     elsewhere: &[(
         FROM.name,
         "`from` belongs to one table; write it under `tables`, or a route under `routes`",
@@ -167,10 +164,6 @@ const BATCH_KEYS: Keys = Keys {
     keys: &[&[COMMIT_INTERVAL, MAX_BYTES, MAX_ROWS]],
     ..Keys::NONE
 };
-
-/// What a table's name may look like, for error messages.
-pub(super) const TABLE_NAME: &str =
-    "`namespace.table`: at least two levels of letters, digits, `_` and `-`, separated by dots";
 
 /// How payloads are read. Key `format`, default `auto`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -231,6 +224,8 @@ pub struct TableDefaults {
     pub partition_by: Vec<PartitionBy>,
     /// Key `properties`, default none: Iceberg table properties, set when the table is created.
     pub properties: BTreeMap<String, String>,
+    /// Key `publish.bigquery`, default none: what the tables' own leave out.
+    pub publish: BigQueryDefaults,
 }
 
 impl TableDefaults {
@@ -245,6 +240,7 @@ impl TableDefaults {
             after: self.after,
             partition_by: self.partition_by.clone(),
             properties: self.properties.clone(),
+            publish: None,
         }
     }
 }
@@ -269,36 +265,8 @@ pub struct TableConfig {
     pub partition_by: Vec<PartitionBy>,
     /// Key `properties`, added to those of `defaults`: Iceberg table properties, set when the table is created.
     pub properties: BTreeMap<String, String>,
-}
-
-/// Reads a table's name, `namespace.table`.
-///
-/// # Errors
-/// [`ErrorKind::Config`] when it has fewer than two levels, or a level is empty or holds more than letters, digits,
-/// `_` and `-`.
-pub fn table_ident(name: &str) -> Result<TableIdent> {
-    parse_table_ident(name)
-        .map_err(|reason| Error::new(ErrorKind::Config, format!("{reason}; write {TABLE_NAME}")))
-}
-
-/// Reads a table's name; the error is a clause.
-pub(super) fn parse_table_ident(name: &str) -> Result<TableIdent, String> {
-    let levels: Vec<&str> = name.split('.').collect();
-    let is_level = |level: &&str| {
-        !level.is_empty()
-            && level
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || "_-".contains(c))
-    };
-    if levels.len() < 2 {
-        return Err(format!("`{name}` names no namespace"));
-    }
-    if !levels.iter().all(is_level) {
-        return Err(format!(
-            "`{name}` has a level that is empty or holds other characters"
-        ));
-    }
-    TableIdent::from_strs(levels).map_err(|error| error.message().to_owned())
+    /// Key `publish.bigquery`, default none: the external table that follows this one.
+    pub publish: Option<Box<BigQueryConfig>>,
 }
 
 /// Reads the key `defaults`.
@@ -306,21 +274,34 @@ pub(super) fn read_defaults(field: &Field<'_>, ack_deadline: Duration) -> TableD
     let mut defaults = TableDefaults::default();
     if let Some(mut keys) = field.mapping() {
         read_shared(&mut keys, field, &mut defaults, ack_deadline);
+        let publish = keys.key(&PUBLISH);
+        defaults.publish = publish
+            .map(|field| publish::read_defaults(&field))
+            .unwrap_or_default();
         keys.finish();
     }
     defaults
 }
 
 /// Reads the value of one table; what it leaves out comes from the defaults.
-pub(super) fn read_table(field: &Field<'_>, defaults: &TableDefaults, ack_deadline: Duration) -> TableConfig {
+pub(super) fn read_table(
+    name: &str,
+    field: &Field<'_>,
+    defaults: &TableDefaults,
+    ack_deadline: Duration,
+) -> TableConfig {
     let mut own = defaults.clone();
-    let mut from = Vec::new();
+    let (mut from, mut publish) = (Vec::new(), None);
     if let Some(mut keys) = field.mapping() {
         if let Some(field) = keys.key(&FROM) {
             let items = field.items().unwrap_or_default();
             from = items.iter().filter_map(read_match).collect();
         }
         read_shared(&mut keys, field, &mut own, ack_deadline);
+        let own_publish = keys.key(&PUBLISH);
+        publish = own_publish
+            .and_then(|field| publish::read(&field, name, &defaults.publish))
+            .map(Box::new);
         keys.finish();
     }
     if own.schema == SchemaConfig::Envelope && from.iter().any(|conditions| conditions.files.is_some()) {
@@ -330,6 +311,7 @@ pub(super) fn read_table(field: &Field<'_>, defaults: &TableDefaults, ack_deadli
     }
     TableConfig {
         from,
+        publish,
         ..own.to_table()
     }
 }

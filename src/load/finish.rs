@@ -78,6 +78,8 @@ pub(super) async fn finish(
         if let Committed::Now(_) = committed {
             let (rows, bytes) = (changes.row_count(), changes.byte_count());
             telemetry::count_commit(&table_name, rows, bytes, started.elapsed(), shared.clock.now());
+            // A file has no publish time.
+            shared.publishers.committed(ident, None);
         }
     }
     confirm_letters(shared, &table_name, &head, &entries).await?;

@@ -64,6 +64,15 @@ pub const STORE_FAILURES: &str = "landfast_store_failures_total";
 pub const LAST_COMMIT: &str = "landfast_last_commit_timestamp_seconds";
 /// From publish time to committed, per delivery, in seconds. Histogram; label `table`.
 pub const FRESHNESS: &str = "landfast_freshness_seconds";
+/// Steps of publishing, by outcome: `moved`, `created`, `current` (nothing to do), `young` (another moved it a moment ago),
+/// `no_table`; `columns_refused`, `conflict`, `rate_limited`, `unavailable`, `refused` (all tried again). Counter; labels `table`, `outcome`.
+pub const PUBLISHES: &str = "landfast_publishes_total";
+/// One step of publishing, in seconds. Histogram; label `table`.
+pub const PUBLISH_DURATION: &str = "landfast_publish_duration_seconds";
+/// How long the oldest commit waits that BigQuery does not show, in seconds; 0 when none waits. Gauge; label `table`.
+pub const UNPUBLISHED: &str = "landfast_unpublished_seconds";
+/// From publish time to visible in BigQuery, of the oldest message of each publish, in seconds. Histogram; label `table`.
+pub const VISIBLE: &str = "landfast_visible_seconds";
 /// Files that landed from a landing folder. Counter; label `table`.
 pub const LANDED_FILES: &str = "landfast_landed_files_total";
 /// Bytes of those files, as they are stored. Counter; label `table`.

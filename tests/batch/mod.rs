@@ -151,6 +151,7 @@ impl House {
             clock,
             random,
             unknown_fields: UnknownFields::default(),
+            publishers: landfast::publish::Publishers::default(),
         });
         Self {
             faults,

@@ -91,6 +91,7 @@ impl House {
             clock,
             random,
             unknown_fields: UnknownFields::default(),
+            publishers: landfast::publish::Publishers::default(),
         });
         let (stop, stopped) = watch::channel(false);
         let landing = Landing::open(config, shared, GRACE, stopped)?;

@@ -259,6 +259,7 @@ impl Process {
             clock: shared_clock,
             random,
             unknown_fields: UnknownFields::default(),
+            publishers: landfast::publish::Publishers::default(),
         }));
         Self {
             clock,

@@ -5,6 +5,7 @@
 pub mod accounts;
 pub mod aged;
 pub mod biglake;
+pub mod bigquery;
 pub mod bucket;
 pub mod clock;
 pub mod faults;
@@ -71,6 +72,8 @@ pub enum Component {
     Rest,
     /// A server of Cloud Storage's JSON API; its address.
     Gcs,
+    /// A server of BigQuery's API with the project `p-test`; its address.
+    BigQuery,
     /// Google's emulator of Pub/Sub; its host and port.
     PubSub,
     /// Nessie on the S3 server; its address and its warehouse, with a space between.
@@ -90,6 +93,7 @@ pub fn needs(component: Component) -> TestResult<String> {
         Component::Postgres => ("PostgreSQL", "LANDFAST_TEST_POSTGRES"),
         Component::Rest => ("REST catalog", "LANDFAST_TEST_REST"),
         Component::Gcs => ("Cloud Storage server", "LANDFAST_TEST_GCS"),
+        Component::BigQuery => ("BigQuery server", "LANDFAST_TEST_BIGQUERY"),
         Component::PubSub => ("Pub/Sub emulator", "LANDFAST_TEST_PUBSUB"),
         Component::Live => ("Google Cloud", "LANDFAST_TEST_LIVE"),
         Component::Nessie => ("Nessie", "LANDFAST_TEST_NESSIE"),

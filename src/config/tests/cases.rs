@@ -59,6 +59,11 @@ pub const VALID: &[(&str, &str)] = &[
     ),
     (
         "type: storage",
+        "server: {cpu_idle: 'true'}\ndefaults: {publish: {bigquery: {project: p-1, dataset: 7, connection: us.lake, labels: {a: 'b', c: ''}}}}\n\
+         tables: {a.b: {from: [{subscription: s}]}}\n",
+    ),
+    (
+        "type: storage",
         "server: {push_auth: false}\ntables: {}\nroutes: [{table: a.b}]\n",
     ),
     (

@@ -91,7 +91,6 @@ fn keys_of_later_versions_are_refused_as_such() {
     for key in [
         "sort_by",
         "key",
-        "publish",
         "sample",
         "metadata_columns",
         "flatten",

@@ -7,6 +7,7 @@ mod files;
 mod generated;
 mod mistakes;
 mod printing;
+mod publishing;
 
 use std::net::SocketAddr;
 use std::path::Path;

@@ -1,11 +1,14 @@
 //! The application: the only place that chooses backends, and the order in which things start and stop.
 
+mod intake;
+mod parts;
+
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use iceberg::TableIdent;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
@@ -13,24 +16,22 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+pub use self::parts::Parts;
+
 use crate::batch::{Shared, Writers, accept_by_record, keep_whole};
-use crate::catalog::{
-    BigLakeCatalog, Catalog, MemoryCatalog, Patience, RestCatalog, SqlCatalog, StorageCatalog,
-};
-use crate::clock::{Clock, SystemClock};
+use crate::catalog::Catalog;
+use crate::clock::Clock;
 use crate::commit::Engine;
-use crate::config::{CatalogConfig, Config, ServerConfig, SourceConfig, process_env};
-use crate::dead_letter::{DeadLetters, LETTER, Topic};
-use crate::decode::{Reason, RejectKind};
+use crate::config::{CatalogConfig, Config, ServerConfig};
+use crate::dead_letter::LETTER;
+use crate::decode::Reason;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::Ledger;
-use crate::random::Random;
+use crate::publish::Publishers;
 use crate::route::{Route, Router};
-use crate::storage::Store;
 use crate::telemetry::{self, UnknownFields, flush_traces, within};
 use crate::trigger::{
-    Access, Connections, Delivery, DeliveryId, Intake, Landing, Limits, ObjectEvent, Objects, Pulls, Push,
-    Pushers, Server, is_forwarded, probes, router,
+    Access, Connections, Delivery, Landing, Limits, Objects, Pulls, Pushers, Server, probes, router,
 };
 
 /// From the signal to the exit. Cloud Run kills after 10 s.
@@ -39,71 +40,12 @@ const SHUTDOWN: Duration = Duration::from_secs(9);
 /// From the signal to the moment when a file that is being loaded is let go; what is left is for the pushes' hints.
 const FILE_GRACE: Duration = Duration::from_secs(6);
 
+/// From the signal to the moment when what BigQuery does not show yet is left to the next process.
+const PUBLISH: Duration = Duration::from_secs(8);
+
 /// Tables that are looked at before the start, and how long that may take.
 const LOOKED_AT: usize = 8;
 const LOOK: Duration = Duration::from_secs(5);
-
-/// What an application stands on. Tests put fault layers and fixed seeds in here.
-#[derive(Debug)]
-pub struct Parts {
-    /// Names the tables.
-    pub catalog: Arc<dyn Catalog>,
-    /// Keeps the tables' ledgers: the warehouse, whatever the tables' locations.
-    pub ledgers: Store,
-    /// Keeps dead letters.
-    pub dead_letters: DeadLetters,
-    /// The time.
-    pub clock: Arc<dyn Clock>,
-    /// Names and jitter.
-    pub random: Arc<Random>,
-}
-
-impl Parts {
-    /// Chooses the backends that a configuration names.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Unavailable`] when a location or the catalog's database or server cannot be opened.
-    pub async fn from_config(config: &Config) -> Result<Self> {
-        let warehouse = Store::open(&config.warehouse.to_string())?.anchored()?;
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let random = Arc::new(Random::from_os());
-        let ledgers = warehouse.clone();
-        let catalog: Arc<dyn Catalog> = match &config.catalog {
-            CatalogConfig::Storage => Arc::new(StorageCatalog::new(warehouse, clock.clone())),
-            CatalogConfig::Sql(sql) => {
-                Arc::new(SqlCatalog::open(&sql.uri, &sql.name, warehouse, random.clone()).await?)
-            }
-            CatalogConfig::Rest(rest) => {
-                let patience = Patience::default();
-                Arc::new(RestCatalog::open(rest, warehouse, clock.clone(), random.clone(), patience).await?)
-            }
-            CatalogConfig::BigLake(lake) => {
-                let patience = Patience::default();
-                let rest = lake.as_rest();
-                let rest =
-                    RestCatalog::open(&rest, warehouse, clock.clone(), random.clone(), patience).await?;
-                Arc::new(BigLakeCatalog::new(rest))
-            }
-            CatalogConfig::Memory => Arc::new(MemoryCatalog::new(warehouse)),
-        };
-        let mut dead_letters = DeadLetters::new(Store::open(&config.dead_letters.to_string())?);
-        if let Some(topic) = &config.dead_letter_topic {
-            dead_letters = dead_letters.published_to(Topic::connect(topic, &process_env).await?);
-        }
-        Ok(Self {
-            catalog,
-            ledgers,
-            dead_letters,
-            clock,
-            random,
-        })
-    }
-
-    /// The commit engine alone, for work beside the data path.
-    pub fn engine(self) -> Engine {
-        Engine::new(self.catalog, Ledger::new(self.ledgers), self.clock, self.random)
-    }
-}
 
 /// The landing folders, opened, and what stops them.
 #[derive(Debug)]
@@ -179,7 +121,14 @@ impl App {
     pub fn new(config: Arc<Config>, parts: Parts) -> Arc<Self> {
         let server = &config.server;
         let max_bytes = usize::try_from(server.max_in_flight_bytes).unwrap_or(usize::MAX);
+        let publishers = Publishers::from_config(
+            &config,
+            parts.catalog.clone(),
+            parts.clock.clone(),
+            parts.random.clone(),
+        );
         let shared = Arc::new(Shared {
+            publishers,
             engine: Engine::new(
                 parts.catalog,
                 Ledger::new(parts.ledgers),
@@ -254,6 +203,20 @@ impl App {
         }
     }
 
+    /// Makes visible in BigQuery what is committed, until then at the latest. Gives the tables whose newest commits are
+    /// not, and why. Nothing is followed after that.
+    pub async fn publish(&self, until: Instant) -> BTreeMap<TableIdent, Error> {
+        let failed = self.shared.publishers.close(until).await;
+        for (ident, error) in &failed {
+            tracing::warn!(
+                table.ident = %ident,
+                error = error.report(),
+                "BigQuery does not show the newest commits; the next commit or `landfast maintain` moves the external table."
+            );
+        }
+        failed
+    }
+
     /// Takes a delivery apart, off the request, and hands its parts to their tables.
     fn accept_by_record(&self, delivery: Delivery) {
         let (config, shared, writers) = (self.config.clone(), self.shared.clone(), self.writers.clone());
@@ -294,85 +257,6 @@ impl App {
         tokio::spawn(within(trace, async move {
             keep_whole(&shared, delivery, &reason).await;
         }));
-    }
-}
-
-impl Intake for App {
-    fn named_table(&self, name: &str) -> Result<TableIdent> {
-        Router::new(&self.config).named(name)
-    }
-
-    fn accept_rows(&self, table: TableIdent, delivery: Delivery) {
-        let settings = Router::new(&self.config).settings(&table);
-        self.writers.accept(table, &settings, delivery);
-    }
-
-    fn has_bucket(&self, bucket: &str) -> bool {
-        let mut buckets = self.config.landing_buckets().into_iter();
-        buckets.any(|location| location.bucket() == bucket)
-    }
-
-    fn accept_object(&self, object: ObjectEvent, delivery: Delivery) {
-        // The landing is the process's, not the request's: a sender that hangs up does not stop it.
-        let objects = self.objects.clone();
-        tokio::spawn(within(delivery.trace, async move {
-            objects.land(object, delivery).await;
-        }));
-    }
-
-    fn identify(&self, push: &Push) -> DeliveryId {
-        let subscription = push.subscription.as_str();
-        let short = crate::route::short_name(subscription);
-        let has = |source: &SourceConfig| {
-            let mut names = source.subscriptions.iter();
-            names.any(|name| name == subscription || name == short)
-        };
-        let by_id = |source: &str| DeliveryId::message(source, &push.message_id, push.publish_time);
-        let Some((name, source)) = self.config.sources.iter().find(|(_, source)| has(source)) else {
-            return by_id(subscription);
-        };
-        let Some(attribute) = &source.dedupe_attribute else {
-            return by_id(name);
-        };
-        match push.attribute(attribute).filter(|value| !value.is_empty()) {
-            Some(value) => DeliveryId::by_attribute(name, attribute, value),
-            None => {
-                self.tell_no_attribute(name, attribute);
-                // Where copies are told by an attribute, the source may have subscriptions of two topics, whose message
-                // ids may be equal: that to which a policy forwards is such.
-                by_id(if is_forwarded(push) { subscription } else { name })
-            }
-        }
-    }
-
-    fn accept(&self, delivery: Delivery) {
-        let delivery = self.marked(delivery);
-        match Router::new(&self.config).route(&delivery.envelope) {
-            Route::Table(ident, table) => self.writers.accept(ident, &table, delivery),
-            Route::ByRecord(_) => self.accept_by_record(delivery),
-            Route::Nowhere(why) => {
-                let reason = Reason {
-                    kind: RejectKind::NoRoute,
-                    message: why,
-                    path: None,
-                };
-                self.dead_letter(delivery, reason);
-            }
-        }
-    }
-
-    fn accept_undecodable(&self, delivery: Delivery, raw: Bytes) {
-        let message = "the message's `data` is not padded standard base64".to_owned();
-        let reason = Reason {
-            kind: RejectKind::BadBase64,
-            message,
-            path: None,
-        };
-        let delivery = Delivery {
-            payload: raw,
-            ..self.marked(delivery)
-        };
-        self.dead_letter(delivery, reason);
     }
 }
 
@@ -435,7 +319,7 @@ pub async fn run(
     }
     let (routes, mut beside) = work.start(&server);
     let mut serving = tokio::spawn(connections.serve(listener, routes, stopped));
-    let upkeep = tokio::spawn(keep_up(app.writers.clone(), metrics));
+    let upkeep = tokio::spawn(keep_up(app.clone(), metrics));
     tokio::select! {
         () = shutdown => {}
         ended = &mut serving => {
@@ -449,7 +333,7 @@ pub async fn run(
     }
     server.draining.store(true, Ordering::Release);
     tracing::info!("Stopping: no new work, the rest is committed and answered.");
-    let until = Instant::now() + SHUTDOWN;
+    let (until, publish_until) = (Instant::now() + SHUTDOWN, Instant::now() + PUBLISH);
     let finished = tokio::time::timeout_at(until, async {
         // New connections are taken until then, and told 503: a refused one tells a sender nothing.
         let _beside_gone = beside.stop.send(true);
@@ -463,6 +347,7 @@ pub async fn run(
             tracing::error!(%error, "The task beside the listener ended badly; its files or messages are taken at the next start.");
         }
         app.catalog().settle().await;
+        let _told = app.publish(publish_until).await;
         let _server_gone = stop.send(true);
         let _ended = serving.await;
     })
@@ -486,7 +371,7 @@ fn listener_failed(error: std::io::Error) -> Error {
 }
 
 /// What runs beside the requests: relief when slots run out, and the metrics recorder's housekeeping.
-async fn keep_up(writers: Arc<Writers>, metrics: PrometheusHandle) {
+async fn keep_up(app: Arc<App>, metrics: PrometheusHandle) {
     let mut every = tokio::time::interval(Duration::from_secs(5));
     let housekeeping = async {
         loop {
@@ -494,5 +379,9 @@ async fn keep_up(writers: Arc<Writers>, metrics: PrometheusHandle) {
             metrics.run_upkeep();
         }
     };
-    tokio::join!(writers.relieve_pressure(), housekeeping);
+    tokio::join!(
+        app.writers.relieve_pressure(),
+        app.shared.publishers.watch(),
+        housekeeping
+    );
 }

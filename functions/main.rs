@@ -1,5 +1,6 @@
 //! The command line of landfast: parses it, and calls one function.
 
+mod check;
 mod config;
 mod dev;
 mod ledger;
@@ -71,6 +72,8 @@ enum Command {
     Maintain(maintain::MaintainArgs),
     /// Proves that no delivery and no file is there twice and none is missing.
     Verify(verify::VerifyArgs),
+    /// Does once what the service will do, and names the permission that is missing.
+    Check(check::CheckArgs),
     /// What a table remembers of its deliveries.
     #[command(subcommand)]
     Ledger(ledger::LedgerCommand),
@@ -100,6 +103,7 @@ fn main() -> ExitCode {
         Command::Replay(args) => replay::run(&args, cli.output, quiet),
         Command::Maintain(args) => maintain::run(&args, cli.output),
         Command::Verify(args) => verify::run(&args, cli.output),
+        Command::Check(args) => check::run(&args, cli.output),
         Command::Ledger(command) => ledger::run(&command, cli.output),
         Command::Show(args) => show::run(&args, cli.output),
         Command::Config(command) => config::run(command, cli.output),

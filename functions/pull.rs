@@ -36,16 +36,25 @@ pub struct PullArgs {
     project: Option<String>,
 }
 
+/// The project of the environment.
+pub fn project() -> Option<String> {
+    process_env(PROJECT).filter(|value| !value.is_empty())
+}
+
+/// The emulator of the environment.
+pub fn emulator() -> Option<String> {
+    process_env(EMULATOR).filter(|value| !value.is_empty())
+}
+
 /// Pulls until SIGTERM or Ctrl-C, or until a subscription cannot be pulled.
 pub fn run(args: &PullArgs) -> ExitCode {
-    let set = |name| process_env(name).filter(|value| !value.is_empty());
-    let project = args.project.clone().or_else(|| set(PROJECT));
+    let project = args.project.clone().or_else(project);
     let chosen = Config::load(&args.config, &process_env).and_then(|config| {
         let names = subscriptions(&config, &args.subscription, project.as_deref())?;
         Ok((Arc::new(config), names))
     });
     match chosen {
-        Ok((config, names)) => block_on(pull(config, names, set(EMULATOR))),
+        Ok((config, names)) => block_on(pull(config, names, emulator())),
         Err(error) => failed(&error),
     }
 }

@@ -40,6 +40,8 @@ pub mod telemetry;
 
 pub mod app;
 
+pub mod check;
+
 pub mod clock;
 
 pub mod random;

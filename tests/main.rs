@@ -10,6 +10,7 @@ mod agree;
 mod batch;
 mod by_record;
 mod catalog;
+mod check;
 mod commit;
 mod connections;
 mod events_named;
@@ -83,6 +84,7 @@ fn main() -> ExitCode {
         fire::tests(),
         fakes::tests(),
         catalog::tests(),
+        check::tests(),
         sql::tests(),
         rest::tests(),
         foreign::tests(),

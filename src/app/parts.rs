@@ -35,6 +35,18 @@ impl Parts {
     /// # Errors
     /// [`ErrorKind::Unavailable`] when a location or the catalog's database or server cannot be opened.
     pub async fn from_config(config: &Config) -> Result<Self> {
+        let mut dead_letters = DeadLetters::new(Store::open(&config.dead_letters.to_string())?);
+        if let Some(topic) = &config.dead_letter_topic {
+            dead_letters = dead_letters.published_to(Topic::connect(topic, &process_env).await?);
+        }
+        Self::with_dead_letters(config, dead_letters).await
+    }
+
+    /// The same with dead letters that are open already, whatever the configuration says of them.
+    ///
+    /// # Errors
+    /// As [`Parts::from_config`].
+    pub async fn with_dead_letters(config: &Config, dead_letters: DeadLetters) -> Result<Self> {
         let warehouse = Store::open(&config.warehouse.to_string())?.anchored()?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let random = Arc::new(Random::from_os());
@@ -57,10 +69,6 @@ impl Parts {
             }
             CatalogConfig::Memory => Arc::new(MemoryCatalog::new(warehouse)),
         };
-        let mut dead_letters = DeadLetters::new(Store::open(&config.dead_letters.to_string())?);
-        if let Some(topic) = &config.dead_letter_topic {
-            dead_letters = dead_letters.published_to(Topic::connect(topic, &process_env).await?);
-        }
         Ok(Self {
             catalog,
             ledgers,

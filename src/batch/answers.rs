@@ -27,6 +27,7 @@ use crate::telemetry::{self, within};
 const DEAD_LETTERS_AT_ONCE: usize = 16;
 
 /// Answers the deliveries of one table.
+#[derive(Clone)]
 pub(super) struct Answers {
     ident: TableIdent,
     table_name: String,
@@ -85,11 +86,23 @@ impl Answers {
         for (part, known) in parts.into_iter().zip(known) {
             match known {
                 Known::New => new.push(part),
-                Known::Landed(value) => self.was_there(part, &Kept::decode(value), earlier).await,
+                Known::Landed(value) => self.answer_landed(part, Kept::decode(value), earlier).await,
                 Known::TooOld => self.too_old(part).await,
             }
         }
         new
+    }
+
+    /// Letters that have yet to be published are waited for beside the batch: a topic that hangs must not stop a table.
+    async fn answer_landed(&self, part: Part, kept: Kept, earlier: Option<EarlierAttempt>) {
+        if kept.letters.is_none() || !self.shared.dead_letters.are_published() {
+            return self.was_there(part, &kept, earlier).await;
+        }
+        let (answers, deadline) = (self.clone(), part.deadline);
+        tokio::spawn(async move {
+            // What is let go is delivered again.
+            let _elapsed = timeout_at(deadline, answers.was_there(part, &kept, earlier)).await;
+        });
     }
 
     async fn was_there(&self, part: Part, kept: &Kept, earlier: Option<EarlierAttempt>) {
@@ -106,7 +119,9 @@ impl Answers {
         });
         match earlier {
             Some(attempt) => {
-                self.tell_freshness(std::slice::from_ref(&part));
+                if attempt.snapshot_id.is_some() {
+                    self.tell_freshness(std::slice::from_ref(&part));
+                }
                 outcome("landed", 1);
                 part.ack(attempt.snapshot_id);
             }
@@ -257,22 +272,32 @@ impl Answers {
         if let Some(last) = last {
             self.ack_once_visible(last, snapshot_id, publication);
         }
-        let mut confirmed = stream::iter(with_letters)
+        let answers = self.clone();
+        let confirming = async move {
+            let confirming = answers.confirm_all(with_letters, snapshot_id);
+            // A store that does not answer: what is let go is delivered again.
+            let _elapsed = timeout_at(deadline, confirming).await;
+        };
+        match self.shared.dead_letters.are_published() {
+            true => drop(tokio::spawn(confirming)),
+            false => confirming.await,
+        }
+    }
+
+    /// Makes the letters of these parts count, and acknowledges each then.
+    async fn confirm_all(&self, parts: Vec<Part>, snapshot_id: i64) {
+        let mut confirmed = stream::iter(parts)
             .map(|part| async move {
                 let confirmed = self.confirm(&part, part.letters).await;
                 (part, confirmed)
             })
             .buffered(DEAD_LETTERS_AT_ONCE);
-        let confirming = async {
-            while let Some((part, confirmed)) = confirmed.next().await {
-                match confirmed {
-                    Ok(()) => self.ack(part, snapshot_id),
-                    Err(error) => self.unkept(part, &error),
-                }
+        while let Some((part, confirmed)) = confirmed.next().await {
+            match confirmed {
+                Ok(()) => self.ack(part, snapshot_id),
+                Err(error) => self.unkept(part, &error),
             }
-        };
-        // A store that does not answer: what is let go is delivered again.
-        let _elapsed = timeout_at(deadline, confirming).await;
+        }
     }
 
     /// Where no CPU comes after the last answer, that waits for the publish. Its rows are committed: it is acknowledged

@@ -50,22 +50,34 @@ pub(crate) async fn open(
     ident: &TableIdent,
     settings: &TableSettings,
 ) -> Result<Option<(Table, Decoder)>> {
-    let schema = match &settings.schema {
+    let table = match (catalog.find_table(ident).await?, declared(settings)?) {
+        (Some(table), _) => table,
+        (None, Some(schema)) => create(catalog, ident, settings, schema).await?,
+        (None, None) => return Ok(None),
+    };
+    let decoder = fits(ident, settings, &table)?;
+    Ok(Some((table, decoder)))
+}
+
+/// Checks that a table is the one that the configuration describes; gives what decodes for it.
+///
+/// # Errors
+/// [`ErrorKind::TableMismatch`] when it is not.
+pub(crate) fn fits(ident: &TableIdent, settings: &TableSettings, table: &Table) -> Result<Decoder> {
+    if let Some(schema) = declared(settings)? {
+        check_schema(ident, &schema, table)?;
+    }
+    check_table(ident, &settings.partition_by, table)?;
+    decoder(settings, table.current_schema_ref())
+}
+
+/// The schema that the configuration says; none when it is to be inferred.
+fn declared(settings: &TableSettings) -> Result<Option<Schema>> {
+    Ok(match &settings.schema {
         SchemaConfig::Declared(schema) => Some(schema.as_ref().clone()),
         SchemaConfig::Envelope => Some(EnvelopeDecoder::schema()?),
         SchemaConfig::Inferred => None,
-    };
-    let table = match (catalog.find_table(ident).await?, &schema) {
-        (Some(table), _) => table,
-        (None, Some(schema)) => create(catalog, ident, settings, schema.clone()).await?,
-        (None, None) => return Ok(None),
-    };
-    if let Some(schema) = &schema {
-        check_schema(ident, schema, &table)?;
-    }
-    check_table(ident, &settings.partition_by, &table)?;
-    let decoder = decoder(settings, table.current_schema_ref())?;
-    Ok(Some((table, decoder)))
+    })
 }
 
 /// Makes the table of an inferred schema. Without a schema there is no table, and a decoder that only rejects.

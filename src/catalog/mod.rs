@@ -96,6 +96,15 @@ pub trait Catalog: Debug + Send + Sync {
     /// [`ErrorKind::Conflict`] and [`ErrorKind::Unavailable`]: make it again.
     async fn create_namespace(&self, namespace: &NamespaceIdent) -> Result<()>;
 
+    /// Forgets a namespace without tables. One that has some, or is not there, stays as it is. Only `check` asks for that,
+    /// of its own.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Rejected`] where we may not, [`ErrorKind::Unavailable`]: ask again.
+    async fn drop_namespace(&self, _namespace: &NamespaceIdent) -> Result<()> {
+        Ok(())
+    }
+
     /// Lists the tables directly in a namespace, in order of name; none where there is no such namespace.
     ///
     /// # Errors

@@ -26,6 +26,8 @@ const NEWEST_PRESSED: usize = 10;
 const AT_UPKEEP: usize = 2;
 /// The same where room is needed.
 const AT_ONCE_PRESSED: usize = 5;
+/// Nearer to the largest than this, one at a time goes.
+const LAST_BYTES: usize = 60_000;
 const HOUR_MS: i64 = 3600 * 1000;
 pub(super) const DAY_MS: i64 = 24 * HOUR_MS;
 /// Younger than this, one an hour stays; older, one a day.
@@ -76,12 +78,11 @@ pub(super) fn pressed(
         is_pressed: true,
         ..rules.witnessed(metadata, writer)
     };
-    let pressed = of_main(metadata, refs, &rules, AT_ONCE_PRESSED);
-    oldest(
-        pressed,
-        metadata,
-        over.div_ceil(each).clamp(AT_ONCE_PRESSED, AT_MOST),
-    )
+    // The next commit may be the last that fits: then one is worth it.
+    let is_last = refs.metadata_bytes.saturating_add(LAST_BYTES) > most;
+    let at_once = if is_last { 1 } else { AT_ONCE_PRESSED };
+    let pressed = of_main(metadata, refs, &rules, at_once);
+    oldest(pressed, metadata, over.div_ceil(each).clamp(at_once, AT_MOST))
 }
 
 /// Says that snapshots went before their time, as far as they are gone.
@@ -238,7 +239,8 @@ impl Rules {
     fn pressed(self) -> Self {
         Self {
             newest: Some(self.newest.unwrap_or(NEWEST).min(NEWEST_PRESSED)),
-            max_age_ms: Some(0),
+            // None is young, whatever the clocks say.
+            max_age_ms: Some(i64::MIN),
             ..self
         }
     }

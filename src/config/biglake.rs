@@ -58,7 +58,7 @@ pub(super) const URI: Key = Key::defaulted(
         any_scalar: false,
     }),
     || ADDRESS.to_owned(),
-    "another address of the service: a private endpoint, or an emulator",
+    "another address of the service, such as a private endpoint; it gets the process's token",
 );
 
 /// The keys beside `type: biglake`.

@@ -63,6 +63,7 @@ pub(crate) use self::partition::partition_spec;
 pub use self::problem::{Position, Problem, Problems};
 pub use self::publish::{BigQueryConfig, BigQueryDefaults, Connection};
 pub use self::push_auth::{PushAuth, SignedPushes};
+pub(crate) use self::quantity::duration_text;
 pub use self::quantity::parse_duration;
 pub use self::rest_catalog::{OAuth2Config, RestAuth, RestCatalogConfig, Secret};
 pub(crate) use self::rest_catalog::{address, check_prefix};

@@ -81,7 +81,7 @@ pub(super) fn size_text(bytes: u64) -> String {
 }
 
 /// Writes a duration so that [`parse_duration`] reads the same; below a millisecond it is cut off.
-pub(super) fn duration_text(duration: Duration) -> String {
+pub(crate) fn duration_text(duration: Duration) -> String {
     let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     write(millis, DURATION_UNITS.iter()).unwrap_or_else(|| "0s".to_owned())
 }

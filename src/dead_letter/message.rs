@@ -12,6 +12,9 @@ use google_cloud_pubsub::model::Message;
 
 use super::letter::DeadLetter;
 
+/// What the names of our own attributes begin with.
+const OWN: &str = "landfast.";
+
 /// What names a letter, the same each time that it is published.
 pub const LETTER: &str = "landfast.letter";
 
@@ -91,7 +94,12 @@ pub(super) fn message(letter: &DeadLetter<'_>, id: &str, location: Option<&str>)
     if !letter.attributes.contains_key(SOURCE_SUBSCRIPTION) {
         add_source(&mut attributes, letter, &published_at);
     }
-    for (name, value) in &*letter.attributes {
+    // A sender does not speak for us.
+    let others = letter
+        .attributes
+        .iter()
+        .filter(|(name, _)| !name.starts_with(OWN));
+    for (name, value) in others {
         attributes.add(name, value);
     }
     let Attributes { mut fitted, cut } = attributes;
@@ -240,9 +248,9 @@ mod tests {
         assert_eq!(message.attributes.len(), MAX_ATTRIBUTES);
         assert_eq!(message.attributes["landfast.reason.message"], "ä".repeat(512));
         assert_eq!(message.attributes[LETTER], "shop.orders/d/f/3");
-        // Eleven of ours, the number, and the first of the sender's; one is cut, four are no names, the rest has no room.
+        // Eleven of ours, the number, and the first of the sender's; one is cut, three are no names, one is ours to say, the rest has no room.
         assert!(message.attributes.contains_key("z087") && !message.attributes.contains_key("z088"));
-        assert_eq!((cut, &*message.attributes["landfast.cut"]), (1 + 4 + 32, "37"));
+        assert_eq!((cut, &*message.attributes["landfast.cut"]), (1 + 3 + 32, "36"));
         let fits = |(name, value): (&String, &String)| {
             (1..=MAX_NAME_BYTES).contains(&name.len()) && value.len() <= MAX_VALUE_BYTES
         };

@@ -54,6 +54,11 @@ pub struct DeadLetters {
 }
 
 impl DeadLetters {
+    /// Whether letters are published, rather than kept in a store.
+    pub fn are_published(&self) -> bool {
+        self.topic.is_some()
+    }
+
     /// Keeps dead letters in a store.
     pub fn new(store: Store) -> Self {
         Self {

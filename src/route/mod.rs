@@ -8,6 +8,7 @@ mod tests;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use iceberg::TableIdent;
 
@@ -64,14 +65,25 @@ impl<'a> Router<'a> {
     /// Whether some rule may take messages of a subscription, given by its full name. Their attributes and records decide
     /// then. Where objects of buckets are taken, any subscription may tell of some.
     pub fn may_take(&self, subscription: &str) -> bool {
-        let takes = |name: Option<&String>, files: Option<&FileMatch>| {
+        self.takers(subscription).next().is_some() || !self.config.landing_buckets().is_empty()
+    }
+
+    /// The tables and the routes' templates that messages of a subscription, given by its full name, may go to, each with
+    /// how long its ledger remembers them.
+    pub fn takers<'s>(&'s self, subscription: &'s str) -> impl Iterator<Item = (String, Duration)> + 's {
+        let takes = move |name: Option<&String>, files: Option<&FileMatch>| {
             files.is_none() && name.is_none_or(|name| is_subscription(name, subscription))
         };
-        let mut tables = self.config.tables.values().flat_map(|table| &table.from);
-        let mut routes = self.config.routes.iter();
-        tables.any(|from| takes(from.subscription.as_ref(), from.files.as_ref()))
-            || routes.any(|route| takes(route.subscription.as_ref(), route.files.as_ref()))
-            || !self.config.landing_buckets().is_empty()
+        let tables = self.config.tables.iter().filter(move |(_, table)| {
+            let mut from = table.from.iter();
+            from.any(|from| takes(from.subscription.as_ref(), from.files.as_ref()))
+        });
+        let routes = self.config.routes.iter();
+        let routes = routes.filter(move |route| takes(route.subscription.as_ref(), route.files.as_ref()));
+        let routed = self.config.defaults.ledger.retention;
+        tables
+            .map(|(ident, table)| (ident.to_string(), table.ledger.retention))
+            .chain(routes.map(move |route| (route.table.to_string(), routed)))
     }
 
     fn find(&self, arrival: Arrival<'_>) -> Route<'a> {

@@ -69,7 +69,7 @@ pub struct Disposed<'a> {
 }
 
 #[derive(Debug)]
-struct Client {
+pub(super) struct Client {
     http: reqwest::Client,
     base: String,
     /// None where an emulator takes anybody.
@@ -183,7 +183,7 @@ impl Disposal {
 }
 
 impl Client {
-    fn new() -> Result<Self> {
+    pub(super) fn new() -> Result<Self> {
         let settings = settings()?;
         let is_open = settings.contains_key(&GoogleConfigKey::BearerToken);
         let base = settings
@@ -306,7 +306,14 @@ impl Client {
         }
     }
 
-    async fn send_once(&self, method: Method, path: &str, parameters: &Parameters<'_>) -> Result<Response> {
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] when there was no answer, or no token; [`ErrorKind::Rejected`] when Google gives none.
+    pub(super) async fn send_once(
+        &self,
+        method: Method,
+        path: &str,
+        parameters: &Parameters<'_>,
+    ) -> Result<Response> {
         let method_timeout = (method == Method::POST).then_some(PIECE);
         let request = self
             .http

@@ -128,7 +128,7 @@ impl Store {
         }
     }
 
-    fn local_root(&self) -> Option<PathBuf> {
+    pub(super) fn local_root(&self) -> Option<PathBuf> {
         self.real_root.strip_prefix("file://").map(PathBuf::from)
     }
 }

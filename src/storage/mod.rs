@@ -5,10 +5,12 @@
 //! write that returned survives a crash (assumption E1 of the protocol); on `s3://` and `gs://` success is durable.
 
 mod anchor;
+mod clearing;
 mod cloud;
 mod disposal;
 mod file_io;
 mod generation;
+mod grants;
 mod http;
 mod listing;
 mod own;
@@ -33,6 +35,7 @@ use self::anchor::Anchor;
 pub use self::cloud::Properties;
 pub use self::disposal::{Disposal, Disposed};
 pub use self::generation::{Generation, Generations};
+pub use self::grants::Grants;
 pub use self::listing::{Object, staged_name};
 pub use self::upload::{PART_BYTES, Upload};
 pub use self::vended::Vendor;

@@ -112,7 +112,7 @@ impl Limits {
     }
 
     /// 80 % of the slots: beyond it, waiting any longer only turns requests away.
-    fn pressure_mark(&self) -> usize {
+    pub(crate) fn pressure_mark(&self) -> usize {
         self.max_requests.saturating_mul(4).div_ceil(5).max(1)
     }
 

@@ -30,5 +30,7 @@ pub use landing::Landing;
 pub use limits::{Held, Limits};
 pub use objects::Objects;
 pub use pull::{Pulls, subscriptions};
+pub(crate) use pull::{admin as subscription_admin, named as named_subscriptions};
 pub use push::Push;
 pub use push_auth::Pushers;
+pub(crate) use push_auth::published_keys;

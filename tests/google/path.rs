@@ -76,6 +76,13 @@ async fn pulled_messages_land_once_whatever_is_killed() -> TestResult {
 
 async fn land_under_fire(way: Way) -> TestResult {
     let pipeline = Pipeline::new(way).await?;
+    let outcome = fire(&pipeline).await;
+    // Else the emulator goes on pushing, to whoever has the port next.
+    outcome.and(pipeline.pubsub.delete(&pipeline.name).await)
+}
+
+async fn fire(pipeline: &Pipeline) -> TestResult {
+    let way = pipeline.way;
     let (mut random, mut kills) = (seeded(), 0);
     let mut server = pipeline.start().await?;
     for step in 0..STEPS {

@@ -106,6 +106,11 @@ impl Front {
         bearers
     }
 
+    /// Every request that came: its method, and its path and query.
+    pub fn seen(&self) -> Vec<(Method, String)> {
+        held(&self.inner.seen).clone()
+    }
+
     /// The headers of the last request.
     pub fn last_headers(&self) -> HeaderMap {
         held(&self.inner.last_headers).clone()

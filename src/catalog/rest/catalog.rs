@@ -200,6 +200,18 @@ impl Catalog for RestCatalog {
         Ok(())
     }
 
+    async fn drop_namespace(&self, namespace: &NamespaceIdent) -> Result<()> {
+        let request = Request::new(Method::DELETE, self.terms.namespace(namespace)?);
+        match self.client.send(&request).await {
+            Ok(_) => Ok(()),
+            // It is gone, or has tables.
+            Err(failure) if failure.is_not_found() || failure.is_conflict() => Ok(()),
+            Err(failure) => Err(failure
+                .into_error("The namespace cannot be dropped.")
+                .with("namespace", namespace)),
+        }
+    }
+
     async fn list_tables(&self, namespace: &NamespaceIdent) -> Result<Vec<TableIdent>> {
         let message = "The tables cannot be listed.";
         let mut tables = BTreeSet::new();

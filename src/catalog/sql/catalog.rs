@@ -16,7 +16,7 @@ use super::super::{
 };
 use super::database::Database;
 use super::failure::{Failure, Verdict};
-use super::layout::{self, INSERT_NAMESPACE, Statements};
+use super::layout::{self, DELETE_NAMESPACE, INSERT_NAMESPACE, Statements};
 use crate::config::DatabaseUri;
 use crate::decode::Compression;
 use crate::error::{Error, ErrorKind, Result};
@@ -202,6 +202,17 @@ impl Catalog for SqlCatalog {
         inserted.map(drop).map_err(|failure| {
             failure
                 .into_error("The namespace cannot be made.")
+                .with("namespace", text)
+        })
+    }
+
+    async fn drop_namespace(&self, namespace: &NamespaceIdent) -> Result<()> {
+        let text = namespace_text(namespace)?;
+        let values = [self.name.as_str(), &text];
+        let deleted = self.database.execute(DELETE_NAMESPACE, &values).await;
+        deleted.map(drop).map_err(|failure| {
+            failure
+                .into_error("The namespace cannot be dropped.")
                 .with("namespace", text)
         })
     }

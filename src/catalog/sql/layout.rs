@@ -50,6 +50,11 @@ pub(super) const INSERT_NAMESPACE: &str = "INSERT INTO iceberg_namespace_propert
      (catalog_name, namespace, property_key, property_value) VALUES ($1, $2, 'exists', 'true') \
      ON CONFLICT DO NOTHING";
 
+/// Leaves one that has tables. Values: catalog, namespace.
+pub(super) const DELETE_NAMESPACE: &str = "DELETE FROM iceberg_namespace_properties \
+     WHERE catalog_name = $1 AND namespace = $2 AND NOT EXISTS \
+     (SELECT 1 FROM iceberg_tables WHERE catalog_name = $1 AND table_namespace = $2)";
+
 impl Statements {
     fn new(has_type: bool) -> Self {
         let is_table = if has_type { IS_TABLE } else { "" };

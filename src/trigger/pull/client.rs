@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use google_cloud_auth::credentials::anonymous;
-use google_cloud_pubsub::client::Subscriber;
+use google_cloud_pubsub::client::{Subscriber, SubscriptionAdmin};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -46,11 +46,7 @@ impl Pulls {
                 client.with_credentials(Google::from_env(&process_env, None, PATIENCE)?.into_credentials())
             }
         };
-        let client = client.build().await.map_err(|error| {
-            let message = "Pub/Sub's client cannot be made: give the process credentials (a service account, or \
-                           GOOGLE_APPLICATION_CREDENTIALS).";
-            Error::new(ErrorKind::Rejected, message).with_source(error)
-        })?;
+        let client = client.build().await.map_err(not_made)?;
         Ok(Self {
             client,
             subscriptions,
@@ -84,4 +80,28 @@ impl Pulls {
             }
         }
     }
+}
+
+/// The client that asks what subscriptions are set to, found as [`Pulls::connect`] finds its own. Nothing is sent yet.
+///
+/// # Errors
+/// As [`Pulls::connect`].
+pub(crate) async fn admin(emulator: Option<&str>) -> Result<SubscriptionAdmin> {
+    let client = SubscriptionAdmin::builder();
+    let client = match emulator {
+        Some(host) => client
+            .with_endpoint(emulator_address(host))
+            .with_credentials(anonymous::Builder::new().build()),
+        None => {
+            prepare_client()?;
+            client.with_credentials(Google::from_env(&process_env, None, PATIENCE)?.into_credentials())
+        }
+    };
+    client.build().await.map_err(not_made)
+}
+
+fn not_made(error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    let message = "Pub/Sub's client cannot be made: give the process credentials (a service account, or \
+                   GOOGLE_APPLICATION_CREDENTIALS).";
+    Error::new(ErrorKind::Rejected, message).with_source(error)
 }

@@ -8,4 +8,6 @@ mod names;
 mod puller;
 
 pub use client::Pulls;
+pub(crate) use client::admin;
+pub(crate) use names::named;
 pub use names::subscriptions;

@@ -43,7 +43,7 @@ pub fn subscriptions(config: &Config, chosen: &[String], project: Option<&str>) 
 }
 
 /// Every short or full name in the configuration.
-fn named(config: &Config) -> BTreeSet<&str> {
+pub(crate) fn named(config: &Config) -> BTreeSet<&str> {
     let tables = config.tables.values().flat_map(|table| &table.from);
     let tables = tables.filter_map(|from| from.subscription.as_deref());
     let routes = config.routes.iter();

@@ -191,7 +191,7 @@ impl Keys {
     }
 
     /// The keys that are published now, and how long they are good.
-    async fn fetch(&self) -> Result<(HashMap<String, DecodingKey>, Duration)> {
+    pub(super) async fn fetch(&self) -> Result<(HashMap<String, DecodingKey>, Duration)> {
         let failed = |message: &str| Error::new(ErrorKind::Unavailable, message);
         let response = self.http.get(&self.url).send().await;
         let response = response.map_err(|error| failed("There is no answer.").with_source(error))?;

@@ -14,3 +14,4 @@ mod pushers;
 mod token;
 
 pub use pushers::Pushers;
+pub(crate) use pushers::published_keys;

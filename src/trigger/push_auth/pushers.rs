@@ -59,6 +59,15 @@ impl Pushers {
     }
 }
 
+/// Asks for the keys that are published now, as the first push would; gives their number.
+///
+/// # Errors
+/// [`Unavailable`](crate::error::ErrorKind::Unavailable) when there are none to be had.
+pub(crate) async fn published_keys(signed: &SignedPushes, clock: Arc<dyn Clock>) -> Result<usize> {
+    let keys = Keys::new(&signed.keys_url, clock)?;
+    keys.fetch().await.map(|(keys, _age)| keys.len())
+}
+
 impl Signed {
     async fn check(&self, headers: &HeaderMap) -> Result<()> {
         let token = Token::of(headers)?;

@@ -1,5 +1,6 @@
 //! From a bucket or a topic to the table that others read, with kills in the middle: Google's emulator of Pub/Sub sends
-//! what Cloud Storage's server tells it, or what is published, and lands it in a `gs://` table of that server.
+//! what Cloud Storage's server tells it, or what is published; landfast lands it in a `gs://` table of that server, and moves
+//! the pointer of an external table in BigQuery's stand-in, whose metadata others read.
 
 use std::collections::BTreeSet;
 use std::net::TcpListener;
@@ -16,6 +17,7 @@ use tempfile::TempDir;
 use tokio::time::sleep;
 use uuid::Uuid;
 
+use crate::support::bigquery::{BigQueryFront, PROJECT};
 use crate::support::gcs::GcsFront;
 use crate::support::pubsub::PubSub;
 use crate::support::readers::Reader;
@@ -58,6 +60,7 @@ struct Pipeline {
     address: String,
     folder: TempDir,
     front: Arc<GcsFront>,
+    bigquery: BigQueryFront,
     pubsub: PubSub,
     http: reqwest::Client,
 }
@@ -102,21 +105,34 @@ async fn fire(pipeline: &Pipeline) -> TestResult {
             fleet.push(pipeline.start().await?);
         }
     }
-    let all: BTreeSet<i64> = (0..STEPS * ROWS).collect();
+    // A process that was killed after an answer leaves the pointer to the next commit.
+    pipeline.send(STEPS).await?;
+    let all: BTreeSet<i64> = (0..=STEPS)
+        .flat_map(|step| step * ROWS..(step + 1) * ROWS)
+        .collect();
     wait_for("all rows", UNTIL, async || {
         let (ids, _) = pipeline.ids(Reader::pyiceberg().ok()?).await.ok()?;
         (ids == all).then_some(())
     })
     .await?;
     wait_until_quiet(&fleet).await?;
+    // What BigQuery reads is what others do, in the end.
+    let published = wait_for("the pointer to be at the newest metadata", UNTIL, async || {
+        let uri = pipeline.bigquery.uri("orders").await.ok()?;
+        let newest = pipeline.pointer().await.ok()?;
+        newest.starts_with(&format!("{uri}?")).then_some(newest)
+    })
+    .await?;
     for reader in Reader::all()? {
-        let (ids, count) = pipeline.ids(reader).await?;
+        let rows = reader.rows(&published)?;
+        let ids: BTreeSet<i64> = rows.iter().filter_map(|row| row["id"].as_i64()).collect();
         assert_eq!(
-            (ids.len(), count),
+            (ids.len(), rows.len()),
             (all.len(), all.len()),
             "{way:?}, {kills} kills"
         );
     }
+    pipeline.bigquery.documented()?;
     for mut server in fleet {
         server.terminate()?;
         assert!(server.exited().await?.success());
@@ -156,6 +172,7 @@ impl Pipeline {
             address,
             folder: TempDir::new()?,
             front,
+            bigquery: BigQueryFront::start().await?,
             pubsub,
             http: reqwest::Client::builder().no_proxy().build()?,
         };
@@ -190,8 +207,10 @@ impl Pipeline {
         let config = format!(
             "warehouse: gs://lake/{name}/warehouse\ncatalog: {{ type: storage }}\ndead_letters: gs://lake/{name}/letters\n\
              server: {{ listen: \"{}\", push_auth: off, ack_deadline: 20s }}\ntables:\n  shop.orders: {{ from: [{{ {from} \
-             }}], after: {after}, batch: {{ commit_interval: 200ms }}, schema: [{{ name: id, type: long, required: true }}] }}\n",
-            self.address
+             }}], after: {after}, batch: {{ commit_interval: 200ms }}, schema: [{{ name: id, type: long, required: true }}], publish: {{ bigquery: {{ dataset: {}, \
+             connection: us.lake }} }} }}\n",
+            self.address,
+            self.bigquery.dataset()
         );
         std::fs::write(self.config(), config)?;
         Ok(())
@@ -210,7 +229,10 @@ impl Pipeline {
                 command
             }
         };
-        command.env("STORAGE_EMULATOR_HOST", self.front.url());
+        command
+            .env("STORAGE_EMULATOR_HOST", self.front.url())
+            .env("BIGQUERY_EMULATOR_HOST", self.bigquery.host())
+            .env("GOOGLE_CLOUD_PROJECT", PROJECT);
         command
     }
 

@@ -46,7 +46,7 @@ async fn columns_that_are_the_same_are_not_touched() -> TestResult {
     let (sent, table) = moved_after(&site, json!({ "schema": { "fields": set } })).await?;
     assert_eq!((sent.query.as_str(), sent.body.get("schema")), ("", None));
     assert_eq!(table["schema"]["fields"], set);
-    Ok(())
+    site.front.documented()
 }
 
 async fn what_people_set_survives_a_change_of_columns() -> TestResult {
@@ -57,7 +57,7 @@ async fn what_people_set_survives_a_change_of_columns() -> TestResult {
     let after = json!([tagged("id", "INTEGER"), { "name": "name", "type": "STRING", "mode": "NULLABLE" }]);
     assert_eq!(sent.body["schema"]["fields"], after);
     assert_eq!(table["schema"]["fields"], after);
-    Ok(())
+    site.front.documented()
 }
 
 async fn columns_that_bigquery_does_not_take_cost_no_tag_and_no_row() -> TestResult {
@@ -75,7 +75,7 @@ async fn columns_that_bigquery_does_not_take_cost_no_tag_and_no_row() -> TestRes
         .collect();
     assert_eq!(refused.len(), 1);
     assert_eq!(refused[0].body["schema"]["fields"][0], tagged("id", "INTEGER"));
-    Ok(())
+    site.front.documented()
 }
 
 async fn columns_that_nobody_set_anything_on_are_read_anew() -> TestResult {
@@ -84,7 +84,7 @@ async fn columns_that_nobody_set_anything_on_are_read_anew() -> TestResult {
     let (sent, _) = moved_after(&site, json!({ "schema": { "fields": before } })).await?;
     assert_eq!(sent.query, "autodetect_schema=true");
     assert_eq!(sent.body.get("schema"), Some(&Value::Null));
-    Ok(())
+    site.front.documented()
 }
 
 async fn labels_and_descriptions_of_the_configuration_are_put_right() -> TestResult {
@@ -94,5 +94,5 @@ async fn labels_and_descriptions_of_the_configuration_are_put_right() -> TestRes
     let (_, table) = moved_after(&site, change).await?;
     assert_eq!(table["description"], "Landed");
     assert_eq!(table["labels"]["team"], "shop");
-    Ok(())
+    site.front.documented()
 }

@@ -95,7 +95,8 @@ async fn first_commit_makes_the_external_table() -> TestResult {
     }
     server
         .logged(&["BIGQUERY_EMULATOR_HOST is set", "Made the external table."])
-        .await
+        .await?;
+    site.front.documented()
 }
 
 async fn pointer_follows_and_its_metadata_is_read() -> TestResult {
@@ -114,7 +115,7 @@ async fn pointer_follows_and_its_metadata_is_read() -> TestResult {
     assert!(metric("landfast_publishes_total{table=\"shop.orders\",outcome=\"moved\"}").await? >= 2.0);
     assert!(metric("landfast_visible_seconds_count").await? >= 3.0);
     assert!(metric("landfast_publish_duration_seconds_count").await? >= 3.0);
-    Ok(())
+    site.front.documented()
 }
 
 /// A commit for every message, as fast as the server takes them, for longer than BigQuery's window.

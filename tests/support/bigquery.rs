@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::http::{Answer, Broken, serve};
-use super::{Component, TestResult, needs};
+use super::{Component, TestResult, needs, readers};
 
 /// The project of everything in it.
 pub const PROJECT: &str = "p-test";
@@ -145,6 +145,23 @@ impl BigQueryFront {
     /// Every request so far, in the order of their arrival.
     pub fn requests(&self) -> Vec<Sent> {
         self.inner.state().sent.clone()
+    }
+
+    /// Holds every request that came against Google's discovery document.
+    pub fn documented(&self) -> TestResult {
+        let sent = |sent: &Sent| readers::Sent {
+            method: sent.method.to_string(),
+            path: match sent.query.is_empty() {
+                true => sent.path.clone(),
+                false => format!("{}?{}", sent.path, sent.query),
+            },
+            body: (!sent.body.is_null()).then(|| sent.body.clone()),
+        };
+        let sent: Vec<readers::Sent> = self.requests().iter().map(sent).collect();
+        assert!(!sent.is_empty(), "nothing was sent");
+        let problems = readers::undocumented("bigquery.v2", &sent)?;
+        assert!(problems.is_empty(), "{problems:?}");
+        Ok(())
     }
 
     /// Those that would change something.

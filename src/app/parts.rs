@@ -33,7 +33,7 @@ impl Parts {
     /// Chooses the backends that a configuration names.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`] when a location or the catalog's database or server cannot be opened.
+    /// [`crate::error::ErrorKind::Unavailable`] when a location or the catalog's database or server cannot be opened.
     pub async fn from_config(config: &Config) -> Result<Self> {
         let mut dead_letters = DeadLetters::new(Store::open(&config.dead_letters.to_string())?);
         if let Some(topic) = &config.dead_letter_topic {

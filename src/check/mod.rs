@@ -1,7 +1,7 @@
 //! Check: does once, with things of its own, what the service will do, and says what is missing where that is refused.
 //!
 //! Nothing that is configured is written to: rows go into a table of the check's own, objects under a name of its own
-//! ([`own`]), and nothing is ever put into a landing bucket, where it would be an event. Each probe is bounded in time,
+//! (`own.rs`), and nothing is ever put into a landing bucket, where it would be an event. Each probe is bounded in time,
 //! fails alone, and removes what it made, also when it failed.
 
 mod ceiling;

@@ -5,11 +5,12 @@ use iceberg::TableIdent;
 
 use super::App;
 use crate::config::SourceConfig;
+use crate::dead_letter::is_of_check;
 use crate::decode::{Reason, RejectKind};
 use crate::error::Result;
 use crate::route::{Route, Router};
 use crate::telemetry::within;
-use crate::trigger::{Delivery, DeliveryId, Intake, ObjectEvent, Push, is_forwarded};
+use crate::trigger::{Delivery, DeliveryId, Intake, ObjectEvent, Push, Receipt, is_forwarded};
 
 impl Intake for App {
     fn named_table(&self, name: &str) -> Result<TableIdent> {
@@ -60,6 +61,9 @@ impl Intake for App {
     }
 
     fn accept(&self, delivery: Delivery) {
+        if is_of_check(&delivery.envelope.attributes, &delivery.payload) {
+            return delivery.ack.ack(Receipt::default());
+        }
         let delivery = self.marked(delivery);
         match Router::new(&self.config).route(&delivery.envelope) {
             Route::Table(ident, table) => self.writers.accept(ident, &table, delivery),

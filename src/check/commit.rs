@@ -1,4 +1,5 @@
-//! The catalog: a table of the check's own, a row in it, read back; then timed commits, and all of it gone.
+//! The catalog: a table of the check's own, a row in it, read back; its external tables; then timed commits, and all of it
+//! gone.
 
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use super::leftovers::{Removed, remove_table};
 use super::own::{self, Own};
 use super::remedy::Place;
 use super::report::{Found, Gathered};
-use super::{PROBE, REMOVAL, bounded, line};
+use super::{PROBE, REMOVAL, bounded, external, line};
 use crate::clock::Moment;
 use crate::commit::{ChangeSet, Engine, Group, Head};
 use crate::config::{CatalogConfig, Config};
@@ -32,12 +33,14 @@ const TRIES: usize = 3;
 /// Probes the catalog, and times commits where it works.
 pub(super) async fn probe(config: &Config, engine: &Engine, own: &Own) -> Gathered {
     let mut gathered = Gathered::default();
-    let mut times = Vec::new();
+    let (mut times, mut external) = (Vec::new(), Gathered::default());
     let place = Place::Catalog(&config.catalog, &config.warehouse);
     let probing = async {
         let probed = bounded(first_row(engine, own)).await;
         let found = match probed {
-            Ok(head) => {
+            Ok(mut head) => {
+                let once_more = commit(engine, &mut head, own.name());
+                external = external::probe(config, engine.catalog().as_ref(), own, once_more).await;
                 times = time(engine, head).await;
                 Found::passed(format!(
                     "made {}, committed a row, read it, dropped",
@@ -58,6 +61,7 @@ pub(super) async fn probe(config: &Config, engine: &Engine, own: &Own) -> Gather
     };
     let line = line(WHAT, name(&config.catalog), probing).await;
     gathered.lines.push(line);
+    gathered.extend(external);
     gathered.time("commit", times);
     gathered
 }

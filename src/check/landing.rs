@@ -26,14 +26,14 @@ pub(super) async fn probe(config: &Config, own: &Own) -> Gathered {
     let mut lines: Vec<Line> = join_all(buckets).await;
     let mut left = Vec::new();
     for location in config.landing_folders() {
-        let mut stays = None;
+        let mut stay = Vec::new();
         let probing = async {
             let (found, not_removed) = folder(location, own).await;
-            stays = not_removed;
+            stay = not_removed;
             found
         };
         lines.push(line("landing folder", location, probing).await);
-        left.extend(stays.map(|file| format!("file://{}", file.display())));
+        left.extend(stay.iter().map(|file| format!("file://{}", file.display())));
     }
     Gathered {
         lines,
@@ -117,10 +117,31 @@ fn role(bucket: &str, missing: &[&str]) -> String {
     format!("Give the service's account {role} on the bucket {bucket}")
 }
 
-/// Makes a file that the service passes over, moves it beside, and removes it. Gives the file that could not be removed.
-async fn folder(location: &Location, own: &Own) -> (Found, Option<PathBuf>) {
-    // A leading dot, and an ending of unfinished files.
-    let name = format!(".{}.tmp", own.name());
+/// The file of a check, which the service passes over: a leading dot, and an ending of unfinished files.
+fn file_of(check: &str) -> String {
+    format!(".{check}.tmp")
+}
+
+/// The files of checks in the landing folders and beside them, each with its check's name.
+pub(super) fn files(config: &Config) -> Vec<(String, PathBuf)> {
+    let folders = config.landing_folders().into_iter();
+    let folders = folders.flat_map(|folder| [folder.clone(), landed_beside(folder)]);
+    // Where listing is refused, the probe of the folder says so.
+    let files = folders
+        .filter_map(|folder| fs::read_dir(folder.path()).ok())
+        .flatten()
+        .flatten();
+    let of_check = |file: fs::DirEntry| {
+        let name = file.file_name().into_string().ok()?;
+        let check = name.strip_prefix('.')?.strip_suffix(".tmp")?;
+        Some((check.to_owned(), file.path()))
+    };
+    files.filter_map(of_check).collect()
+}
+
+/// Makes a file, moves it beside, and removes it. Gives what could not be removed.
+async fn folder(location: &Location, own: &Own) -> (Found, Vec<PathBuf>) {
+    let name = file_of(own.name());
     let from = Path::new(location.path()).join(&name);
     let to = PathBuf::from(landed_beside(location).path()).join(&name);
     let (made, moved) = (from.clone(), to.clone());
@@ -138,8 +159,8 @@ async fn folder(location: &Location, own: &Own) -> (Found, Option<PathBuf>) {
             })
     };
     let done: Result<()> = bounded(moving).await;
-    let there = [&from, &to].into_iter().find(|file| file.exists()).cloned();
-    let left = there.filter(|file| fs::remove_file(file).is_err());
+    let there = [from, to].into_iter().filter(|file| file.exists());
+    let left = there.filter(|file| fs::remove_file(file).is_err()).collect();
     let found = match done {
         Ok(()) => Found::passed("a file was made, moved to `landed` beside it, and removed"),
         Err(error) => Found::failed(

@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout};
 
 use super::own::{self, FOLDER, NAMESPACE, Own};
 use super::report::{Found, Gathered, Line};
-use super::{PROBE, report};
+use super::{PROBE, external, landing, report};
 use crate::commit::Engine;
 use crate::config::{CatalogConfig, Config};
 use crate::error::{Error, ErrorKind, Result};
@@ -137,8 +137,9 @@ pub(super) async fn remove(config: &Config, engine: Option<&Engine>, own: &Own) 
                 remove_objects(&store, FOLDER, own, &mut tally).await;
             }
         }
+        remove_files(config, own, &mut tally).await;
         if let Some(engine) = engine {
-            remove_tables(engine, own, &mut tally).await;
+            remove_tables(config, engine, own, &mut tally).await;
             if !matches!(config.catalog, CatalogConfig::Memory) {
                 remove_objects(engine.ledger().store(), NAMESPACE, own, &mut tally).await;
             }
@@ -209,10 +210,30 @@ async fn remove_objects(store: &Store, folder: &str, own: &Own, tally: &mut Tall
     }
 }
 
-async fn remove_tables(engine: &Engine, own: &Own, tally: &mut Tally) {
+async fn remove_files(config: &Config, own: &Own, tally: &mut Tally) {
+    let listing = config.clone();
+    let files = tokio::task::spawn_blocking(move || landing::files(&listing)).await;
+    for (name, file) in files.unwrap_or_default() {
+        if tally.takes(&name, own) {
+            let removed = tokio::fs::remove_file(&file).await.map_err(|error| {
+                Error::new(ErrorKind::Unavailable, "The file of a check cannot be removed.")
+                    .with("file", file.display())
+                    .with_source(error)
+            });
+            tally.count(&name, removed);
+        }
+    }
+}
+
+async fn remove_tables(config: &Config, engine: &Engine, own: &Own, tally: &mut Tally) {
     let listed = engine.catalog().list_tables(&own::namespace()).await;
     for table in listed.unwrap_or_default() {
         if tally.takes(table.name(), own) {
+            // Their table is what they are found by.
+            if let Err(error) = external::remove(config, table.name()).await {
+                tally.count(table.name(), Err(error));
+                continue;
+            }
             let Removed { left, refused } = remove_table(engine, table.name()).await;
             let refused = refused.map_or(Ok(()), Err);
             let refused = refused.map_err(|error| error.with("left", left.join(" ")));

@@ -6,6 +6,7 @@
 
 mod ceiling;
 mod commit;
+mod external;
 mod folders;
 mod landing;
 mod leftovers;
@@ -16,6 +17,7 @@ mod remedy;
 mod report;
 mod subscriptions;
 mod tables;
+mod topic;
 
 use futures::future::{LocalBoxFuture, join_all};
 use tokio::time::{Duration, Instant, timeout};
@@ -81,6 +83,7 @@ fn probes<'a>(
     vec![
         Box::pin(objects::warehouse(&config.warehouse, own)),
         Box::pin(objects::dead_letters(&config.dead_letters, own)),
+        Box::pin(topic::probe(config, own)),
         Box::pin(tables::probe(config, engine)),
         Box::pin(landing::probe(config, own)),
         Box::pin(push_keys::probe(&config.server)),

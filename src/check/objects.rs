@@ -26,7 +26,7 @@ pub(super) async fn warehouse(location: &Location, own: &Own) -> Gathered {
     probe("warehouse", location, own).await
 }
 
-/// Probes the dead letters.
+/// Probes where dead letters are kept, or wait to be published.
 pub(super) async fn dead_letters(location: &Location, own: &Own) -> Gathered {
     probe("dead letters", location, own).await
 }

@@ -3,7 +3,9 @@
 use std::error::Error as StdError;
 use std::io;
 
-use crate::config::{CatalogConfig, DatabaseTarget, Location, RestAuth, RestCatalogConfig, Scheme};
+use crate::config::{
+    BigQueryConfig, CatalogConfig, DatabaseTarget, Location, RestAuth, RestCatalogConfig, Scheme,
+};
 use crate::error::{Error, ErrorKind};
 
 /// What a probe does in a store.
@@ -22,6 +24,10 @@ pub(super) enum Place<'a> {
     Store(&'a Location, Step),
     /// The catalog, and the warehouse that its tables lie in.
     Catalog(&'a CatalogConfig, &'a Location),
+    /// Where tables are published to.
+    BigQuery(&'a BigQueryConfig),
+    /// A topic, by its full name.
+    Topic(&'a str),
 }
 
 /// Why something was refused, as far as its error tells.
@@ -52,6 +58,8 @@ impl Place<'_> {
             Self::Catalog(CatalogConfig::Storage | CatalogConfig::Memory, warehouse) => {
                 in_store(warehouse, Step::Open, refusal)
             }
+            Self::BigQuery(to) => in_bigquery(to, refusal, error),
+            Self::Topic(topic) => at_topic(topic, refusal),
         }
     }
 }
@@ -129,6 +137,40 @@ fn in_rest(rest: &RestCatalogConfig, refusal: Refusal) -> String {
     }
 }
 
+fn in_bigquery(to: &BigQueryConfig, refusal: Refusal, error: &Error) -> String {
+    let (dataset, connection) = (format!("{}.{}", to.project, to.dataset), to.connection_id());
+    match (refusal, error.context("needs")) {
+        (Refusal::Forbidden, Some(needs)) => format!(
+            "Give the service's account {needs}: roles/bigquery.dataEditor on {dataset} has what tables need, \
+             roles/bigquery.connectionAdmin on {connection} what the connection needs. And let the connection's account read \
+             the bucket (roles/storage.objectViewer)."
+        ),
+        (Refusal::Nobody, _) => {
+            "Say who the process is to Google: a service account, or GOOGLE_APPLICATION_CREDENTIALS."
+                .to_owned()
+        }
+        _ if error.kind() == ErrorKind::Rejected => format!(
+            "See what BigQuery says. Is there the connection {connection}, in the location of {dataset} and of the bucket, and \
+             may its account read the bucket (roles/storage.objectViewer)?"
+        ),
+        _ => format!("See that BigQuery is reached from here, at {}.", to.endpoint),
+    }
+}
+
+fn at_topic(topic: &str, refusal: Refusal) -> String {
+    match refusal {
+        Refusal::Forbidden => format!(
+            "Give the service's account roles/pubsub.publisher on the topic {topic} (pubsub.topics.publish is missing)."
+        ),
+        Refusal::Nobody => {
+            "Say who the process is to Google: a service account, or GOOGLE_APPLICATION_CREDENTIALS."
+                .to_owned()
+        }
+        Refusal::Absent => format!("Make the topic {topic}, or name another at `dead_letters.topic`."),
+        Refusal::Other => "See that Pub/Sub is reached from here.".to_owned(),
+    }
+}
+
 fn in_database(target: &DatabaseTarget, refusal: Refusal) -> String {
     match (target, refusal) {
         (DatabaseTarget::Sqlite(file), _) => format!(
@@ -164,10 +206,10 @@ impl Refusal {
 
     fn told_by(cause: &(dyn StdError + 'static)) -> Self {
         if let Some(error) = cause.downcast_ref::<Error>() {
-            return match error.context("status") {
-                Some("401" | "419") => Self::Nobody,
-                Some("403") => Self::Forbidden,
-                Some("404") => Self::Absent,
+            return match error.context("status").or_else(|| error.context("code")) {
+                Some("401" | "419" | "UNAUTHENTICATED") => Self::Nobody,
+                Some("403" | "PERMISSION_DENIED") => Self::Forbidden,
+                Some("404" | "NOT_FOUND") => Self::Absent,
                 _ => Self::Other,
             };
         }

@@ -2,6 +2,7 @@
 //!
 //! None of it is in the configuration file: platforms and collectors set these variables themselves.
 
+use std::fmt;
 use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
@@ -68,7 +69,7 @@ pub struct Sampling {
 }
 
 /// Where spans are sent, and which.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct TraceExport {
     /// The full address that batches are posted to.
     pub endpoint: Url,
@@ -80,6 +81,15 @@ pub struct TraceExport {
     pub sampling: Sampling,
     /// What the process is: `service.name` and further attributes.
     pub resource: Vec<(String, String)>,
+}
+
+/// Without the address, which may hold a password.
+impl fmt::Debug for TraceExport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TraceExport")
+            .field("sampling", &self.sampling)
+            .finish_non_exhaustive()
+    }
 }
 
 impl TraceExport {

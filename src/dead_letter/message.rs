@@ -18,6 +18,9 @@ const OWN: &str = "landfast.";
 /// What names a letter, the same each time that it is published.
 pub const LETTER: &str = "landfast.letter";
 
+/// What names the check whose message this is. It has no data, so it is no letter and holds no record.
+pub(super) const CHECK: &str = "landfast.check";
+
 /// What a policy of Pub/Sub that forwards dead letters says of them.
 pub(crate) const SOURCE_SUBSCRIPTION: &str = "CloudPubSubDeadLetterSourceSubscription";
 pub(crate) const SOURCE_COUNT: &str = "CloudPubSubDeadLetterSourceDeliveryCount";

@@ -22,6 +22,7 @@ mod message;
 mod name;
 mod topic;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -301,6 +302,11 @@ impl DeadLetters {
             );
         }
     }
+}
+
+/// Whether a message is that of a check, which says nothing but that it was here. It has no record that could be lost.
+pub fn is_of_check(attributes: &BTreeMap<String, String>, payload: &[u8]) -> bool {
+    payload.is_empty() && attributes.contains_key(message::CHECK)
 }
 
 /// What [`still_rejected`] names: the kind of the reason.

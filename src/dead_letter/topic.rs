@@ -11,6 +11,7 @@ use google_cloud_pubsub::model::Message;
 use google_cloud_pubsub::retry_policy::RetryableErrors;
 use tokio::time::timeout;
 
+use super::message::CHECK;
 use crate::config::Env;
 use crate::error::{Error, ErrorKind, Result};
 use crate::google::{EMULATOR, Google, PROJECT, emulator_address, prepare_client};
@@ -94,6 +95,15 @@ impl Topic {
         Ok(())
     }
 
+    /// Publishes a message without data, which says that a check of this name was here. Nobody takes it for a letter.
+    ///
+    /// # Errors
+    /// As those of letters; `code` is Pub/Sub's, where it answered.
+    pub async fn probe(&self, check: &str) -> Result<()> {
+        let message = Message::new().set_attributes([(CHECK, check)]);
+        self.publish(vec![message]).await
+    }
+
     /// None of these is for good: the topic may be made, or the role given, and the delivery comes again.
     fn failure(&self, error: PublishError) -> Error {
         let code = match &error {
@@ -110,8 +120,11 @@ impl Topic {
             }
             _ => "The topic does not take dead letters now.",
         };
-        Error::new(ErrorKind::Unavailable, message)
-            .with("topic", &self.name)
-            .with_source(error)
+        let failure = Error::new(ErrorKind::Unavailable, message).with("topic", &self.name);
+        let failure = match code {
+            Some(code) => failure.with("code", code),
+            None => failure,
+        };
+        failure.with_source(error)
     }
 }

@@ -211,6 +211,19 @@ impl BigQuery {
         Ok(etag(&moved))
     }
 
+    /// Removes the external table, if there is one.
+    ///
+    /// # Errors
+    /// As [`refusal`] says.
+    pub(super) async fn remove(&self, to: &BigQueryConfig) -> Result<()> {
+        let url = table_url(to);
+        let removing = self.send(to, Doing::Remove, Method::DELETE, &url, None, None);
+        match removing.await {
+            Err(error) if error.context("status") == Some("404") => Ok(()),
+            removed => removed.map(drop),
+        }
+    }
+
     /// Sends a request, and once more with a fresh token where the first was refused. Gives the answer's date and body.
     async fn send(
         &self,

@@ -15,6 +15,7 @@ pub(super) enum Doing {
     Read,
     Create,
     Move,
+    Remove,
     Dataset,
 }
 
@@ -30,6 +31,7 @@ impl Doing {
                 "bigquery.tables.update and bigquery.tables.get on the dataset and bigquery.connections.delegate on the \
                  connection"
             }
+            Self::Remove => "bigquery.tables.delete on the dataset",
             Self::Dataset => "bigquery.datasets.create on the project, or make the dataset",
         }
     }

@@ -19,8 +19,10 @@ mod dataset;
 mod failure;
 mod follower;
 mod pointer;
+mod probe;
 mod publishers;
 mod reconcile;
 
+pub use probe::Probe;
 pub use publishers::{Publication, Publishers};
 pub use reconcile::{Reconciled, reconcile};

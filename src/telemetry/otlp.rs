@@ -8,6 +8,7 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use http_body_util::{BodyExt, Limited};
 use opentelemetry::trace::{Link, SpanKind, TraceContextExt, TraceId, TracerProvider};
 use opentelemetry::{Context, InstrumentationScope, KeyValue};
 use opentelemetry_proto::tonic::collector::trace::v1::{
@@ -23,7 +24,7 @@ use opentelemetry_sdk::trace::{
 };
 use prost::Message;
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
-use reqwest::{redirect, retry};
+use reqwest::{Body, redirect, retry};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
@@ -40,6 +41,9 @@ const BATCH: usize = 512;
 const GATHER: Duration = Duration::from_secs(1);
 /// How long the end of the process waits for the collector at most.
 const FLUSH: Duration = Duration::from_secs(2);
+
+/// An answer says in a few bytes what was refused.
+const MAX_ANSWER_BYTES: usize = 64 << 10;
 
 static SENDER: OnceLock<mpsc::Sender<Work>> = OnceLock::new();
 
@@ -239,8 +243,11 @@ impl Collector {
         if !status.is_success() {
             return Err(format!("it answered {}", status.as_u16()));
         }
-        let answer = response.bytes().await.map_err(failed)?;
-        // What is no such answer says of no span that it was refused.
+        // What is no such answer, or is none in time, says of no span that it was refused.
+        let answer = Limited::new(Body::from(response), MAX_ANSWER_BYTES)
+            .collect()
+            .await;
+        let answer = answer.map(|answer| answer.to_bytes()).unwrap_or_default();
         let answer = ExportTraceServiceResponse::decode(answer).unwrap_or_default();
         let refused = answer.partial_success.map_or(0, |part| part.rejected_spans);
         Ok(u64::try_from(refused).unwrap_or_default())

@@ -228,14 +228,28 @@ async fn what_an_earlier_check_left_is_removed() -> TestResult {
         let tombstone = Bytes::from_static(b"{\"landfast-dropped\":true}");
         warehouse.put(key, tombstone).await?;
     }
+    let mut hidden = Vec::new();
+    for folder in ["landing", "landed"] {
+        fs::create_dir_all(lake.path().join(folder))?;
+        hidden.push(lake.path().join(folder).join(format!(".{}.tmp", hours_ago(2))));
+    }
+    let young = lake.path().join("landing").join(format!(".{}.tmp", hours_ago(0)));
+    for file in hidden.iter().chain([&young]) {
+        fs::write(file, "")?;
+    }
     // Nobody's: neither random nor of a time.
     let kept = "landfast-check/probe_mine/object";
     warehouse.put(kept, Bytes::from_static(b"kept")).await?;
     let checked = check(&config, &[], &[]).await?;
     checked.passed();
     let (_, told, _) = checked.line("earlier checks")?;
-    assert!(told.contains("removed what 3 checks left"), "{told}");
+    assert!(told.contains("removed what 5 checks left"), "{told}");
     assert!(warehouse.get(kept).await?.is_some());
+    assert!(young.exists() && hidden.iter().all(|file| !file.exists()));
+    fs::remove_file(young)?;
+    for folder in ["landing", "landed"] {
+        fs::remove_dir(lake.path().join(folder))?;
+    }
     warehouse.clear("landfast-check/probe_mine").await?;
     assert_eq!(tree(lake.path())?, before);
     Ok(())

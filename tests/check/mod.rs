@@ -3,6 +3,7 @@
 mod buckets;
 mod catalogs;
 mod folders;
+mod publishing;
 mod pubsub;
 
 use std::path::Path;
@@ -20,6 +21,7 @@ pub fn tests() -> Vec<Trial> {
         buckets::tests(),
         catalogs::tests(),
         pubsub::tests(),
+        publishing::tests(),
     ]
     .into_iter()
     .flatten()
@@ -36,7 +38,11 @@ struct Checked {
 async fn check(config: &Path, words: &[&str], variables: &[(&str, String)]) -> TestResult<Checked> {
     let mut command = landfast(["check", "--output", "json", "--config"]);
     command.arg(config).args(words).stdin(Stdio::null());
-    for name in ["GOOGLE_CLOUD_PROJECT", "PUBSUB_EMULATOR_HOST"] {
+    for name in [
+        "GOOGLE_CLOUD_PROJECT",
+        "PUBSUB_EMULATOR_HOST",
+        "BIGQUERY_EMULATOR_HOST",
+    ] {
         command.env_remove(name);
     }
     command.envs(variables.iter().map(|(name, value)| (*name, value)));

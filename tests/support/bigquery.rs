@@ -185,6 +185,23 @@ impl BigQueryFront {
         Ok(uri.as_str().unwrap_or_default().to_owned())
     }
 
+    /// Makes an external table and its dataset as somebody else would, beside the front.
+    pub async fn make(&self, name: &str, uri: &str) -> TestResult {
+        let dataset = json!({ "projectId": PROJECT, "datasetId": self.dataset });
+        let body = json!({ "datasetReference": dataset });
+        let url = format!("{}/bigquery/v2/projects/{PROJECT}/datasets", self.inner.server);
+        // It may be there.
+        self.inner.http.post(&url).json(&body).send().await?;
+        let body = json!({
+            "tableReference": { "projectId": PROJECT, "datasetId": self.dataset, "tableId": name },
+            "externalDataConfiguration": { "sourceFormat": "ICEBERG", "sourceUris": [uri] },
+        });
+        let url = format!("{url}/{}/tables", self.dataset);
+        let answer = self.inner.http.post(&url).json(&body).send().await?;
+        answer.error_for_status()?;
+        Ok(())
+    }
+
     /// Changes the external table as a person would, beside the front.
     pub async fn set(&self, name: &str, change: Value) -> TestResult {
         let answer = self.inner.http.patch(self.url(name)).json(&change).send().await?;

@@ -223,7 +223,11 @@ impl StorageCatalog {
         let (shared, ident) = (self.shared.clone(), ident.clone());
         tokio::spawn(async move {
             tokio::time::sleep_until(wait_until).await;
-            shared.write_hint(&ident).await;
+            // What was settled meanwhile is written, and the table may be gone.
+            let is_owed = shared.hints().get(&ident).is_some_and(|hint| hint.scheduled);
+            if is_owed {
+                shared.write_hint(&ident).await;
+            }
         });
     }
 }

@@ -120,6 +120,10 @@ async fn hint_names_the_newest_after_settle() -> TestResult {
     }
     world.catalog.settle().await;
     assert_eq!(world.hinted().await?.as_deref(), Some("6"));
+    // Nothing of it comes back to whoever removes the table then.
+    world.store.delete(HINT).await?;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(world.hinted().await?, None);
     Ok(())
 }
 

@@ -30,9 +30,11 @@ const OPEN_INTERVAL: Duration = Duration::from_secs(1);
 /// How long opening or making a table may take.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What a delivery must have left of its time when it is taken and when its batch is handed over: a batch has no more time
-/// than the one in it that has least.
+/// What a delivery must have left of its time when it is taken and when its batch is handed over: what the last commit took,
+/// within these bounds. A batch has no more time than the one in it that has least. Of the upper one even the shortest
+/// acknowledgement deadline leaves enough, so that one slow commit keeps nobody out for good.
 const LEAST_TIME: Duration = Duration::from_secs(1);
+const MOST_TIME: Duration = Duration::from_secs(5);
 
 /// What the writer knows of its table.
 enum State {
@@ -67,6 +69,9 @@ pub(super) struct Writer {
     parts: Vec<Part>,
     want: Option<Want>,
     last_hand_over: Option<Instant>,
+    /// The batch that was handed over last, while nobody says that it is done with; and how long the one before took.
+    handed_over: Option<Instant>,
+    commit_took: Duration,
     flush_now: bool,
     reopen: bool,
     closing: bool,
@@ -92,6 +97,8 @@ impl Writer {
             parts: Vec::new(),
             want: None,
             last_hand_over: None,
+            handed_over: None,
+            commit_took: Duration::ZERO,
             flush_now: false,
             reopen: false,
             closing: false,
@@ -151,6 +158,9 @@ impl Writer {
     }
 
     fn wanted(&mut self, want: Want) {
+        if let Some(handed_over) = self.handed_over.take_if(|_| !want.now) {
+            self.commit_took = handed_over.elapsed();
+        }
         self.reopen |= want.reopen;
         if self.parts.is_empty() {
             self.reopen_if_asked();
@@ -225,7 +235,8 @@ impl Writer {
             return None;
         }
         let parts = std::mem::take(&mut self.parts);
-        let (parts, late): (Vec<_>, Vec<_>) = parts.into_iter().partition(|part| has_time(part.deadline));
+        let (parts, late): (Vec<_>, Vec<_>) =
+            parts.into_iter().partition(|part| self.has_time(part.deadline));
         if !late.is_empty() {
             let error = self.late(late.len());
             nack_all(late, &error);
@@ -259,9 +270,14 @@ impl Writer {
         let batch = batch.filter(|batch| !batch.parts.is_empty());
         if batch.is_some() {
             self.last_hand_over = Some(Instant::now());
+            self.handed_over = self.last_hand_over;
         }
         self.reopen_if_asked();
         batch
+    }
+
+    fn has_time(&self, deadline: Instant) -> bool {
+        deadline > Instant::now() + self.commit_took.clamp(LEAST_TIME, MOST_TIME)
     }
 
     /// Why deliveries are refused alone: with them their neighbours' time would be over, too.
@@ -304,7 +320,7 @@ impl Writer {
         }
         let (chunk, late): (Vec<_>, Vec<_>) = chunk
             .into_iter()
-            .partition(|delivery| has_time(delivery.deadline));
+            .partition(|delivery| self.has_time(delivery.deadline));
         if !late.is_empty() {
             let error = self.late(late.len());
             late.into_iter()
@@ -447,10 +463,6 @@ impl Writer {
         self.parts.extend(parts);
         self.gauge.set_waiting(self.parts.len());
     }
-}
-
-fn has_time(deadline: Instant) -> bool {
-    deadline > Instant::now() + LEAST_TIME
 }
 
 fn nack_deliveries(deliveries: Vec<Delivery>, error: &Error) {

@@ -28,6 +28,7 @@ pub fn tests() -> Vec<Trial> {
         retry_takes_along_what_arrived_meanwhile,
         dropped_answer_does_no_harm,
         delivery_that_has_no_time_left_is_refused_alone,
+        no_commit_begins_that_would_end_too_late,
     ]
 }
 
@@ -274,5 +275,33 @@ async fn delivery_that_has_no_time_left_is_refused_alone() -> TestResult {
         sent.acked().await?;
     }
     assert_eq!(house.ids().await?, [0, 1, 2, 3]);
+    house.close().await
+}
+
+async fn no_commit_begins_that_would_end_too_late() -> TestResult {
+    let house = House::new(declared());
+    let gate = house.faults.hold(Op::Put, "v2.metadata.json");
+    let first = house.send(0)?;
+    gate.reached().await;
+    tokio::time::sleep(INTERVAL * 2).await;
+    gate.release();
+    first.acked().await?;
+    let send = |id: i64, seconds: u64| -> TestResult<_> {
+        let (delivery, sent) = house.delivery(&id.to_string(), &row(id), Duration::from_secs(seconds))?;
+        house.writers.accept(orders(), &house.config, delivery);
+        Ok(sent)
+    };
+    // The last took four seconds.
+    let error = send(1, 4)?.nacked().await?;
+    assert!(
+        error.report().contains("too little of its time"),
+        "{}",
+        error.report()
+    );
+    assert_eq!(house.commits().await?, [1]);
+    // This one takes none, so the next needs no more than the least.
+    send(2, 5)?.acked().await?;
+    send(3, 4)?.acked().await?;
+    assert_eq!(house.ids().await?, [0, 2, 3]);
     house.close().await
 }

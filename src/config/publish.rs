@@ -15,6 +15,11 @@ const ENDPOINT: &str = "https://bigquery.googleapis.com";
 /// Stands in for BigQuery, for tests. No credentials are sent there.
 const EMULATOR: &str = "BIGQUERY_EMULATOR_HOST";
 
+/// Where BigQuery is reached instead, as Google's command line takes it: an endpoint of a private network.
+const OVERRIDE: &str = "CLOUDSDK_API_ENDPOINT_OVERRIDES_BIGQUERY";
+/// What ends an override there, and follows the address in every request here.
+const OVERRIDE_END: &str = "/bigquery/v2";
+
 const PROJECT_VARIABLE: &str = "GOOGLE_CLOUD_PROJECT";
 
 pub(super) const PUBLISH: Key = Key::optional(
@@ -164,8 +169,11 @@ pub struct BigQueryConfig {
     pub description: Option<String>,
     /// Key `labels`, default none, added to those of `defaults`.
     pub labels: BTreeMap<String, String>,
-    /// BigQuery's address: Google's. The environment's `$BIGQUERY_EMULATOR_HOST` stands in for it.
+    /// BigQuery's address: Google's, or what the environment's `$CLOUDSDK_API_ENDPOINT_OVERRIDES_BIGQUERY` says instead.
+    /// `$BIGQUERY_EMULATOR_HOST` stands in for both.
     pub endpoint: String,
+    /// Whether something stands in for BigQuery, which is told nothing of who we are.
+    pub is_emulated: bool,
 }
 
 /// The name of a connection.
@@ -177,11 +185,6 @@ pub struct Connection {
 }
 
 impl BigQueryConfig {
-    /// Whether something stands in for BigQuery.
-    pub fn is_emulated(&self) -> bool {
-        self.endpoint != ENDPOINT
-    }
-
     /// The connection's full name, as BigQuery takes it.
     pub fn connection_id(&self) -> String {
         let Connection {
@@ -249,6 +252,7 @@ pub(super) fn read(field: &Field<'_>, name: &str, defaults: &BigQueryDefaults) -
              to its id"
         ));
     }
+    let is_emulated = field.variable(EMULATOR).is_some();
     let endpoint = read_endpoint(field);
     let connection = keys.connection?;
     Some(BigQueryConfig {
@@ -262,6 +266,7 @@ pub(super) fn read(field: &Field<'_>, name: &str, defaults: &BigQueryDefaults) -
         description: keys.description,
         labels: keys.labels,
         endpoint: endpoint?,
+        is_emulated,
     })
 }
 
@@ -338,20 +343,22 @@ fn read_connection(text: &str) -> Result<Connection, String> {
 
 /// BigQuery's address. An empty variable counts as not set.
 fn read_endpoint(field: &Field<'_>) -> Option<String> {
-    let Some(host) = field.variable(EMULATOR) else {
+    let emulator = field.variable(EMULATOR).map(|host| (EMULATOR, host));
+    let overridden = || field.variable(OVERRIDE).map(|address| (OVERRIDE, address));
+    let Some((name, text)) = emulator.or_else(overridden) else {
         return Some(ENDPOINT.to_owned());
     };
     // Google's tools take a host with and without a scheme.
-    let address = match host.split_once("://") {
-        Some(_) => host,
-        None => format!("http://{host}"),
+    let address = match text.split_once("://") {
+        Some(_) => text,
+        None => format!("http://{text}"),
     };
     match super::address(&address) {
-        Ok(address) => Some(address),
+        Ok(address) => Some(address.strip_suffix(OVERRIDE_END).unwrap_or(&address).to_owned()),
         Err(_wrong) => {
             field.key_problem(format!(
-                "the environment variable `{EMULATOR}`, which stands in for BigQuery, is no address; set it to `HOST:PORT`, or \
-                 unset it"
+                "the environment variable `{name}`, which says where BigQuery is, is no address; set it to `https://HOST`, or unset \
+                 it"
             ));
             None
         }

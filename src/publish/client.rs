@@ -263,7 +263,7 @@ impl BigQuery {
 
     /// What says who we are; nothing to what stands in for BigQuery.
     async fn identity(&self, to: &BigQueryConfig) -> Result<HeaderMap> {
-        if to.is_emulated() {
+        if to.is_emulated {
             return Ok(HeaderMap::new());
         }
         let google = {

@@ -178,7 +178,7 @@ impl Follower {
             memory: Memory::default(),
         };
         let mut closing = self.closing.subscribe();
-        if self.to.is_emulated() {
+        if self.to.is_emulated {
             let (ident, endpoint) = (&self.ident, &self.to.endpoint);
             tracing::warn!(table.ident = %ident, endpoint, "BIGQUERY_EMULATOR_HOST is set: it stands in for BigQuery.");
         }

@@ -3,6 +3,7 @@
 mod columns;
 mod commands;
 mod faults;
+mod identity;
 mod site;
 
 use std::collections::BTreeSet;
@@ -36,10 +37,16 @@ pub fn tests() -> Vec<Trial> {
         last_commit_is_visible_after_the_stop,
         last_answer_waits_for_the_pointer_where_no_cpu_comes_after_it,
     ];
-    [tests, columns::tests(), commands::tests(), faults::tests()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        tests,
+        columns::tests(),
+        commands::tests(),
+        faults::tests(),
+        identity::tests(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// The metadata that the accepted changes named, in their order.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
 use serde_json::json;
+use tokio::time::sleep;
 
 use super::identity::{NOT_THERE, show};
 use super::serve::Site;
@@ -13,6 +14,7 @@ use crate::objects::site::{Site as LandingSite, rows};
 use crate::support::bucket::{Bucket, Cloud};
 use crate::support::front::Front;
 use crate::support::google::{Google, Mood};
+use crate::support::push::Push;
 use crate::support::server::{Server, landfast};
 use crate::support::signing::SigningKey;
 use crate::support::{TestResult, trials};
@@ -221,14 +223,30 @@ async fn metadata_server_that_is_absent_or_silent_costs_a_bounded_wait() -> Test
     Ok(())
 }
 
+/// The library that has the tokens renews them; that it is asked each time is ours.
 async fn token_that_soon_ends_is_had_anew() -> TestResult {
     let place = Place::new().await?;
-    let google = Google::start(&[Mood::Gives(0), Mood::Gives(3600)]).await?;
-    // One that ended as it came is not sent.
-    let (stderr, _, asked) = place.show(&[("GCE_METADATA_HOST", google.host())])?;
-    assert!(stderr.contains(NOT_THERE), "{stderr}");
-    assert_eq!(asked, ["machine-s3cret"]);
-    assert!(google.asked() >= 1, "{}", google.asked());
+    let lasts = Duration::from_secs(6);
+    let google = Google::start(&[Mood::Named("first", lasts.as_secs()), Mood::Named("second", 3600)]).await?;
+    let mut command = place.site.command(&["serve"]);
+    for (name, _) in place.site.bucket().environment() {
+        command.env_remove(name);
+    }
+    command
+        .env("HOME", place.site.folder())
+        .env_remove("GOOGLE_APPLICATION_CREDENTIALS")
+        .env("GOOGLE_BASE_URL", place.front.url())
+        .env("GCE_METADATA_HOST", google.host());
+    let server = Server::start(command).await?;
+    let row = |id: i64| Push::json("orders", id, &json!({ "id": id }));
+    assert_eq!(server.pusher().push(&row(1)).await, 204);
+    assert_eq!(place.front.bearers("").first().map(String::as_str), Some("first"));
+    sleep(lasts).await;
+    let before = place.front.requests();
+    assert_eq!(server.pusher().push(&row(2)).await, 204);
+    let bearers = place.front.bearers_after(before);
+    assert!(bearers.iter().all(|bearer| bearer == "second"), "{bearers:?}");
+    assert_eq!((bearers.is_empty(), google.asked()), (false, 2));
     Ok(())
 }
 

@@ -106,6 +106,18 @@ impl Front {
         bearers
     }
 
+    /// How many requests with a token came so far.
+    pub fn requests(&self) -> usize {
+        held(&self.inner.bearers).len()
+    }
+
+    /// The tokens of those after so many.
+    pub fn bearers_after(&self, requests: usize) -> Vec<String> {
+        let bearers = held(&self.inner.bearers);
+        let after = bearers.iter().skip(requests);
+        after.map(|(_, token)| token.clone()).collect()
+    }
+
     /// Every request that came: its method, and its path and query.
     pub fn seen(&self) -> Vec<(Method, String)> {
         held(&self.inner.seen).clone()

@@ -20,9 +20,11 @@ use super::http::{Answer, Broken, serve};
 /// How the metadata server takes a request.
 #[derive(Debug, Clone, Copy)]
 pub enum Mood {
-    /// It gives a token that lasts so many seconds.
+    /// It gives the token `machine-s3cret`, which lasts so many seconds.
     Gives(u64),
-    /// It does so after this long.
+    /// It gives one of this name that lasts so many seconds.
+    Named(&'static str, u64),
+    /// It gives `machine-s3cret` after this long.
     Slow(Duration),
     /// It answers with this status.
     Answers(u16),
@@ -173,16 +175,16 @@ impl Inner {
                 _ => moods.remove(0),
             }
         };
-        let token = |seconds: u64| {
-            let token =
-                json!({ "access_token": "machine-s3cret", "expires_in": seconds, "token_type": "Bearer" });
+        let token = |name: &str, seconds: u64| {
+            let token = json!({ "access_token": name, "expires_in": seconds, "token_type": "Bearer" });
             Ok(answer(200, &token))
         };
         match mood {
-            Mood::Gives(seconds) => token(seconds),
+            Mood::Gives(seconds) => token("machine-s3cret", seconds),
+            Mood::Named(name, seconds) => token(name, seconds),
             Mood::Slow(wait) => {
                 sleep(wait).await;
-                token(3600)
+                token("machine-s3cret", 3600)
             }
             Mood::Answers(status) => Ok(answer(status, &json!({ "error": "s3cret" }))),
             Mood::Closes => Err(Broken),

@@ -36,7 +36,7 @@ fn what_a_table_leaves_out_comes_from_the_defaults_and_the_environment() {
             .map(|(k, v)| (k.to_owned(), v.to_owned()))
             .into()
     );
-    assert!(!shop.is_emulated() && shop.endpoint == "https://bigquery.googleapis.com");
+    assert!(!shop.is_emulated && shop.endpoint == "https://bigquery.googleapis.com");
 
     let own = published(
         "tables: {s.orders: {publish: {bigquery: {project: p, dataset: d, table: t-1, location: us, \
@@ -66,12 +66,31 @@ fn emulator_stands_in_for_bigquery() {
     ] {
         let env = |name: &str| (name == "BIGQUERY_EMULATOR_HOST").then(|| host.to_owned());
         let bigquery = published(table, &env);
-        assert!(bigquery.is_emulated());
+        assert!(bigquery.is_emulated);
         assert_eq!(bigquery.endpoint, endpoint);
     }
     let env = |name: &str| (name == "BIGQUERY_EMULATOR_HOST").then(|| "not an address".to_owned());
     let problems = check(table, &env).unwrap_err().to_string();
     assert!(problems.contains("`BIGQUERY_EMULATOR_HOST`"), "{problems}");
+}
+
+/// As `gcloud` has it, with the API's path.
+#[test]
+fn private_endpoint_is_bigquery_all_the_same() {
+    let table = "tables: {s.orders: {publish: {bigquery: {project: p, dataset: d, connection: us.c}}}}\n";
+    for text in [
+        "https://bigquery-acme.p.googleapis.com/bigquery/v2/",
+        "https://bigquery-acme.p.googleapis.com",
+    ] {
+        let name = "CLOUDSDK_API_ENDPOINT_OVERRIDES_BIGQUERY";
+        let bigquery = published(table, &|asked: &str| (asked == name).then(|| text.to_owned()));
+        assert!(!bigquery.is_emulated);
+        assert_eq!(bigquery.endpoint, "https://bigquery-acme.p.googleapis.com");
+        let wrong = check(table, &|asked: &str| {
+            (asked == name).then(|| "not one".to_owned())
+        });
+        assert!(wrong.unwrap_err().to_string().contains(name));
+    }
 }
 
 #[test]

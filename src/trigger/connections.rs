@@ -24,6 +24,13 @@ const LAST_WORD: Duration = Duration::from_secs(1);
 /// How often an HTTP/2 peer is asked for a sign of life, and how long it has for it.
 const PING: Duration = Duration::from_secs(20);
 
+/// An unwrapped push has a header for each attribute: [100 of them][limits], with names of 256 and values of 1,024 bytes, beside
+/// those of the message and the request. What has more is refused by the connection, unseen by anybody.
+///
+/// [limits]: https://cloud.google.com/pubsub/quotas#resource_limits
+const MAX_HEADERS: usize = 192;
+const MAX_HEADER_BYTES: u32 = 256 << 10;
+
 /// What the connections of a server may take.
 #[derive(Debug, Clone, Copy)]
 pub struct Connections {
@@ -89,11 +96,13 @@ impl Connections {
         let mut builder = Builder::new(TokioExecutor::new());
         builder
             .http1()
+            .max_headers(MAX_HEADERS)
             .timer(TokioTimer::new())
             .header_read_timeout(self.idle);
         // A peer that is gone, or does not answer a ping, would keep its slot for ever, also when it is told to leave.
         builder
             .http2()
+            .max_header_list_size(MAX_HEADER_BYTES)
             .timer(TokioTimer::new())
             .keep_alive_interval(PING)
             .keep_alive_timeout(PING);

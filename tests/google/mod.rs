@@ -2,12 +2,13 @@
 
 mod documents;
 mod path;
+mod pushed;
 mod start;
 
 use libtest_mimic::Trial;
 
 pub fn tests() -> Vec<Trial> {
-    [documents::tests(), start::tests(), path::tests()]
+    [documents::tests(), start::tests(), pushed::tests(), path::tests()]
         .into_iter()
         .flatten()
         .collect()

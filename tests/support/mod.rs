@@ -23,6 +23,7 @@ pub mod readers;
 pub mod seed;
 pub mod server;
 pub mod signing;
+pub mod subscription;
 pub mod tables;
 
 use std::any::Any;

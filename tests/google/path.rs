@@ -14,7 +14,7 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 use crate::support::bigquery::{BigQueryFront, PROJECT};
@@ -89,9 +89,16 @@ async fn fire(pipeline: &Pipeline) -> TestResult {
     let (mut random, mut kills) = (seeded(), 0);
     let mut server = pipeline.start().await?;
     for step in 0..STEPS {
+        let is_killed = random.random_bool(0.3) || step == STEPS / 2;
+        // In the middle of a commit, which nobody will know the outcome of: done, or not.
+        let in_commit = (is_killed && random.random_bool(0.7) || step == STEPS / 2)
+            .then(|| pipeline.front.hold("/metadata/v", random.random_bool(0.5)));
         pipeline.send(step).await?;
-        sleep(Duration::from_millis(random.random_range(0..400))).await;
-        if random.random_bool(0.3) || step == STEPS / 2 {
+        match in_commit {
+            Some(commit) => timeout(UNTIL, commit.notified()).await?,
+            None => sleep(Duration::from_millis(random.random_range(0..400))).await,
+        }
+        if is_killed {
             server.kill()?;
             kills += 1;
             server = pipeline.start_again(&mut random).await?;

@@ -23,6 +23,7 @@ pub fn tests() -> Vec<Trial> {
         messages_land_once,
         messages_of_several_subscriptions_go_to_their_tables,
         acknowledged_messages_do_not_come_again,
+        message_is_leased_until_its_commit,
         poison_is_a_letter,
         copies_by_push_and_by_pull_land_once,
         worker_takes_nothing_over_http,
@@ -171,6 +172,32 @@ async fn acknowledged_messages_do_not_come_again() -> TestResult {
     for (table, rows) in [("t.rows", 50), ("t.confirmed", 50)] {
         assert_eq!(lake.ids(table, "id")?, (all(0..50), rows));
     }
+    Ok(())
+}
+
+/// The second message waits for its commit for longer than its subscription's own deadline.
+async fn message_is_leased_until_its_commit() -> TestResult {
+    let (lake, pubsub) = (Lake::new()?, PubSub::new()?);
+    pubsub.topic("rows").await?;
+    pubsub
+        .subscribe("rows", "rows", json!({ "ackDeadlineSeconds": 10 }))
+        .await?;
+    let rest = ROWS.replace("] } }", "], batch: { commit_interval: 14s } } }");
+    let worker = pubsub.worker(&lake.config("ack_deadline: 60s", &rest)?).await?;
+    pubsub.publish("rows", ids(0..1)).await?;
+    counted(&worker, "landed", 1.0).await?;
+    let begun = Instant::now();
+    pubsub.publish("rows", ids(1..2)).await?;
+    counted(&worker, "landed", 2.0).await?;
+    assert!(begun.elapsed() > LEASE, "{:?}", begun.elapsed());
+    let (_, metrics) = worker.pusher().get("/metrics").await?;
+    assert!(
+        !metrics.contains("outcome=\"duplicate\""),
+        "it came again: {metrics}"
+    );
+    stopped(worker).await?;
+    assert_eq!(pubsub.waiting("rows").await?.len(), 0);
+    assert_eq!(lake.ids("t.rows", "id")?, (all(0..2), 2));
     Ok(())
 }
 

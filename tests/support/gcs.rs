@@ -17,6 +17,7 @@ use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use uuid::Uuid;
 
@@ -36,6 +37,14 @@ struct State {
     written: HashMap<String, Instant>,
     slowed: usize,
     away: bool,
+    held: Option<Held>,
+}
+
+/// A write that is never answered.
+struct Held {
+    part: &'static str,
+    is_done: bool,
+    reached: Arc<Notify>,
 }
 
 struct Inner {
@@ -98,6 +107,18 @@ impl GcsFront {
     pub fn away(&self, away: bool) {
         self.inner.state().away = away;
     }
+
+    /// The next write of an object with this in its name is never answered, done as it is or not. What is given tells when it
+    /// came.
+    pub fn hold(&self, part: &'static str, is_done: bool) -> Arc<Notify> {
+        let reached = Arc::new(Notify::new());
+        self.inner.state().held = Some(Held {
+            part,
+            is_done,
+            reached: reached.clone(),
+        });
+        reached
+    }
 }
 
 impl std::fmt::Debug for GcsFront {
@@ -148,7 +169,17 @@ impl Inner {
             (Method::PUT, None) => {
                 let fence = head.headers.get("x-goog-if-generation-match");
                 let fence = fence.and_then(|value| value.to_str().ok());
-                self.write(bucket, &object, fence, body).await
+                let held = self.state().held.take_if(|held| object.contains(held.part));
+                if held.as_ref().is_none_or(|held| held.is_done) {
+                    let written = self.write(bucket, &object, fence, body).await;
+                    if held.is_none() {
+                        return written;
+                    }
+                }
+                if let Some(held) = held {
+                    held.reached.notify_one();
+                }
+                std::future::pending().await
             }
             (Method::POST, Some(id)) => self.complete(bucket, &object, id).await,
             (Method::POST, None) => Ok(self.begin()),

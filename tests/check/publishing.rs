@@ -47,10 +47,11 @@ impl Site {
             front: BigQueryFront::start().await?,
             folder: tempfile::tempdir()?,
         };
+        let table = "{ schema: [{ name: id, type: long }], publish: { bigquery: {} } }";
         let text = format!(
             "warehouse: {}\ncatalog: {{ type: storage }}\ndead_letters: {}\nserver: {{ push_auth: off }}\n\
-             defaults: {{ publish: {{ bigquery: {{ dataset: {}, connection: us.lake }} }} }}\ntables:\n  t.rows: &published\n    \
-             schema: [{{ name: id, type: long }}]\n    publish: {{ bigquery: {{}} }}\n  t.others: *published\n",
+             defaults: {{ publish: {{ bigquery: {{ dataset: {}, connection: us.lake }} }} }}\ntables:\n  t.rows: {table}\n  \
+             t.others: {table}\n",
             site.bucket.location("warehouse"),
             site.bucket.location("dead-letters"),
             site.front.dataset(),

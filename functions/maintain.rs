@@ -9,12 +9,18 @@ use landfast::app::Parts;
 use landfast::clock::Clock;
 use landfast::commit::Engine;
 use landfast::config::BigQueryConfig;
+use landfast::dead_letter::DeadLetters;
 use landfast::error::{Error, Result};
-use landfast::maintenance::{Settled, Totals, Upkeep, maintain, settle_letters, sum};
+use landfast::maintenance::{Settled, Totals, Upkeep, fence, settle_letters, sum};
 use landfast::publish::{Reconciled, reconcile};
 use serde_json::{Value, json};
 
 use crate::output::{ConfigArgs, FAILED, OutputFormat, block_on_code, chosen_tables, failed, tell};
+
+const UNTOUCHED: &str = "The table is left as it is: its external table in BigQuery can be neither read nor moved, so nobody \
+                         knows which files it still reads.";
+const UNSWEPT: &str = "Old snapshots were let go, and nothing was deleted: the external table in BigQuery cannot be moved to \
+                       what is left. The next run deletes.";
 
 /// Arguments of `maintain`.
 #[derive(Debug, Args)]
@@ -48,49 +54,114 @@ async fn run_all(args: &MaintainArgs, output: OutputFormat) -> Result<u8> {
     let letters = parts.dead_letters.clone();
     let clock = parts.clock.clone();
     let engine = parts.engine();
-    let mut results = Vec::new();
-    let mut code = 0;
+    let mut report = Report {
+        output,
+        results: Vec::new(),
+        code: 0,
+    };
+    let mut told = Ok(());
     for (ident, loaded) in chosen_tables(&config, engine.catalog().as_ref(), args.table.as_deref()).await? {
         let table = config.tables.get(&ident);
         let publish = table.and_then(|table| table.publish.as_deref());
-        let upkeep = async {
-            loaded?;
-            // Files that BigQuery may read are not deleted: where nobody knows what it reads, nothing is.
-            let pointer = reconciled((&engine, &clock), publish, &ident, args.dry_run).await?;
-            let upkeep = maintain(&engine, &ident, args.dry_run).await?;
-            let settled = settle_letters(&engine, &letters, &ident, args.dry_run).await?;
-            if upkeep.snapshot_id.is_some() || upkeep.expired_snapshots > 0 {
-                reconciled((&engine, &clock), publish, &ident, args.dry_run).await?;
-            }
-            Ok((upkeep, settled, pointer))
+        let done = match loaded {
+            Ok(()) => one((&engine, &clock, &letters), publish, &ident, args.dry_run).await,
+            Err(error) => Err(error),
         };
-        match upkeep.await {
-            Ok((upkeep, settled, pointer)) => {
-                if upkeep.failed > 0 {
-                    code = FAILED;
-                }
-                if output == OutputFormat::Text {
-                    tell(&text(&upkeep, &settled, pointer.as_ref()))?;
-                }
-                let mut result = json!(upkeep);
-                if let Some(fields) = result.as_object_mut() {
-                    fields.insert("dead_letters".to_owned(), json!(settled));
-                    fields.extend(pointer.map(|pointer| ("publish".to_owned(), json!(pointer))));
-                }
-                results.push(result);
-            }
-            Err(error) => {
-                code = FAILED;
-                let _code = failed(&error);
-                results.push(json!({"table": ident.to_string(), "error": error.report()}));
-            }
-        }
+        // A closed pipe stops no upkeep.
+        told = told.and(report.take(&ident, done));
     }
     engine.catalog().settle().await;
-    if output == OutputFormat::Json {
-        tell(&Value::Array(results).to_string())?;
+    told?;
+    report.end()
+}
+
+/// What was done to a table.
+struct Done {
+    upkeep: Upkeep,
+    settled: Settled,
+    pointer: Option<Reconciled>,
+    /// Why nothing was deleted after all.
+    unswept: Option<Error>,
+}
+
+async fn one(
+    (engine, clock, letters): (&Engine, &Arc<dyn Clock>, &DeadLetters),
+    publish: Option<&BigQueryConfig>,
+    ident: &TableIdent,
+    dry_run: bool,
+) -> Result<Done> {
+    // Files that BigQuery may read are not deleted: where nobody knows what it reads, nothing is.
+    let pointer = reconciled((engine, clock), publish, ident, dry_run)
+        .await
+        .map_err(|error| because(error, ident, UNTOUCHED))?;
+    let fenced = fence(engine, ident, dry_run).await?;
+    let moved = match fenced.has_moved() {
+        true => reconciled((engine, clock), publish, ident, dry_run).await,
+        false => Ok(None),
+    };
+    let (upkeep, unswept) = match moved {
+        Ok(_) => (fenced.sweep().await, None),
+        Err(error) => (fenced.leave(), Some(because(error, ident, UNSWEPT))),
+    };
+    let settled = settle_letters(engine, letters, ident, dry_run).await?;
+    Ok(Done {
+        upkeep,
+        settled,
+        pointer,
+        unswept,
+    })
+}
+
+/// What became of the tables so far, and the exit code.
+struct Report {
+    output: OutputFormat,
+    results: Vec<Value>,
+    code: u8,
+}
+
+impl Report {
+    fn take(&mut self, ident: &TableIdent, done: Result<Done>) -> Result<()> {
+        let done = match done {
+            Ok(done) => done,
+            Err(error) => {
+                self.failed(&error);
+                self.results
+                    .push(json!({"table": ident.to_string(), "error": error.report()}));
+                return Ok(());
+            }
+        };
+        if done.upkeep.failed > 0 {
+            self.code = FAILED;
+        }
+        let mut result = json!(done.upkeep);
+        if let Some(fields) = result.as_object_mut() {
+            fields.insert("dead_letters".to_owned(), json!(done.settled));
+            let pointer = done.pointer.as_ref();
+            fields.extend(pointer.map(|pointer| ("publish".to_owned(), json!(pointer))));
+            let unswept = done.unswept.as_ref();
+            fields.extend(unswept.map(|error| ("error".to_owned(), json!(error.report()))));
+        }
+        self.results.push(result);
+        if let Some(error) = &done.unswept {
+            self.failed(error);
+        }
+        match self.output {
+            OutputFormat::Json => Ok(()),
+            OutputFormat::Text => tell(&text(&done.upkeep, &done.settled, done.pointer.as_ref())),
+        }
     }
-    Ok(code)
+
+    fn failed(&mut self, error: &Error) {
+        self.code = FAILED;
+        let _code = failed(error);
+    }
+
+    fn end(self) -> Result<u8> {
+        if self.output == OutputFormat::Json {
+            tell(&Value::Array(self.results).to_string())?;
+        }
+        Ok(self.code)
+    }
 }
 
 /// Makes BigQuery's external table read the newest metadata, where there is one.
@@ -100,19 +171,16 @@ async fn reconciled(
     ident: &TableIdent,
     dry_run: bool,
 ) -> Result<Option<Reconciled>> {
-    let Some(to) = publish else {
-        return Ok(None);
-    };
-    match reconcile(engine, to, ident, dry_run).await {
-        Ok(pointer) => Ok(Some(pointer)),
-        Err(error) => {
-            let message = "The table is left as it is: its external table in BigQuery can be neither read nor moved, so nobody \
-                           knows which files it still reads.";
-            Err(Error::new(error.kind(), message)
-                .with("table", ident)
-                .with_source(error))
-        }
+    match publish {
+        Some(to) => reconcile(engine, to, ident, dry_run).await.map(Some),
+        None => Ok(None),
     }
+}
+
+fn because(error: Error, ident: &TableIdent, message: &str) -> Error {
+    Error::new(error.kind(), message)
+        .with("table", ident)
+        .with_source(error)
 }
 
 fn text(upkeep: &Upkeep, settled: &Settled, pointer: Option<&Reconciled>) -> String {

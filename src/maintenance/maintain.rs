@@ -39,16 +39,58 @@ impl Upkeep {
     }
 }
 
-/// Lets go of snapshots whose time is over, and deletes what nothing names any more.
+/// A table whose old snapshots are let go, and in which nothing is deleted yet.
+#[derive(Debug)]
+pub struct Fenced {
+    upkeep: Upkeep,
+    /// None where nothing is to be deleted.
+    plan: Option<Plan>,
+}
+
+impl Fenced {
+    /// Whether the table was committed to.
+    pub fn has_moved(&self) -> bool {
+        self.upkeep.snapshot_id.is_some()
+    }
+
+    /// Deletes what nothing names any more.
+    pub async fn sweep(self) -> Upkeep {
+        let mut upkeep = self.upkeep;
+        if let Some(plan) = self.plan {
+            let Swept { deleted, failed } = plan.carry_out().await;
+            (upkeep.deleted, upkeep.failed) = (deleted, failed);
+        }
+        upkeep
+    }
+
+    /// Deletes nothing: what was to go is found again by the next run.
+    pub fn leave(self) -> Upkeep {
+        Upkeep {
+            deleted: Totals::default(),
+            ..self.upkeep
+        }
+    }
+}
+
+/// Lets go of snapshots whose time is over, and deletes what nothing names any more: [`fence`], then [`Fenced::sweep`].
 ///
-/// Nothing is deleted that a kept snapshot, the ledger or an attempt under way can need (protocol §5). Stopped at any point,
-/// it leaves a whole table, and the next run does the rest. A table that nobody wrote to, and in which nothing is to be
-/// done, gets no commit. With `dry_run` nothing is written at all.
+/// # Errors
+/// Those of [`fence`].
+pub async fn maintain(engine: &Engine, ident: &TableIdent, dry_run: bool) -> Result<Upkeep> {
+    Ok(fence(engine, ident, dry_run).await?.sweep().await)
+}
+
+/// Lets go of snapshots whose time is over, and finds what nothing names any more. Readers of older metadata can be moved to
+/// the newest before that goes.
+///
+/// Nothing is to be deleted that a kept snapshot, the ledger or an attempt under way can need (protocol §5). Stopped at any
+/// point, it leaves a whole table, and the next run does the rest. A table that nobody wrote to, and in which nothing is to
+/// be done, gets no commit. With `dry_run` nothing is written at all.
 ///
 /// # Errors
 /// [`ErrorKind::NotFound`] when there is no such table. [`ErrorKind::Rejected`] for a damaged ledger, a table in no
 /// store of ours, and a folder that another table shares: nothing was deleted. [`ErrorKind::Unavailable`]: run it again.
-pub async fn maintain(engine: &Engine, ident: &TableIdent, dry_run: bool) -> Result<Upkeep> {
+pub async fn fence(engine: &Engine, ident: &TableIdent, dry_run: bool) -> Result<Fenced> {
     let mut head = load(engine, ident).await?;
     let now = engine.clock().now();
     let expired = head.expired(now);
@@ -69,10 +111,10 @@ pub async fn maintain(engine: &Engine, ident: &TableIdent, dry_run: bool) -> Res
     };
     if dry_run {
         planned.tell();
-        return Ok(upkeep);
+        return Ok(Fenced { upkeep, plan: None });
     }
     if expired.is_empty() && planned.is_empty() {
-        return Ok(upkeep);
+        return Ok(Fenced { upkeep, plan: None });
     }
     let moment = sweep::moment(&head, &engine.files(head.table())?).await?;
     let plan = match moment {
@@ -88,10 +130,8 @@ pub async fn maintain(engine: &Engine, ident: &TableIdent, dry_run: bool) -> Res
             after_fence(engine, &head, now).await?
         }
     };
-    let Swept { deleted, failed } = plan.carry_out().await;
-    upkeep.deleted = deleted;
-    upkeep.failed = failed;
-    Ok(upkeep)
+    let plan = Some(plan);
+    Ok(Fenced { upkeep, plan })
 }
 
 pub(super) async fn load(engine: &Engine, ident: &TableIdent) -> Result<Head> {

@@ -30,7 +30,7 @@ use serde::Serialize;
 
 pub use self::forget::{Forgotten, forget};
 pub use self::letters::{Settled, settle_letters};
-pub use self::maintain::{Upkeep, maintain};
+pub use self::maintain::{Fenced, Upkeep, fence, maintain};
 pub use self::names::Kind;
 pub use self::repair::{Repair, Repaired, repair};
 pub use self::show::{LedgerPage, SpacePage, show};

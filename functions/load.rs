@@ -70,13 +70,14 @@ async fn run_all(args: &LoadArgs, output: OutputFormat, quiet: bool) -> Result<u
         results: Vec::new(),
         code: 0,
     };
-    if args.atomic {
-        command.together(named.inputs, &mut report).await?;
-    } else {
-        command.one_by_one(named.inputs, &mut report).await?;
-    }
+    let loaded = match args.atomic {
+        true => command.together(named.inputs, &mut report).await,
+        false => command.one_by_one(named.inputs, &mut report).await,
+    };
+    // Also where nobody reads the results: what was committed until then is.
     app.catalog().settle().await;
     publish(&app).await;
+    loaded?;
     report.end()
 }
 

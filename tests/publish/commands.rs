@@ -1,11 +1,12 @@
 //! The commands: what they move, and what they leave alone where BigQuery is away.
 
 use std::fs;
+use std::process::Stdio;
 
 use libtest_mimic::Trial;
 use serde_json::Value;
 
-use super::site::{Site, message};
+use super::site::{Site, message, version};
 use crate::support::bigquery::Mishap;
 use crate::support::push::Push;
 use crate::support::{TestResult, trials};
@@ -16,11 +17,12 @@ pub fn tests() -> Vec<Trial> {
         maintain_leaves_a_table_alone_whose_pointer_is_unknown,
         load_and_replay_publish_once_at_their_end,
         load_that_cannot_publish_has_loaded,
+        load_whose_results_nobody_reads_is_published,
     ]
 }
 
 /// Lands a row, and has the external table read something older.
-async fn behind(site: &Site) -> TestResult {
+pub async fn behind(site: &Site) -> TestResult {
     let mut server = site.serve().await?;
     assert_eq!(server.pusher().push(&message(0)).await, 204);
     let older = site.caught_up().await?;
@@ -125,5 +127,29 @@ async fn load_that_cannot_publish_has_loaded() -> TestResult {
     );
     assert_eq!(site.uri().await?, "");
     assert!(site.newest().await?.ends_with(".metadata.json"));
+    Ok(())
+}
+
+async fn load_whose_results_nobody_reads_is_published() -> TestResult {
+    let site = Site::new().await?;
+    let file = site.config().with_file_name("rows.json");
+    fs::write(&file, "{\"id\":1}\n")?;
+    let (reader, writer) = std::io::pipe()?;
+    drop(reader);
+    let mut command = site.command(&["load", "--table", "shop.orders", &file.display().to_string()]);
+    command.stdout(writer).stderr(Stdio::piped());
+    let loaded = tokio::task::block_in_place(|| command.spawn()?.wait_with_output())?;
+    let told = String::from_utf8(loaded.stderr)?;
+    assert_eq!(loaded.status.code(), Some(1));
+    assert!(told.contains("cannot be written to standard output"), "{told}");
+    let newest = site.newest().await?;
+    assert_eq!(site.uri().await?, newest);
+    let hint = site
+        .bucket
+        .store("warehouse")?
+        .get("shop/orders/metadata/version-hint.text")
+        .await?;
+    let hint = String::from_utf8(hint.ok_or("a hint")?.to_vec())?;
+    assert_eq!(hint.trim().parse::<u64>()?, version(&newest));
     Ok(())
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use futures::{StreamExt, stream};
 use iceberg::TableIdent;
+use iceberg::table::Table;
 use tokio::time::timeout_at;
 use uuid::Uuid;
 
@@ -20,7 +21,7 @@ use crate::dead_letter::{LetterName, still_rejected};
 use crate::decode::{Reason, RejectKind};
 use crate::error::{Error, Result};
 use crate::ledger::{Kept, Known};
-use crate::publish::Publication;
+use crate::publish::{Note, Publication};
 use crate::telemetry::{self, within};
 
 /// Dead letters of one batch that are written at the same time.
@@ -75,37 +76,66 @@ impl Answers {
     /// Answers the parts whose rows are in the table (step 5), and dead-letters those that are too old to prove new
     /// (step 6). Gives the rest.
     ///
-    /// What the ledger has of a part decides about its rejected records too, whatever this attempt made of them.
+    /// What the ledger has of a part decides about its rejected records too, whatever this attempt made of them. `table` is
+    /// the state that they were found in.
     pub(super) async fn drop_known(
         &self,
         parts: Vec<Part>,
         known: &[Known],
-        earlier: Option<EarlierAttempt>,
+        (table, earlier): (Option<&Table>, Option<EarlierAttempt>),
     ) -> Vec<Part> {
         let mut new = Vec::with_capacity(parts.len());
+        let mut found = Vec::new();
         for (part, known) in parts.into_iter().zip(known) {
             match known {
                 Known::New => new.push(part),
-                Known::Landed(value) => self.answer_landed(part, Kept::decode(value), earlier).await,
+                Known::Landed(value) => found.push((part, Kept::decode(value))),
                 Known::TooOld => self.too_old(part).await,
             }
+        }
+        if found.is_empty() {
+            return new;
+        }
+        // Nobody may have told of that commit yet: its answer was lost, or whoever sent it was killed.
+        let published = found.iter().map(|(part, _)| part.envelope.published_at);
+        let oldest = published.min().filter(|_| earlier.is_some());
+        let mut publication = self
+            .shared
+            .publishers
+            .committed(&self.ident, Note::of(table, oldest));
+        let last = found.len() - 1;
+        for (place, (part, kept)) in found.into_iter().enumerate() {
+            let publication = publication.take_if(|_| place == last);
+            self.answer_landed(part, kept, earlier, publication).await;
         }
         new
     }
 
     /// Letters that have yet to be published are waited for beside the batch: a topic that hangs must not stop a table.
-    async fn answer_landed(&self, part: Part, kept: Kept, earlier: Option<EarlierAttempt>) {
+    async fn answer_landed(
+        &self,
+        part: Part,
+        kept: Kept,
+        earlier: Option<EarlierAttempt>,
+        publication: Option<Publication>,
+    ) {
         if kept.letters.is_none() || !self.shared.dead_letters.are_published() {
-            return self.was_there(part, &kept, earlier).await;
+            return self.was_there(part, kept, earlier, publication).await;
         }
         let (answers, deadline) = (self.clone(), part.deadline);
         tokio::spawn(async move {
             // What is let go is delivered again.
-            let _elapsed = timeout_at(deadline, answers.was_there(part, &kept, earlier)).await;
+            let _elapsed = timeout_at(deadline, answers.was_there(part, kept, earlier, publication)).await;
         });
     }
 
-    async fn was_there(&self, part: Part, kept: &Kept, earlier: Option<EarlierAttempt>) {
+    async fn was_there(
+        &self,
+        part: Part,
+        kept: Kept,
+        earlier: Option<EarlierAttempt>,
+        publication: Option<Publication>,
+    ) {
         if kept.division != part.envelope.division {
             return self.divided_otherwise(part).await;
         }
@@ -123,12 +153,12 @@ impl Answers {
                     self.tell_freshness(std::slice::from_ref(&part));
                 }
                 outcome("landed", 1);
-                part.ack(attempt.snapshot_id);
+                once_visible(publication, part, move |part| part.ack(attempt.snapshot_id));
             }
             None => {
                 self.duplicate("landed");
                 outcome("duplicate", 1);
-                part.ack_copy(kept);
+                once_visible(publication, part, move |part| part.ack_copy(&kept));
             }
         }
     }
@@ -257,24 +287,32 @@ impl Answers {
         part.nack(error);
     }
 
-    /// Acknowledges what one commit landed, the parts with rejected records once those count.
-    pub(super) async fn landed(&self, flight: Flight, snapshot_id: i64, log: &mut CommitLog) {
+    /// Acknowledges what one commit landed, the parts with rejected records once those count. `table` is as the commit made
+    /// it.
+    pub(super) async fn landed(
+        &self,
+        flight: Flight,
+        snapshot_id: i64,
+        table: Option<&Table>,
+        log: &mut CommitLog,
+    ) {
         let deadline = flight.deadline;
-        let oldest = flight.oldest_published();
+        let note = Note::of(table, flight.oldest_published());
         // Commit before ack: a crash here redelivers what is already in the table, and the ledger drops it.
         let parts = self.tell_landed(flight, snapshot_id, log);
         let (with_letters, mut without): (Vec<Part>, Vec<Part>) =
             parts.into_iter().partition(|part| part.letters.is_some());
-        let publishers = &self.shared.publishers;
-        let last = publishers.holds_requests().then(|| without.pop()).flatten();
-        without.into_iter().for_each(|part| self.ack(part, snapshot_id));
-        let publication = publishers.committed(&self.ident, oldest);
+        let mut publication = self.shared.publishers.committed(&self.ident, note);
+        let last = without.pop();
+        for part in without {
+            self.ack(part, snapshot_id, None);
+        }
         if let Some(last) = last {
-            self.ack_once_visible(last, snapshot_id, publication);
+            self.ack(last, snapshot_id, publication.take());
         }
         let answers = self.clone();
         let confirming = async move {
-            let confirming = answers.confirm_all(with_letters, snapshot_id);
+            let confirming = answers.confirm_all(with_letters, snapshot_id, publication);
             // A store that does not answer: what is let go is delivered again.
             let _elapsed = timeout_at(deadline, confirming).await;
         };
@@ -285,7 +323,8 @@ impl Answers {
     }
 
     /// Makes the letters of these parts count, and acknowledges each then.
-    async fn confirm_all(&self, parts: Vec<Part>, snapshot_id: i64) {
+    async fn confirm_all(&self, parts: Vec<Part>, snapshot_id: i64, mut publication: Option<Publication>) {
+        let mut left = parts.len();
         let mut confirmed = stream::iter(parts)
             .map(|part| async move {
                 let confirmed = self.confirm(&part, part.letters).await;
@@ -293,28 +332,17 @@ impl Answers {
             })
             .buffered(DEAD_LETTERS_AT_ONCE);
         while let Some((part, confirmed)) = confirmed.next().await {
+            left -= 1;
             match confirmed {
-                Ok(()) => self.ack(part, snapshot_id),
+                Ok(()) => self.ack(part, snapshot_id, publication.take_if(|_| left == 0)),
                 Err(error) => self.unkept(part, &error),
             }
         }
     }
 
-    /// Where no CPU comes after the last answer, that waits for the publish. Its rows are committed: it is acknowledged
-    /// whatever comes of that.
-    fn ack_once_visible(&self, part: Part, snapshot_id: i64, publication: Option<Publication>) {
+    fn ack(&self, part: Part, snapshot_id: i64, publication: Option<Publication>) {
         self.count_ack(&part);
-        tokio::spawn(async move {
-            if let Some(publication) = publication {
-                publication.visible_soon().await;
-            }
-            part.ack(Some(snapshot_id));
-        });
-    }
-
-    fn ack(&self, part: Part, snapshot_id: i64) {
-        self.count_ack(&part);
-        part.ack(Some(snapshot_id));
+        once_visible(publication, part, move |part| part.ack(Some(snapshot_id)));
     }
 
     fn count_ack(&self, part: &Part) {
@@ -392,6 +420,18 @@ impl Answers {
         let labels = [("table", self.table_name.clone()), ("reason", reason.to_owned())];
         metrics::counter!(telemetry::DUPLICATES, &labels).increment(1);
     }
+}
+
+/// Answers a delivery whose rows are committed; where no CPU comes after the last answer, once the publish is done. It is
+/// acknowledged whatever comes of that.
+fn once_visible(publication: Option<Publication>, part: Part, answer: impl FnOnce(Part) + Send + 'static) {
+    let Some(publication) = publication else {
+        return answer(part);
+    };
+    tokio::spawn(async move {
+        publication.visible_soon(part.deadline).await;
+        answer(part);
+    });
 }
 
 pub(super) fn outcome(outcome: &'static str, deliveries: u64) {

@@ -100,7 +100,12 @@ impl Committer {
             None => Err(self.silent()),
         };
         match landing.unwrap_or_else(too_late) {
-            Ok(Some(snapshot_id)) => self.answers.landed(flight, snapshot_id, &mut self.log).await,
+            Ok(Some(snapshot_id)) => {
+                let table = self.head.as_ref().map(Head::table);
+                self.answers
+                    .landed(flight, snapshot_id, table, &mut self.log)
+                    .await;
+            }
             // All of it was in the table already, and is answered.
             Ok(None) => {}
             Err(error) => self.abandon(flight, &self.come_again(error)),
@@ -121,7 +126,10 @@ impl Committer {
             Err(error) => Err(error),
         };
         let parts = match known {
-            Ok(known) => self.answers.drop_known(parts, &known, None).await,
+            Ok(known) => {
+                let found = (self.head.as_ref().map(Head::table), None);
+                self.answers.drop_known(parts, &known, found).await
+            }
             Err(error) => return self.refuse(parts, &self.come_again(error), flight),
         };
         let parts = self.answers.drop_empty(parts);
@@ -262,7 +270,8 @@ impl Committer {
                 continue;
             }
             let parts = std::mem::take(&mut staged.parts);
-            staged.parts = self.answers.drop_known(parts, &answers, earlier).await;
+            let found = (self.head.as_ref().map(Head::table), earlier);
+            staged.parts = self.answers.drop_known(parts, &answers, found).await;
             if staged.parts.is_empty() {
                 flight.staged.remove(place);
                 flight.changes.replace(place, None);

@@ -16,6 +16,7 @@ use crate::commit::{ChangeSet, Committed, Group, Head, validate_append};
 use crate::dead_letter::LetterName;
 use crate::error::Result;
 use crate::ledger::{Entry, Kept, Known};
+use crate::publish::Note;
 use crate::telemetry::{self, COMMIT, Span, Trace};
 use crate::trigger::Envelope;
 
@@ -68,6 +69,8 @@ pub(super) async fn finish(
         }
         loaded.push(result);
     }
+    let mut trace = Trace::current();
+    let mut is_there = loaded.iter().any(|file| file.duplicate);
     if !changes.groups().is_empty() {
         let deadline = terms.deadline.unwrap_or(started + COMMIT_PATIENCE);
         // An object's is part of its delivery; a file's is a trace of its own.
@@ -78,9 +81,16 @@ pub(super) async fn finish(
         if let Committed::Now(_) = committed {
             let (rows, bytes) = (changes.row_count(), changes.byte_count());
             telemetry::count_commit(&table_name, rows, bytes, started.elapsed(), shared.clock.now());
-            // A file has no publish time.
-            shared.publishers.committed(ident, None);
         }
+        (trace, is_there) = (span.trace(), true);
+    }
+    if is_there {
+        // A file has no publish time. Of one that was there before nobody may have told yet.
+        trace.scope(|| {
+            shared
+                .publishers
+                .committed(ident, Note::of(Some(head.table()), None))
+        });
     }
     confirm_letters(shared, &table_name, &head, &entries).await?;
     let duplicates = loaded.iter().filter(|file| file.duplicate).count() as u64;

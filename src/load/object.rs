@@ -16,6 +16,7 @@ use crate::clock::Moment;
 use crate::config::TableConfig;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::{Entry, Known};
+use crate::publish::Note;
 use crate::trigger::DeliveryId;
 
 /// An object on its way.
@@ -79,12 +80,16 @@ pub(crate) async fn load_object(
     the_only(finish(shared, ident, table, terms, vec![prepared]).await?)
 }
 
-/// Whether the table has the object, as it is now.
+/// Whether the table has the object, as it is now. BigQuery is told of it, since nobody may have done so yet.
 ///
 /// # Errors
 /// Those of the catalog and the ledger.
 pub(crate) async fn has_landed(shared: &Shared, ident: &TableIdent, id: &DeliveryId) -> Result<bool> {
-    Ok(table_with(shared, ident, id).await?.is_some())
+    let table = table_with(shared, ident, id).await?;
+    if table.is_some() {
+        shared.publishers.committed(ident, Note::of(table.as_ref(), None));
+    }
+    Ok(table.is_some())
 }
 
 /// The table, where it has the object.

@@ -13,6 +13,7 @@ use reqwest::{Method, StatusCode, redirect, retry};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::claim::ADOPT;
 use super::columns::Columns;
 use super::dataset;
 use super::failure::{Doing, refusal, unanswered};
@@ -122,6 +123,13 @@ impl BigQuery {
                 .with("external_table", to)
                 .with_source(error)
         })?;
+        if table.etag.is_empty() {
+            // Without it a move could take the pointer back.
+            return Err(
+                Error::new(ErrorKind::Unavailable, "BigQuery's answer has no etag.")
+                    .with("external_table", to),
+            );
+        }
         let source = table.external_data_configuration;
         let Some(source) = source.filter(|source| source.source_format == "ICEBERG") else {
             let message = "A table that is no external table of Iceberg has the name in BigQuery: rename it, or write another \
@@ -198,10 +206,13 @@ impl BigQuery {
         }
         let there = |name: &str| found.labels.get(name).and_then(Value::as_str);
         let labels = to.labels.iter();
-        let labels: Map<String, Value> = labels
+        let mut labels: Map<String, Value> = labels
             .filter(|(name, value)| there(name) != Some(value.as_str()))
             .map(|(name, value)| (name.clone(), value.as_str().into()))
             .collect();
+        if found.labels.get(ADOPT).is_some() && !to.labels.contains_key(ADOPT) {
+            labels.insert(ADOPT.to_owned(), Value::Null);
+        }
         if !labels.is_empty() {
             body.insert("labels".to_owned(), labels.into());
         }

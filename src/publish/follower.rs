@@ -10,12 +10,13 @@ use tokio::time::{Instant, sleep_until};
 
 use super::client::BigQuery;
 use super::pointer::{Memory, PACE, Step, step};
+use super::waiting::{Note, Waiting};
 use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::config::BigQueryConfig;
 use crate::error::{Error, ErrorKind, Result};
 use crate::random::Random;
-use crate::telemetry::{self, Seldom};
+use crate::telemetry::{self, Seldom, Span, within};
 
 /// The waits after failures that may pass, with full jitter.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
@@ -40,36 +41,12 @@ pub(super) struct Ground {
     pub(super) told: Seldom,
 }
 
-/// Commits that BigQuery does not show yet.
-#[derive(Debug, Clone, Copy)]
-struct Waiting {
-    /// When the first of them landed.
-    since: Instant,
-    /// When the oldest of their messages was published.
-    oldest: Option<DateTime<Utc>>,
-}
-
-impl Waiting {
-    fn and(self, other: Option<Self>) -> Self {
-        let Some(other) = other else { return self };
-        Self {
-            since: self.since.min(other.since),
-            oldest: [self.oldest, other.oldest].into_iter().flatten().min(),
-        }
-    }
-}
-
 #[derive(Debug, Default)]
 struct State {
-    /// Commits so far.
-    noted: u64,
-    /// Those after the step that is under way began.
-    waiting: Option<Waiting>,
-    /// Those of the step that is under way.
-    working: Option<Waiting>,
+    waiting: Waiting,
     /// Why they are not visible yet.
     failed: Option<Error>,
-    /// What the last step came to.
+    /// What the last step came to that settled commits.
     last: Option<&'static str>,
     runs: bool,
 }
@@ -93,7 +70,26 @@ struct Pace {
     /// Before it there is no change, whatever hurry there is.
     next_change: Instant,
     failures: u32,
+    /// Whether the process is stopping, so that there is little time left.
+    hurries: bool,
     memory: Memory,
+}
+
+impl Pace {
+    /// The wait after a failure is cut short once, and those after it begin anew.
+    fn hurry(&mut self) {
+        (self.hurries, self.failures) = (true, 0);
+        self.next = self.next_change;
+    }
+}
+
+/// Lets go of whoever waits for a follower that has ended, however it did.
+struct Released<'a>(&'a watch::Sender<u64>);
+
+impl Drop for Released<'_> {
+    fn drop(&mut self) {
+        self.0.send_replace(u64::MAX);
+    }
 }
 
 impl Follower {
@@ -113,17 +109,24 @@ impl Follower {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes note of a commit; gives its number. Whether the task has to be started is the second.
-    pub(super) fn note(&self, oldest: Option<DateTime<Utc>>) -> (u64, bool) {
+    /// Takes note of a commit; gives its number, and whether the task has to be started. Nothing when BigQuery shows it.
+    pub(super) fn note(&self, note: Note) -> Option<(u64, bool)> {
         let mut state = self.state();
-        let now = Waiting {
-            since: Instant::now(),
-            oldest,
+        let number = match state.waiting.add(note) {
+            Ok(number) => number,
+            Err(oldest) => {
+                self.tell_visible(oldest);
+                return None;
+            }
         };
-        state.waiting = Some(now.and(state.waiting));
-        state.noted += 1;
         self.bell.notify_one();
-        (state.noted, !std::mem::replace(&mut state.runs, true))
+        Some((number, !std::mem::replace(&mut state.runs, true)))
+    }
+
+    /// The number of the newest commit, if any waits.
+    pub(super) fn newest(&self) -> Option<u64> {
+        let state = self.state();
+        (!state.waiting.is_empty()).then(|| state.waiting.noted())
     }
 
     /// Waits until a commit is visible.
@@ -142,7 +145,9 @@ impl Follower {
     /// Why commits are not visible yet; nothing when none waits.
     pub(super) fn unpublished(&self) -> Option<Error> {
         let state = self.state();
-        state.waiting.or(state.working)?;
+        if state.waiting.is_empty() {
+            return None;
+        }
         let too_late = || {
             Error::new(
                 ErrorKind::Unavailable,
@@ -160,21 +165,19 @@ impl Follower {
 
     /// Tells how long the oldest commit waits.
     pub(super) fn tell_staleness(&self) {
-        let state = self.state();
-        let oldest = [state.waiting, state.working]
-            .into_iter()
-            .flatten()
-            .map(|waiting| waiting.since);
-        let seconds = oldest.min().map_or(0.0, |since| since.elapsed().as_secs_f64());
+        let since = self.state().waiting.since();
+        let seconds = since.map_or(0.0, |since| since.elapsed().as_secs_f64());
         metrics::gauge!(telemetry::UNPUBLISHED, "table" => self.ident.to_string()).set(seconds);
     }
 
     /// Follows until it is told to close and nothing waits, or nothing more can be done.
     pub(super) async fn run(&self) {
+        let _released = Released(&self.settled);
         let mut pace = Pace {
             next: Instant::now(),
             next_change: Instant::now(),
             failures: 0,
+            hurries: false,
             memory: Memory::default(),
         };
         let mut closing = self.closing.subscribe();
@@ -183,20 +186,20 @@ impl Follower {
             tracing::warn!(table.ident = %ident, endpoint, "BIGQUERY_EMULATOR_HOST is set: it stands in for BigQuery.");
         }
         loop {
-            if self.state().waiting.is_none() {
-                if *closing.borrow() {
+            let is_closing = *closing.borrow();
+            if self.state().waiting.is_empty() {
+                if is_closing {
                     return;
                 }
                 self.bell.notified().await;
                 continue;
             }
+            if is_closing && !pace.hurries {
+                pace.hurry();
+            }
             tokio::select! {
                 () = sleep_until(pace.next) => {}
-                // The wait after a failure is cut short once.
-                _closing = closing.wait_for(|closing| *closing), if !*closing.borrow() => {
-                    pace.next = pace.next_change;
-                    continue;
-                }
+                _closing = closing.wait_for(|closing| *closing), if !is_closing => continue,
             }
             let ended = self.follow(&mut pace).await;
             if *closing.borrow() && ended.is_err_and(|kind| !passes(kind)) {
@@ -207,41 +210,44 @@ impl Follower {
 
     /// One step, and when the next may be. `Err` says why it failed.
     async fn follow(&self, pace: &mut Pace) -> Result<(), ErrorKind> {
-        let (number, took) = {
-            let mut state = self.state();
-            state.working = state.waiting.take();
-            (state.noted, state.working)
+        let (number, span) = {
+            let state = self.state();
+            (state.waiting.noted(), state.waiting.span())
         };
-        let begun = Instant::now();
-        let outcome = self.step(&mut pace.memory).await;
-        self.count(&outcome, begun.elapsed());
+        let (trace, begun) = (span.trace(), Instant::now());
+        let outcome = within(trace, self.step(&mut pace.memory)).await;
+        self.tell_step(&outcome, span, begun.elapsed());
+        let shown = std::mem::take(&mut pace.memory.shown);
+        self.state().waiting.show(shown);
         let random = &self.ground.random;
         match outcome {
             Ok(Step::Young(wait)) => {
-                self.put_back(None);
+                self.settle_shown();
                 pace.next = Instant::now() + wait + random.jitter(APART);
                 Ok(())
             }
             Ok(Step::ColumnsRefused) => {
-                self.put_back(None);
+                self.settle_shown();
                 pace.next_change = Instant::now() + PACE;
                 pace.next = pace.next_change;
                 Ok(())
             }
             Ok(step) => {
-                self.settle(number, took, step.name());
+                self.settle(number, Some(step.name()));
                 pace.failures = 0;
                 if matches!(step, Step::Moved | Step::Created) {
                     pace.next_change = Instant::now() + PACE;
                 }
-                // Where another process does all the moves, BigQuery is not asked at every commit.
+                // Where another process does all the moves, BigQuery is not asked at every commit; nor at every copy of
+                // a delivery that is found in the table.
                 pace.next = pace.next_change.max(Instant::now() + LOST_WAIT);
                 Ok(())
             }
             Err(error) => {
                 let kind = error.kind();
-                self.tell_failure(&error);
-                self.put_back(Some(error));
+                trace.scope(|| self.tell_failure(&error));
+                self.state().failed = Some(error);
+                self.settle_shown();
                 // It may have been done all the same.
                 pace.next_change = Instant::now() + PACE;
                 pace.next = pace
@@ -274,33 +280,41 @@ impl Follower {
         random.jitter(ceiling)
     }
 
-    fn put_back(&self, failed: Option<Error>) {
-        let mut state = self.state();
-        state.waiting = state
-            .working
-            .take()
-            .map(|working| working.and(state.waiting))
-            .or(state.waiting);
-        state.failed = failed.or(state.failed.take());
-        drop(state);
-        self.tell_staleness();
+    /// Lets go of the commits that BigQuery is seen to show though this process did not move it there.
+    fn settle_shown(&self) {
+        let visible = self.state().waiting.visible();
+        match visible {
+            Some(number) => self.settle(number, None),
+            None => self.tell_staleness(),
+        }
     }
 
-    fn settle(&self, number: u64, took: Option<Waiting>, outcome: &'static str) {
-        {
+    /// The commits up to this one are visible, or need not be. `outcome` is that of a step which knows it of all.
+    fn settle(&self, number: u64, outcome: Option<&'static str>) {
+        let oldest = {
             let mut state = self.state();
-            (state.working, state.failed, state.last) = (None, None, Some(outcome));
-        }
+            let oldest = state.waiting.settle(number);
+            if state.waiting.is_empty() || outcome.is_some() {
+                state.failed = None;
+            }
+            state.last = outcome.or(state.last);
+            oldest
+        };
         self.settled.send_replace(number);
         self.tell_staleness();
-        if let Some(oldest) = took.and_then(|took| took.oldest) {
+        self.tell_visible(oldest);
+    }
+
+    fn tell_visible(&self, oldest: Option<DateTime<Utc>>) {
+        if let Some(oldest) = oldest {
             let waited = (self.ground.clock.now() - oldest).to_std().unwrap_or_default();
             metrics::histogram!(telemetry::VISIBLE, "table" => self.ident.to_string())
                 .record(waited.as_secs_f64());
         }
     }
 
-    fn count(&self, outcome: &Result<Step>, elapsed: Duration) {
+    /// Counts a step, and ends its span.
+    fn tell_step(&self, outcome: &Result<Step>, mut span: Span, elapsed: Duration) {
         let name = match outcome {
             Ok(step) => step.name(),
             Err(error) => match error.kind() {
@@ -313,7 +327,16 @@ impl Follower {
         let table = self.ident.to_string();
         let labels = [("table", table.clone()), ("outcome", name.to_owned())];
         metrics::counter!(telemetry::PUBLISHES, &labels).increment(1);
-        metrics::histogram!(telemetry::PUBLISH_DURATION, "table" => table).record(elapsed.as_secs_f64());
+        metrics::histogram!(telemetry::PUBLISH_DURATION, "table" => table.clone())
+            .record(elapsed.as_secs_f64());
+        if span.is_recorded() {
+            span.set("table.ident", table);
+            span.set("external_table", self.to.to_string());
+            span.set("outcome", name);
+        }
+        if let Err(error) = outcome {
+            span.failed(error.kind());
+        }
     }
 
     fn tell_failure(&self, error: &Error) {

@@ -10,9 +10,12 @@
 //! came is no different: it can still land only where the etag is E, and then nobody has moved the pointer since. The
 //! catalog must answer a load with a state no older than any that it answered before; all of them do.
 //!
+//! An external table that reads another table's metadata is left alone, unless a person hands it over (`claim.rs`).
+//!
 //! A table is changed at most five times in ten seconds, creation included, whoever does it: this process keeps 2.5 s
 //! between its own changes, and leaves an external table alone that anybody changed less than 2.5 s ago.
 
+mod claim;
 mod client;
 mod columns;
 mod dataset;
@@ -22,7 +25,12 @@ mod pointer;
 mod probe;
 mod publishers;
 mod reconcile;
+mod waiting;
+
+#[cfg(test)]
+mod tests;
 
 pub use probe::Probe;
 pub use publishers::{Publication, Publishers};
 pub use reconcile::{Reconciled, reconcile};
+pub use waiting::Note;

@@ -3,11 +3,15 @@
 use std::time::Duration;
 
 use iceberg::TableIdent;
+use iceberg::spec::SchemaId;
 use iceberg::table::Table;
 use serde_json::Value;
+use tokio::time::Instant;
 
+use super::claim;
 use super::client::{BigQuery, External};
 use super::columns::{Columns, columns};
+use super::waiting::{Shown, shown};
 use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::config::BigQueryConfig;
@@ -15,6 +19,9 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// The least time between two changes of an external table: BigQuery takes five in ten seconds.
 pub(super) const PACE: Duration = Duration::from_millis(2500);
+
+/// Columns that were refused are tried again after this: somebody may have made them fit.
+const COLUMNS_AGAIN: Duration = Duration::from_secs(3600);
 
 /// What a step came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,23 +83,40 @@ pub(super) async fn look(
     Ok(match found {
         None => Look::Missing,
         Some(found) if found.uri == newest => Look::Current,
-        Some(_) => Look::Behind,
+        Some(found) => {
+            claim::check(to, &found, &table)?;
+            Look::Behind
+        }
     })
 }
 
 /// What a follower remembers from one step to the next.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
+    /// The states of the table that BigQuery shows, as far as the last step saw.
+    pub(super) shown: Shown,
     /// The etag of its last move, of whose time it knows better than a header that tells seconds.
     own: String,
-    /// Columns that BigQuery did not take.
-    refused: Option<Vec<Value>>,
+    refused: Option<Refused>,
+    /// The schema whose change of columns was told.
+    told: Option<SchemaId>,
+}
+
+/// Columns that BigQuery did not take.
+#[derive(Debug)]
+struct Refused {
+    fields: Vec<Value>,
+    error: Error,
+    at: Instant,
+    /// Whether a move without them was taken: until then it may have been for another reason.
+    is_proven: bool,
 }
 
 /// Moves the pointer to the newest metadata, or makes the external table.
 ///
 /// # Errors
-/// [`ErrorKind::Conflict`] when another was first: begin anew. Else those of BigQuery and of the catalog.
+/// [`ErrorKind::Conflict`] when another was first: begin anew. [`ErrorKind::TableMismatch`] when the external table is
+/// another's. Else those of BigQuery and of the catalog.
 pub(super) async fn step(
     bigquery: &BigQuery,
     to: &BigQueryConfig,
@@ -106,36 +130,87 @@ pub(super) async fn step(
         return Ok(Step::NoTable);
     };
     let newest = location(ident, &table)?;
-    match found {
+    let step = match found {
         None => {
             memory.own = bigquery.create(to, newest).await?;
             tracing::info!(table.ident = %ident, external_table = %to, metadata = newest, "Made the external table.");
-            Ok(Step::Created)
-        }
-        Some(found) if found.uri == newest => Ok(Step::Current),
-        Some(found) if found.age < PACE && found.etag != memory.own => {
-            Ok(Step::Young(PACE.saturating_sub(found.age)))
+            Step::Created
         }
         Some(found) => {
-            let columns = match columns(&found.columns, table.metadata().current_schema()) {
-                Columns::Are(fields) if memory.refused.as_ref() == Some(&fields) => Columns::Keep,
-                columns => columns,
-            };
-            tell_columns(ident, to, &found, &columns);
-            match (bigquery.patch(to, &found, newest, &columns).await, columns) {
-                (Ok(etag), _) => {
-                    memory.own = etag;
-                    tracing::debug!(table.ident = %ident, external_table = %to, metadata = newest, "Moved the pointer.");
-                    Ok(Step::Moved)
-                }
-                (Err(error), Columns::Are(fields)) if error.kind() == ErrorKind::Rejected => {
-                    tell_refused_columns(ident, to, &error);
-                    memory.refused = Some(fields);
-                    Ok(Step::ColumnsRefused)
-                }
-                (Err(error), _) => Err(error),
+            // What this process moved last, and nobody since, is its own wherever the table lies by now.
+            if found.etag != memory.own {
+                claim::check(to, &found, &table)?;
             }
+            memory.shown = shown(&table, &found.uri);
+            if found.uri == newest {
+                return Ok(Step::Current);
+            }
+            if found.age < PACE && found.etag != memory.own {
+                return Ok(Step::Young(PACE.saturating_sub(found.age)));
+            }
+            move_to(bigquery, to, &table, &found, memory).await?
         }
+    };
+    if step != Step::ColumnsRefused {
+        memory.shown = shown(&table, newest);
+    }
+    Ok(step)
+}
+
+/// Moves the pointer of an external table as it was found.
+async fn move_to(
+    bigquery: &BigQuery,
+    to: &BigQueryConfig,
+    table: &Table,
+    found: &External,
+    memory: &mut Memory,
+) -> Result<Step> {
+    let (ident, metadata) = (table.identifier(), table.metadata());
+    let newest = location(ident, table)?;
+    let wanted = columns(&found.columns, metadata.current_schema());
+    let is_refused = |refused: &&mut Refused| {
+        matches!(&wanted, Columns::Are(fields) if *fields == refused.fields)
+            && refused.at.elapsed() < COLUMNS_AGAIN
+    };
+    let refused = memory.refused.as_mut().filter(is_refused);
+    let columns = match refused {
+        Some(_) => Columns::Keep,
+        None => wanted.clone(),
+    };
+    if columns != Columns::Keep
+        && memory.told.replace(metadata.current_schema_id()) != Some(metadata.current_schema_id())
+    {
+        tell_columns(ident, to, found, &columns);
+    }
+    match (
+        bigquery.patch(to, found, newest, &columns).await,
+        refused,
+        columns,
+    ) {
+        (Ok(etag), refused, _) => {
+            if let Some(refused) = refused.filter(|refused| !refused.is_proven) {
+                tell_refused_columns(ident, to, &refused.error);
+                refused.is_proven = true;
+            }
+            memory.own = etag;
+            tracing::debug!(table.ident = %ident, external_table = %to, metadata = newest, "Moved the pointer.");
+            Ok(Step::Moved)
+        }
+        (Err(error), None, Columns::Are(fields)) if error.kind() == ErrorKind::Rejected => {
+            memory.refused = Some(Refused {
+                fields,
+                error,
+                at: Instant::now(),
+                is_proven: false,
+            });
+            Ok(Step::ColumnsRefused)
+        }
+        (Err(error), Some(_), _) if error.kind() == ErrorKind::Rejected => {
+            // It was not for the columns.
+            memory.refused = None;
+            Err(error)
+        }
+        (Err(error), ..) => Err(error),
     }
 }
 

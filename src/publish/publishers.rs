@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use chrono::{DateTime, Utc};
 use iceberg::TableIdent;
 use tokio::sync::OnceCell;
 use tokio::task::JoinHandle;
-use tokio::time::{Duration, Instant, interval, timeout, timeout_at};
+use tokio::time::{Duration, Instant, interval, timeout_at};
 
 use super::follower::{Follower, Ground};
+use super::waiting::Note;
 use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::config::{BigQueryConfig, Config};
@@ -27,7 +27,8 @@ const HOLD: Duration = Duration::from_secs(5);
 #[derive(Debug, Default)]
 pub struct Publishers {
     followers: HashMap<TableIdent, Arc<Follower>>,
-    holds_requests: bool,
+    /// Whether an answer is to wait for a publication, since no CPU comes after it.
+    pub(super) holds_requests: bool,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -39,9 +40,11 @@ pub struct Publication {
 }
 
 impl Publication {
-    /// Waits until BigQuery shows the commit, or a later one; not longer than an answer may wait for it.
-    pub async fn visible_soon(&self) {
-        let _elapsed = timeout(HOLD, self.follower.visible(self.number)).await;
+    /// Waits until BigQuery shows the commit, or a later one, or nobody follows any more; not longer than an answer may wait
+    /// for it, and not after `until`.
+    pub async fn visible_soon(&self, until: Instant) {
+        let until = until.min(Instant::now() + HOLD);
+        let _elapsed = timeout_at(until, self.follower.visible(self.number)).await;
     }
 }
 
@@ -86,11 +89,14 @@ impl Publishers {
         }
     }
 
-    /// Takes note of a commit; `oldest` is when the oldest of its messages was published. Returns at once. Nothing when the
-    /// table is not published.
-    pub fn committed(&self, ident: &TableIdent, oldest: Option<DateTime<Utc>>) -> Option<Publication> {
+    /// Takes note of a commit, or of a state of the table that rows were found in: whoever committed these may have been
+    /// killed before it told BigQuery. Returns at once. Gives what an answer is to wait for, where no CPU comes after it.
+    ///
+    /// However often the same rows are found, BigQuery is asked once: it is known then to show that state. Where others
+    /// move the table all the while, it is asked once a second.
+    pub fn committed(&self, ident: &TableIdent, note: Note) -> Option<Publication> {
         let follower = self.followers.get(ident)?;
-        let (number, is_first) = follower.note(oldest);
+        let (number, is_first) = follower.note(note)?;
         if is_first {
             let follower = follower.clone();
             let task = tokio::spawn(async move { follower.run().await });
@@ -99,15 +105,20 @@ impl Publishers {
                 .unwrap_or_else(PoisonError::into_inner)
                 .push(task);
         }
-        Some(Publication {
+        self.publication(follower, number)
+    }
+
+    /// What an answer is to wait for of the commits so far, where no CPU comes after it.
+    pub fn waiting(&self, ident: &TableIdent) -> Option<Publication> {
+        let follower = self.followers.get(ident)?;
+        self.publication(follower, follower.newest()?)
+    }
+
+    fn publication(&self, follower: &Arc<Follower>, number: u64) -> Option<Publication> {
+        self.holds_requests.then(|| Publication {
             follower: follower.clone(),
             number,
         })
-    }
-
-    /// Whether an answer is to wait for a publication, since no CPU comes after it.
-    pub fn holds_requests(&self) -> bool {
-        self.holds_requests
     }
 
     /// Tells how long commits wait, for as long as it is polled: also while a request hangs.

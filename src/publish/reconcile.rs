@@ -8,6 +8,7 @@ use tokio::time::{Duration, Instant};
 
 use super::pointer::{Look, look};
 use super::publishers::Publishers;
+use super::waiting::Note;
 use crate::clock::Clock;
 use crate::commit::Engine;
 use crate::config::BigQueryConfig;
@@ -54,7 +55,7 @@ pub async fn reconcile(
     }
     let (clock, random) = (clock.clone(), engine.random().clone());
     let publishers = Publishers::new([(ident.clone(), to.clone())], catalog, clock, random);
-    publishers.committed(ident, None);
+    publishers.committed(ident, Note::default());
     match publishers.close(Instant::now() + PATIENCE).await.remove(ident) {
         Some(error) => Err(error),
         None => Ok(reconciled(publishers.outcome(ident).unwrap_or("current"))),

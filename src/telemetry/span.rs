@@ -20,8 +20,7 @@ pub const TRIGGER: &str = "trigger";
 pub const DECODE: &str = "decode";
 /// A batch, from its hand-over to its commit; linked to the [`TRIGGER`]s of its deliveries. That of a single one is its child.
 pub const COMMIT: &str = "commit";
-/// A committed snapshot to its readers; child of the [`COMMIT`]: `Span::start(PUBLISH, trace)`, with the commit's
-/// [`Span::trace`], which is [`Trace::current`] where the committer tells of the commit.
+/// One step that takes committed snapshots to their readers; child of the newest [`COMMIT`], linked to the others.
 pub const PUBLISH: &str = "publish";
 
 /// Deliveries that a commit is linked to; those beyond are in its number of deliveries alone.

@@ -21,6 +21,7 @@ use crate::config::{After, Config, Location, TableConfig, landed_name, name_befo
 use crate::decode::{Compression, Reason, RejectKind, unpack};
 use crate::error::{Error, ErrorKind, Result};
 use crate::load::{Incoming, Loaded, has_landed, load_object};
+use crate::publish::Publication;
 use crate::route::{Route, Router};
 use crate::storage::{Disposal, Disposed, Generation, Generations};
 use crate::telemetry;
@@ -52,8 +53,9 @@ pub struct Objects {
 enum Next<'a> {
     /// It is acknowledged.
     Done(Receipt),
-    /// All of it is where it belongs; it is put away, then acknowledged.
-    Landed(Receipt, After),
+    /// All of it is where it belongs; it is put away, then acknowledged. Where no CPU comes after that, once BigQuery shows
+    /// it.
+    Landed(Receipt, After, Option<Publication>),
     /// It is kept as a letter.
     Letter(Reason),
     /// Its bytes go to the table's writer, who answers it.
@@ -91,9 +93,13 @@ impl Objects {
             .unwrap_or_else(|_elapsed| Err(too_late()));
         match taken {
             Ok(Next::Done(receipt)) => delivery.ack.ack(receipt),
-            Ok(Next::Landed(receipt, after)) => {
+            Ok(Next::Landed(receipt, after, publication)) => {
                 // Its bytes are where they belong; the request's slot is held on.
                 delivery.held.shrink_to(0);
+                if let Some(publication) = publication {
+                    // It has yet to be put away.
+                    publication.visible_soon(half_of(until)).await;
+                }
                 self.settle(&object, after, delivery.ack, receipt, until).await;
             }
             Ok(Next::Letter(reason)) => keep_whole(&self.shared, delivery, &reason).await,
@@ -222,7 +228,7 @@ impl Objects {
             _ => None,
         };
         // A message among others spends no more of their batch's time than a body may.
-        let half = Instant::now() + until.saturating_duration_since(Instant::now()) / 2;
+        let half = half_of(until);
         let opening = self
             .generations
             .open(&object.bucket, &object.name, object.generation);
@@ -244,7 +250,7 @@ impl Objects {
             Read::Nothing => {
                 // No record, and nothing to remember.
                 count("empty");
-                Ok(Next::Landed(Receipt::default(), table.after))
+                Ok(Next::Landed(Receipt::default(), table.after, None))
             }
             Read::Payload(payload) => {
                 count("read");
@@ -329,7 +335,8 @@ impl Objects {
             Ok(loaded) => {
                 count("loaded");
                 self.tell(ident, envelope, &loaded);
-                Ok(Next::Landed(receipt(&loaded), table.after))
+                let publication = self.shared.publishers.waiting(ident);
+                Ok(Next::Landed(receipt(&loaded), table.after, publication))
             }
             Err(error) if error.kind() == ErrorKind::Rejected && error.names("file") => {
                 count("letter");
@@ -413,6 +420,12 @@ impl Objects {
         }
         ack.nack(error);
     }
+}
+
+/// The moment when half of the time until then is over.
+fn half_of(until: Instant) -> Instant {
+    let now = Instant::now();
+    now + until.saturating_duration_since(now) / 2
 }
 
 fn too_late() -> Error {

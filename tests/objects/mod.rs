@@ -1,7 +1,7 @@
 //! Objects of a bucket: every form in which Google tells of them, one landing; what is large, broken, gone or unwanted.
 
 mod after;
-mod bucket;
+pub mod bucket;
 mod keeper;
 mod pulled;
 pub mod site;

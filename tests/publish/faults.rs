@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use hyper::Method;
 use libtest_mimic::Trial;
+use serde_json::json;
 use tokio::time::Instant;
 
+use super::commands::behind;
 use super::moves;
-use super::site::{SOON, Site, message};
+use super::site::{SOON, Site, message, version};
 use crate::support::bigquery::Mishap;
+use crate::support::front::{self as store, Front};
 use crate::support::server::Server;
 use crate::support::{TestResult, trials, wait_for};
 
@@ -21,6 +24,9 @@ pub fn tests() -> Vec<Trial> {
         staleness_rises_while_bigquery_is_away_and_falls_after,
         missing_permission_is_named_and_costs_no_row,
         table_of_another_kind_is_left_alone,
+        table_of_another_table_is_left_alone_until_it_is_handed_over,
+        redelivery_after_a_kill_moves_the_pointer,
+        commit_whose_answer_was_lost_is_visible,
     ]
 }
 
@@ -156,5 +162,69 @@ async fn table_of_another_kind_is_left_alone() -> TestResult {
         .logged(&["no external table of Iceberg has the name"])
         .await?;
     assert_eq!(site.uri().await?, "gs://b/c.csv");
+    Ok(())
+}
+
+async fn table_of_another_table_is_left_alone_until_it_is_handed_over() -> TestResult {
+    let site = Site::new().await?;
+    let server = site.serve().await?;
+    lands_at_once(&server, 0).await?;
+    site.caught_up().await?;
+    let theirs = "gs://lake/shop/clicks/metadata/v7.metadata.json";
+    let source = json!({ "sourceFormat": "ICEBERG", "sourceUris": [theirs] });
+    let change =
+        json!({ "externalDataConfiguration": source, "description": "Theirs", "labels": { "team": "web" } });
+    site.front.set("orders", change).await?;
+    lands_at_once(&server, 1).await?;
+    server.logged(&["reads the metadata of another table"]).await?;
+    let refused = site.run(&["maintain", "--dry-run"])?;
+    assert_eq!(refused.status.code(), Some(1));
+    assert_eq!(site.uri().await?, theirs);
+    let label = json!({ "labels": { "team": "web", "landfast_adopt": "yes" } });
+    site.front.set("orders", label).await?;
+    assert!(site.run(&["maintain"])?.status.success());
+    assert_eq!(site.uri().await?, site.newest().await?);
+    let table = site.front.table("orders").await?;
+    assert_eq!(
+        (&table["labels"], &table["description"]),
+        (&json!({ "team": "web" }), &json!("Theirs"))
+    );
+    site.front.documented()
+}
+
+async fn redelivery_after_a_kill_moves_the_pointer() -> TestResult {
+    let site = Site::new().await?;
+    behind(&site).await?;
+    let server = site.serve().await?;
+    lands_at_once(&server, 1).await?;
+    site.caught_up().await?;
+    // Nobody is asked for what is known to be visible; the move's own answer may still be on its way.
+    let asked = site.front.requests().len();
+    let copies = vec![message(1); 100];
+    let answers = server.pusher().push_all(&copies, 1).await;
+    assert!(answers.iter().all(|status| *status == 204), "{answers:?}");
+    assert!(site.front.requests().len() <= asked + 1);
+    assert_eq!(site.visible().await?, (0..2).collect());
+    Ok(())
+}
+
+async fn commit_whose_answer_was_lost_is_visible() -> TestResult {
+    let mut site = Site::new().await?;
+    let store = Front::before(site.bucket.endpoint()).await?;
+    site.bucket = site.bucket.through(&store.url());
+    let server = site.serve().await?;
+    lands_at_once(&server, 0).await?;
+    let next = version(&site.caught_up().await?) + 1;
+    store.next(
+        Method::PUT,
+        &format!("v{next}.metadata.json"),
+        store::Mishap::AnswerAfter(400),
+        1,
+    );
+    lands_at_once(&server, 1).await?;
+    let retries = "landfast_commit_retries_total{table=\"shop.orders\",kind=\"outcome_unknown\"}";
+    assert_eq!(server.metric(retries).await?, 1.0);
+    site.caught_up().await?;
+    assert_eq!(site.visible().await?, (0..2).collect());
     Ok(())
 }

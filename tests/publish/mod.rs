@@ -4,7 +4,7 @@ mod columns;
 mod commands;
 mod faults;
 mod identity;
-mod site;
+pub mod site;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,14 +15,17 @@ use hyper::Method;
 use landfast::catalog::StorageCatalog;
 use landfast::clock::{Clock, SystemClock};
 use landfast::config::Config;
-use landfast::publish::Publishers;
+use landfast::publish::{Note, Publishers};
 use landfast::random::Random;
 use libtest_mimic::Trial;
 use serde_json::json;
 use tokio::time::{Instant, interval, sleep};
 
 use self::site::{Site, message, version};
+use crate::objects::bucket::Landing;
+use crate::objects::site::large;
 use crate::support::bigquery::{Mishap, PROJECT, Sent};
+use crate::support::push::Push;
 use crate::support::tables::orders;
 use crate::support::{TestResult, trials, wait_for};
 
@@ -177,7 +180,7 @@ async fn fifty_commits_a_second_end_at_the_newest() -> TestResult {
     let telling = async {
         for _ in 0..600 {
             every.tick().await;
-            publishers.committed(&orders(), None);
+            publishers.committed(&orders(), Note::default());
         }
     };
     let pushing = async {
@@ -190,7 +193,7 @@ async fn fifty_commits_a_second_end_at_the_newest() -> TestResult {
         () = pushing => {}
     }
     assert_eq!(pusher.push(&message(-1)).await, 204);
-    publishers.committed(&orders(), None);
+    publishers.committed(&orders(), Note::default());
     let unpublished = publishers.close(Instant::now() + site::SOON).await;
     assert!(unpublished.is_empty(), "{unpublished:?}");
     assert_eq!(site.uri().await?, site.newest().await?);
@@ -292,11 +295,22 @@ async fn last_commit_is_visible_after_the_stop() -> TestResult {
 async fn last_answer_waits_for_the_pointer_where_no_cpu_comes_after_it() -> TestResult {
     let site = Site::new().await?;
     site.configure("cpu_idle: true", "")?;
+    let landing = Landing::new().await?;
+    let from = format!("{{ subscription: orders }}, {{ bucket: {} }}", landing.name);
+    let text = fs::read_to_string(site.config())?.replace("{ subscription: orders }", &from);
+    fs::write(site.config(), text)?;
     let server = site.serve().await?;
     for id in 0..3 {
         assert_eq!(server.pusher().push(&message(id)).await, 204);
         assert_eq!(site.uri().await?, site.newest().await?);
     }
+    // Also where all of it is a letter, or an object.
+    let wrong = Push::new("orders", 7, "{\"id\":\"x\"}");
+    assert_eq!(server.pusher().push(&wrong).await, 204);
+    assert_eq!(site.uri().await?, site.newest().await?);
+    let object = landing.put("large.json", large(100).0).await?;
+    assert_eq!(server.pusher().push(&object.notification("8")).await, 204);
+    assert_eq!(site.uri().await?, site.newest().await?);
     site.front.next(None, Mishap::Hang, 100);
     let begun = Instant::now();
     assert_eq!(server.pusher().push(&message(3)).await, 204);

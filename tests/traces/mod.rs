@@ -4,6 +4,7 @@
 pub(crate) mod collector;
 mod faults;
 mod logs;
+mod publish;
 
 use std::path::Path;
 use std::process::Command;
@@ -27,7 +28,7 @@ pub fn tests() -> Vec<Trial> {
         commit_of_a_file_is_a_trace_of_its_own,
         sampler_decides_where_no_sender_did,
     ];
-    [spans, faults::tests(), logs::tests()]
+    [spans, faults::tests(), logs::tests(), publish::tests()]
         .into_iter()
         .flatten()
         .collect()

@@ -11,7 +11,7 @@ use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use chrono::Utc;
-use iceberg::spec::{NestedField, PrimitiveType, Schema, Type};
+use iceberg::spec::{ListType, NestedField, PrimitiveType, Schema, Type};
 use iceberg::table::Table;
 use iceberg::{TableCreation, TableIdent, TableUpdate};
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -92,7 +92,12 @@ impl Site {
     }
 
     async fn create(&self, location: &str) -> Table {
-        let field = NestedField::optional(1, "id", Type::Primitive(PrimitiveType::Long));
+        self.create_with(location, Type::Primitive(PrimitiveType::Long))
+            .await
+    }
+
+    async fn create_with(&self, location: &str, kind: Type) -> Table {
+        let field = NestedField::optional(1, "id", kind);
         let schema = Schema::builder().with_fields([field.into()]).build().unwrap();
         let creation = TableCreation::builder()
             .name("orders".to_owned())
@@ -273,6 +278,51 @@ async fn columns_are_blamed_for_a_refusal_only_where_a_move_without_them_is_take
     assert!(!site.changes()[0]["schema"].is_null());
 }
 
+/// What is logged on this thread.
+#[derive(Debug, Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let mut log = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        log.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn columns_without_a_word_in_bigquery_are_told_of_once() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_writer(move || writer.clone())
+        .finish();
+    let _logging = tracing::subscriber::set_default(subscriber);
+    let site = Site::new().await;
+    site.catalog.drop_table(&site.ident).await.unwrap();
+    let lists = |id, inner| Type::List(ListType::new(NestedField::list_element(id, inner, false).into()));
+    let of_lists = lists(2, lists(3, Type::Primitive(PrimitiveType::Long)));
+    let first = site.create_with("gs://lake/shop/orders", of_lists).await;
+    let mut memory = Memory::default();
+    for _ in 0..3 {
+        site.commit().await;
+        let shown = json!({ "schema": { "fields": [{ "name": "other", "type": "STRING" }] } });
+        site.put(metadata(&first), false, shown);
+        assert_eq!(site.step(&mut memory).await.unwrap(), Step::Moved);
+    }
+    let told = log.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let told = String::from_utf8(told).unwrap();
+    assert_eq!(
+        told.matches("The columns of the external table change").count(),
+        1,
+        "{told}"
+    );
+}
+
 #[tokio::test]
 async fn nothing_is_moved_without_an_etag() {
     let site = Site::new().await;
@@ -370,8 +420,8 @@ async fn whoever_waits_is_let_go_of_by_a_follower_that_ends() {
     timeout_at(short + SOON, publication.visible_soon(short))
         .await
         .unwrap();
-    let waiting = publication.visible_soon(Instant::now() + SOON * 4);
-    let closing = publishers.close(Instant::now() + SOON * 4);
+    let waiting = publication.visible_soon(Instant::now() + SOON * 5);
+    let closing = publishers.close(Instant::now() + SOON * 5);
     let (waited, unpublished) = tokio::join!(timeout(SOON * 4, waiting), closing);
     waited.unwrap();
     assert_eq!(unpublished[&site.ident].kind(), ErrorKind::Forbidden);

@@ -8,7 +8,7 @@ use iceberg::TableUpdate;
 use iceberg::spec::{SnapshotReference, SnapshotRetention};
 use landfast::error::ErrorKind;
 use landfast::ledger::{LedgerHead, POINTER};
-use landfast::maintenance::{Kind, maintain, sum};
+use landfast::maintenance::{Kind, fence, maintain, sum};
 use libtest_mimic::Trial;
 use tokio::time::Duration;
 
@@ -71,6 +71,11 @@ async fn abandoned_files_go_after_three_days_and_others_stay() -> TestResult {
     world.clock.advance(TimeDelta::hours(2));
     // Younger ones, by the same accident.
     abandon(&world, &[3]).await?;
+    // Between the fence and the sweep readers of older metadata can be moved, and where they cannot nothing goes.
+    let fenced = fence(&world.engine, &orders(), false).await?;
+    assert!(fenced.has_moved() && sum(&fenced.leave().deleted).files == 0);
+    let left: BTreeSet<String> = listing(&world).await?.into_keys().collect();
+    assert!(abandoned.iter().all(|key| left.contains(*key)));
     let done = upkeep(&world).await?;
     let kinds: Vec<Kind> = done.deleted.keys().copied().collect();
     assert_eq!(

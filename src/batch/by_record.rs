@@ -16,6 +16,7 @@ use super::writers::{Shared, Writers};
 use crate::decode::{Condition, Reason, RejectedRecord, Room, Split, split};
 use crate::error::Result;
 use crate::route::ByRecord;
+use crate::telemetry::shown;
 use crate::trigger::{Ack, Answer, Delivery, DeliveryId, Envelope, Limits, PartOf, Receipt};
 
 /// Hands the parts of a delivery to their tables' writers, and answers it once all of them are answered.
@@ -131,7 +132,7 @@ impl Asked<'_> {
             Err(error) => {
                 outcome("nacked", 1);
                 tracing::error!(
-                    message.id = %delivery.envelope.id,
+                    message.id = shown(&delivery.envelope.id.to_string()),
                     error = error.report(),
                     "Nobody can tell what tables have of a delivery; it comes again."
                 );

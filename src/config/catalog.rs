@@ -119,7 +119,7 @@ impl CatalogConfig {
     }
 
     /// Whether the catalog takes a table of this name; else the rule and the way out.
-    pub(super) fn takes(&self, table: &TableIdent) -> Result<(), String> {
+    pub(crate) fn takes(&self, table: &TableIdent) -> Result<(), String> {
         match self {
             Self::BigLake(_) => biglake::check_ident(table),
             _ => Ok(()),

@@ -94,7 +94,9 @@ pub(super) fn message(letter: &DeadLetter<'_>, id: &str, location: Option<&str>)
         }
     }
     // What a policy said before is nearer to the message's origin.
-    if !letter.attributes.contains_key(SOURCE_SUBSCRIPTION) {
+    // As headers its name came in small letters.
+    let mut names = letter.attributes.keys();
+    if !names.any(|name| name.eq_ignore_ascii_case(SOURCE_SUBSCRIPTION)) {
         add_source(&mut attributes, letter, &published_at);
     }
     // A sender does not speak for us.
@@ -234,6 +236,9 @@ mod tests {
         assert!(message.attributes["landfast.source"].ends_with("/second"));
         assert!(!message.attributes.contains_key(SOURCE_PROJECT));
         assert_eq!(cut, 0);
+        let as_header = of(&[(&SOURCE_SUBSCRIPTION.to_ascii_lowercase(), "first")]);
+        let (message, _) = made(&envelope("projects/p/subscriptions/second", as_header), "m", None);
+        assert!(!message.attributes.contains_key(SOURCE_SUBSCRIPTION));
     }
 
     #[test]

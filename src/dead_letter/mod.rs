@@ -214,7 +214,7 @@ impl DeadLetters {
         if let Some(count) = self.told.tell(&format!("refused {table}")) {
             tracing::error!(
                 table.ident = table,
-                message.id = %delivery,
+                message.id = telemetry::shown(&delivery.to_string()),
                 error = error.report(),
                 count,
                 "A dead letter could not be kept; its delivery comes again."

@@ -14,6 +14,7 @@ use iceberg::TableIdent;
 
 pub use self::by_record::ByRecord;
 use self::glob::{allows, takes};
+use self::named::MAX_NAME_BYTES;
 use crate::config::{
     Config, DeliveryMatch, FileMatch, Location, RouteConfig, TableConfig, TemplatePart, table_ident,
 };
@@ -98,7 +99,7 @@ impl<'a> Router<'a> {
         }
         let mut refused = None;
         for route in &self.config.routes {
-            match expand(route, arrival) {
+            match self.expand(route, arrival) {
                 Expansion::Table(ident) => {
                     let table = self.settings(&ident);
                     return to_table(by_record, ident, table);
@@ -118,6 +119,43 @@ impl<'a> Router<'a> {
             };
             format!("no table's `from` and no route matches {what}")
         }))
+    }
+
+    fn expand(self, route: &RouteConfig, arrival: Arrival<'_>) -> Expansion {
+        if !arrival.meets(
+            route.subscription.as_deref(),
+            &route.attributes,
+            route.files.as_ref(),
+        ) {
+            return Expansion::NoMatch;
+        }
+        let mut name = String::new();
+        for part in route.table.parts() {
+            match (part, arrival.value(part)) {
+                (TemplatePart::Text(text), _) => name.push_str(text),
+                (_, Ok(value)) => name.extend(value.chars().map(plain)),
+                (_, Err(why)) => return Expansion::Refused(why),
+            }
+        }
+        if !route.allow.is_empty() && !route.allow.iter().any(|glob| allows(glob, &name)) {
+            return Expansion::Refused("the route's `allow` does not name the table".to_owned());
+        }
+        match self.ident(&name) {
+            Ok(ident) => Expansion::Table(ident),
+            Err(why) => Expansion::Refused(why),
+        }
+    }
+
+    /// The table of a name that comes from outside, if such a table can be.
+    fn ident(self, name: &str) -> Result<TableIdent, String> {
+        if name.len() > MAX_NAME_BYTES {
+            return Err(format!(
+                "the table's name would be longer than {MAX_NAME_BYTES} bytes"
+            ));
+        }
+        let ident = table_ident(name).map_err(|error| error.message().to_owned())?;
+        self.config.catalog.takes(&ident)?;
+        Ok(ident)
     }
 }
 
@@ -151,7 +189,7 @@ impl<'a> Arrival<'a> {
                 subscription.is_none_or(|name| is_subscription(name, &delivery.source))
                     && attributes
                         .iter()
-                        .all(|(name, value)| delivery.attributes.get(name) == Some(value))
+                        .all(|(name, value)| delivery.attribute(name) == Some(value))
             }
             (Self::File(folder, name), Some(files)) => {
                 **folder == files.bucket && files.objects.as_ref().is_none_or(|glob| takes(glob, name))
@@ -166,7 +204,7 @@ impl<'a> Arrival<'a> {
             (_, TemplatePart::Text(text)) => Ok(text),
             (Self::Message(delivery), TemplatePart::Subscription) => Ok(short_name(&delivery.source)),
             (Self::Message(delivery), TemplatePart::Attribute(attribute)) => {
-                match delivery.attributes.get(attribute) {
+                match delivery.attribute(attribute) {
                     Some(value) if !value.is_empty() => Ok(value),
                     _ => Err(format!("the route needs the attribute `{attribute}`")),
                 }
@@ -198,31 +236,6 @@ fn is_subscription(name: &str, full: &str) -> bool {
 /// The last part of `projects/p/subscriptions/s`.
 pub fn short_name(full: &str) -> &str {
     full.rsplit('/').next().unwrap_or(full)
-}
-
-fn expand(route: &RouteConfig, arrival: Arrival<'_>) -> Expansion {
-    if !arrival.meets(
-        route.subscription.as_deref(),
-        &route.attributes,
-        route.files.as_ref(),
-    ) {
-        return Expansion::NoMatch;
-    }
-    let mut name = String::new();
-    for part in route.table.parts() {
-        match (part, arrival.value(part)) {
-            (TemplatePart::Text(text), _) => name.push_str(text),
-            (_, Ok(value)) => name.extend(value.chars().map(plain)),
-            (_, Err(why)) => return Expansion::Refused(why),
-        }
-    }
-    if !route.allow.is_empty() && !route.allow.iter().any(|glob| allows(glob, &name)) {
-        return Expansion::Refused("the route's `allow` does not name the table".to_owned());
-    }
-    match table_ident(&name) {
-        Ok(ident) => Expansion::Table(ident),
-        Err(error) => Expansion::Refused(error.message().to_owned()),
-    }
 }
 
 /// Anything but letters, digits and `_` becomes `_`, so that a name from outside cannot leave its namespace.

@@ -6,11 +6,12 @@ use iceberg::TableIdent;
 
 use super::glob::allows;
 use super::{Router, plain, short_name};
-use crate::config::{RouteConfig, TableConfig, TemplatePart, table_ident};
+use crate::config::{RouteConfig, TableConfig, TemplatePart};
 use crate::error::{Error, ErrorKind, Result};
 
-/// The longest table name that a caller may choose, in bytes: as long as an object's name may be.
-pub(super) const MAX_NAME_BYTES: usize = 1024;
+/// The longest table name that a caller or a sender may choose, in bytes: as long as the name of a file or folder may be, and
+/// what databases of other engines' catalogs keep.
+pub(super) const MAX_NAME_BYTES: usize = 255;
 
 impl<'a> Router<'a> {
     /// How a table is made and fed: as `tables` says, else as `defaults` does.
@@ -26,11 +27,9 @@ impl<'a> Router<'a> {
     /// # Errors
     /// [`ErrorKind::Config`] when it is not a table's name, [`ErrorKind::NotFound`] when no delivery could get there.
     pub fn named(&self, name: &str) -> Result<TableIdent> {
-        if name.len() > MAX_NAME_BYTES {
-            let message = format!("A table's name has at most {MAX_NAME_BYTES} bytes.");
-            return Err(Error::new(ErrorKind::Config, message));
-        }
-        let ident = table_ident(name)?;
+        let ident = self
+            .ident(name)
+            .map_err(|why| Error::new(ErrorKind::Config, format!("No table can have this name: {why}.")))?;
         let reachable = |route: &RouteConfig| {
             let allowed = route.allow.is_empty() || route.allow.iter().any(|glob| allows(glob, name));
             allowed && could_name(route, name)

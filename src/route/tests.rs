@@ -102,6 +102,55 @@ fn a_name_from_outside_cannot_leave_its_namespace() {
     assert!(to("").is_err());
 }
 
+/// What no catalog would take is a dead letter, not refused each time that it comes.
+#[test]
+fn a_name_that_cannot_be_a_table_is_nowhere() {
+    let to = |config: &Config, value: &str| {
+        routed(config, &delivery("projects/p/subscriptions/s", &[("x", value)]))
+    };
+    let any = config("routes: [{ table: \"cdc.{attributes.x}\" }]");
+    assert!(to(&any, &"t".repeat(MAX_NAME_BYTES - 4)).is_ok());
+    assert!(
+        to(&any, &"t".repeat(MAX_NAME_BYTES - 3))
+            .unwrap_err()
+            .contains("longer than 255 bytes")
+    );
+    let text = "warehouse: gs://lake/w\ncatalog: { type: biglake, warehouse: \"bl://projects/p/catalogs/c\" }\n\
+                dead_letters: gs://lake/d\nroutes: [{ table: \"{attributes.x}.t\" }]\n";
+    let lake = Config::parse("t.yaml", text, &|_| None).unwrap();
+    assert_eq!(to(&lake, "cdc").unwrap(), "cdc.t");
+    assert!(
+        to(&lake, "information_schema")
+            .unwrap_err()
+            .contains("INFORMATION_SCHEMA")
+    );
+    assert_eq!(named(&lake, "INFORMATION_SCHEMA.t"), Err(ErrorKind::Config));
+}
+
+/// A push without its wrapper brings attributes as headers, whose names HTTP makes lower-case.
+#[test]
+fn attributes_are_found_by_their_lower_case_names() {
+    let config = config(
+        "tables: { a.b: { from: [{ attributes: { Kind: order } }] } }\nroutes: [{ table: \"cdc.{attributes.Table}\" }]",
+    );
+    let to =
+        |attributes: &[(&str, &str)]| routed(&config, &delivery("projects/p/subscriptions/s", attributes));
+    assert_eq!(to(&[("kind", "order")]).unwrap(), "a.b");
+    assert_eq!(to(&[("table", "x")]).unwrap(), "cdc.x");
+    // As it is spelt it goes first.
+    assert_eq!(
+        to(&[
+            ("Kind", "refund"),
+            ("kind", "order"),
+            ("Table", "y"),
+            ("table", "x")
+        ])
+        .unwrap(),
+        "cdc.y"
+    );
+    assert!(to(&[("KIND", "order")]).is_err());
+}
+
 fn named(config: &Config, name: &str) -> Result<String, ErrorKind> {
     let found = Router::new(config).named(name);
     found.map(|ident| ident.to_string()).map_err(|error| error.kind())

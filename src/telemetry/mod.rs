@@ -133,6 +133,23 @@ impl Seldom {
     }
 }
 
+/// A text that a sender chose, as a log line shows it: no longer than a name is, and without control characters.
+pub fn shown(text: &str) -> String {
+    const MOST_CHARS: usize = 256;
+    let mut letters = text.chars();
+    let mut shown = String::new();
+    for letter in letters.by_ref().take(MOST_CHARS) {
+        match letter.is_control() {
+            true => shown.extend(letter.escape_default()),
+            false => shown.push(letter),
+        }
+    }
+    if letters.next().is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
 /// Counts a commit that landed, of whatever it came by. `elapsed` is from the hand-over, all attempts.
 pub fn count_commit(table: &str, rows: u64, bytes: u64, elapsed: Duration, at: DateTime<Utc>) {
     let table = table.to_owned();
@@ -184,4 +201,17 @@ pub fn start_metrics() -> Result<PrometheusHandle> {
         .upkeep_timeout(Duration::from_secs(5))
         .install_recorder()
         .map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_sender_chose_is_shown_on_one_line_and_in_short() {
+        assert_eq!(shown("orders/größe 7"), "orders/größe 7");
+        assert_eq!(shown("a\nb\u{1b}[31m"), "a\\nb\\u{1b}[31m");
+        let long = shown(&"ä".repeat(10_000));
+        assert_eq!((long.chars().count(), long.ends_with('…')), (257, true));
+    }
 }

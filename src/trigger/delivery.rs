@@ -228,6 +228,11 @@ pub struct Envelope {
 }
 
 impl Envelope {
+    /// An attribute, also where HTTP has made its name lower-case.
+    pub(crate) fn attribute(&self, name: &str) -> Option<&String> {
+        attribute(&self.attributes, name)
+    }
+
     /// What every dead letter of one of its records repeats of the delivery, as JSON.
     pub(crate) fn letter_bytes(&self) -> usize {
         let id = json_bytes(&self.id.scope) + json_bytes(&self.id.name);
@@ -237,6 +242,12 @@ impl Envelope {
         // The id names the letter and the delivery, and is there as the ledger knows it.
         json_bytes(&self.source) + id * 3 + attributes.sum::<usize>()
     }
+}
+
+/// An attribute by its name, also where HTTP has made that lower-case.
+pub(super) fn attribute<'a>(attributes: &'a BTreeMap<String, String>, name: &str) -> Option<&'a String> {
+    let lower = || attributes.get(&name.to_ascii_lowercase());
+    attributes.get(name).or_else(lower)
 }
 
 /// What a text takes in JSON at the most, without its quotes.

@@ -18,15 +18,15 @@ pub(super) fn tell(server: &Server, push: &Push) {
     if !is_forwarded(push) {
         return;
     }
-    let subscription = &push.subscription;
+    let subscription = telemetry::shown(&push.subscription);
     metrics::counter!(telemetry::FORWARDED).increment(1);
     if let Some(count) = server.refusals.tell(&format!("forwarded {subscription}")) {
-        let said = |name: &str| push.attribute(name).map(String::as_str);
+        let said = |name: &str| push.attribute(name).map(|text| telemetry::shown(text));
         tracing::warn!(
             subscription,
             forwarded.from = said(SOURCE_SUBSCRIPTION),
             forwarded.deliveries = said(SOURCE_COUNT),
-            message.id = push.message_id,
+            message.id = telemetry::shown(&push.message_id),
             count,
             "A dead-letter policy has forwarded messages. They have new ids: one whose first copy landed after all lands a \
              second time, unless the source names a dedupe_attribute."

@@ -15,6 +15,7 @@ use chrono::{DateTime, Utc};
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
+use super::delivery::attribute;
 use crate::error::{Error, ErrorKind, Result};
 
 /// More attributes than a message has: Pub/Sub takes 100 from its publisher and adds a few, as where it forwards dead
@@ -96,8 +97,7 @@ impl<'de> Visitor<'de> for Bounded {
 impl Push {
     /// An attribute of the message, also where HTTP has made its name lower-case.
     pub(crate) fn attribute(&self, name: &str) -> Option<&String> {
-        let lower = || self.attributes.get(&name.to_ascii_lowercase());
-        self.attributes.get(name).or_else(lower)
+        attribute(&self.attributes, name)
     }
 
     /// Reads a request body.

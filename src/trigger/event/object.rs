@@ -111,10 +111,7 @@ impl Told {
 
 /// An attribute by its name, as it is written or, where it was a header, in small letters.
 fn attribute<'a>(push: &'a Push, name: &str) -> Option<&'a str> {
-    let value = push.attributes.get(name);
-    value
-        .or_else(|| push.attributes.get(&name.to_ascii_lowercase()))
-        .map(String::as_str)
+    push.attribute(name).map(String::as_str)
 }
 
 fn read(data: &[u8]) -> Result<ObjectEvent> {

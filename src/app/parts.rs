@@ -39,6 +39,9 @@ impl Parts {
         if let Some(topic) = &config.dead_letter_topic {
             dead_letters = dead_letters.published_to(Topic::connect(topic, &process_env).await?);
         }
+        if let Some(before) = &config.dead_letters_before {
+            dead_letters = dead_letters.after_location(Store::open(&before.to_string())?);
+        }
         Self::with_dead_letters(config, dead_letters).await
     }
 
@@ -51,6 +54,7 @@ impl Parts {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let random = Arc::new(Random::from_os());
         let ledgers = warehouse.clone();
+        let dead_letters = dead_letters.in_warehouse(&ledgers);
         let catalog: Arc<dyn Catalog> = match &config.catalog {
             CatalogConfig::Storage => Arc::new(StorageCatalog::new(warehouse, clock.clone())),
             CatalogConfig::Sql(sql) => {

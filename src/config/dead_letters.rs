@@ -4,9 +4,7 @@ use super::key::{Forms, Key, Keys, Shape, Text};
 use super::location::{LOCATION, Location};
 use super::reader::Field;
 use super::source::{PART, is_part};
-
-/// Under the warehouse: where letters wait for their commit if they are published then, and what is too large for a message.
-const WAITING: &str = "_landfast/dead-letters";
+use crate::dead_letter::PUBLISHED_FROM;
 
 const PLACE: Text = Text {
     accepted: ACCEPTED,
@@ -29,7 +27,7 @@ pub(super) const DEAD_LETTERS: Key = Key::required(
 const KEYS: Keys = Keys {
     title: "dead_letters",
     accepted: ACCEPTED,
-    keys: &[&[TOPIC]],
+    keys: &[&[TOPIC, BEFORE]],
     later: &[&["table"]],
     ..Keys::NONE
 };
@@ -45,10 +43,28 @@ pub(super) const TOPIC: Key = Key::required(
      `GOOGLE_CLOUD_PROJECT`. [What is in the message](dead-letters.md#a-topic)",
 );
 
+pub(super) const BEFORE: Key = Key::optional(
+    "before",
+    Shape::Text(&LOCATION),
+    "none",
+    "the location that dead letters were kept in before they went to the topic: letters that still wait there are published, \
+     and copies of deliveries whose letters are there are acknowledged",
+);
+
 /// What stands at `dead_letters`.
 pub(super) enum Place {
     Location(Location),
-    Topic(String),
+    Topic(String, Option<Location>),
+}
+
+/// Where dead letters go.
+pub(super) struct Places {
+    /// Where they are written.
+    pub(super) written: Location,
+    /// The topic that they are published to.
+    pub(super) topic: Option<String>,
+    /// Where they were kept before.
+    pub(super) before: Option<Location>,
 }
 
 impl Place {
@@ -58,15 +74,26 @@ impl Place {
         }
         let mut keys = field.mapping()?;
         let topic = keys.key(&TOPIC).and_then(|field| field.parse(parse_topic));
+        let before = keys
+            .key(&BEFORE)
+            .and_then(|field| super::load::read_apart("the dead letters of before", &field));
         keys.finish();
-        topic.map(Self::Topic)
+        topic.map(|topic| Self::Topic(topic, before))
     }
 
-    /// The location that letters are written to, and the topic that they are published to.
-    pub(super) fn beside(self, warehouse: &Location) -> (Location, Option<String>) {
+    /// The places where letters are with this warehouse.
+    pub(super) fn beside(self, warehouse: &Location) -> Places {
         match self {
-            Self::Location(location) => (location, None),
-            Self::Topic(topic) => (warehouse.child(WAITING), Some(topic)),
+            Self::Location(location) => Places {
+                written: location,
+                topic: None,
+                before: None,
+            },
+            Self::Topic(topic, before) => Places {
+                written: warehouse.child(PUBLISHED_FROM),
+                topic: Some(topic),
+                before,
+            },
         }
     }
 }

@@ -152,6 +152,7 @@ impl Config {
             },
             dead_letters: Location::folder(&dir.join("dead-letters")).map_err(refused)?,
             dead_letter_topic: None,
+            dead_letters_before: None,
             sources: BTreeMap::new(),
             defaults: TableDefaults {
                 batch: BatchConfig {
@@ -254,13 +255,14 @@ fn read_config(root: &Field<'_>, cx: &Context<'_>) -> Option<Config> {
     }
     let routes = routes_field.map(|field| route::read(&field, catalog.as_ref()));
     let (warehouse, dead_letters) = (warehouse?, dead_letters?);
-    let (dead_letters, dead_letter_topic) = dead_letters.beside(&warehouse);
+    let letters = dead_letters.beside(&warehouse);
     let config = Config {
         warehouse,
         catalog: catalog?,
         server,
-        dead_letters,
-        dead_letter_topic,
+        dead_letters: letters.written,
+        dead_letter_topic: letters.topic,
+        dead_letters_before: letters.before,
         sources,
         defaults,
         tables,

@@ -105,6 +105,8 @@ pub struct Config {
     pub dead_letters: Location,
     /// Key `dead_letters.topic`, default none: the short or full name of the topic that letters are published to.
     pub dead_letter_topic: Option<String>,
+    /// Key `dead_letters.before`, default none: the location that letters were kept in before they went to the topic.
+    pub dead_letters_before: Option<Location>,
     /// Key `sources`, default none: a subscription without a source is its own, under its full name.
     pub sources: BTreeMap<String, SourceConfig>,
     /// Key `defaults`: what tables have when they do not say otherwise.

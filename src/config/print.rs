@@ -57,6 +57,8 @@ impl Config {
         match &self.dead_letter_topic {
             Some(topic) => keys.map(&dead_letters::DEAD_LETTERS, |keys| {
                 keys.value(&dead_letters::TOPIC, topic);
+                let before = self.dead_letters_before.as_ref().map(ToString::to_string);
+                keys.value_if(&dead_letters::BEFORE, before.as_deref());
             }),
             None => keys.value(&dead_letters::DEAD_LETTERS, &self.dead_letters.to_string()),
         }

@@ -10,7 +10,8 @@
 //! upkeep, which judges what waits by its age.
 //!
 //! Where letters go to a topic they wait in the same way, under the warehouse, and are published where they would have
-//! gone to `confirmed/`: at least once, each time under the same name. What does not wait any more was published.
+//! gone to `confirmed/`: at least once, each time under the same name. What does not wait any more was published. Which of
+//! the two an object is for its name tells, so that neither is taken for the other once `dead_letters` is changed.
 //!
 //! A delivery that is rejected whole, before any table's ledger could know it, needs no commit: its letter goes straight
 //! to `confirmed/`, under a name that is a pure function of the delivery and its payload.
@@ -21,6 +22,7 @@ mod letter;
 mod message;
 mod name;
 mod topic;
+mod waiting;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -41,8 +43,8 @@ use crate::storage::{Creation, Store};
 use crate::telemetry;
 use crate::trigger::Envelope;
 
-/// Under what the log keeps count of pending copies that stay.
-const NOT_DELETED: &str = "not deleted";
+/// Under the warehouse: where letters wait that are to be published, and what is too large for a message stays.
+pub(crate) const PUBLISHED_FROM: &str = "_landfast/dead-letters";
 
 /// Where dead letters go.
 #[derive(Debug, Clone)]
@@ -50,6 +52,10 @@ pub struct DeadLetters {
     store: Store,
     /// Where they are published; none where the store keeps them.
     topic: Option<Topic>,
+    /// Where they waited when they were published, if the store is another place.
+    published: Option<Store>,
+    /// The location that they were kept in before they were published.
+    before: Option<Store>,
     /// Keeps the log of letters short.
     told: Arc<telemetry::Seldom>,
 }
@@ -65,6 +71,8 @@ impl DeadLetters {
         Self {
             store,
             topic: None,
+            published: None,
+            before: None,
             told: Arc::default(),
         }
     }
@@ -73,6 +81,21 @@ impl DeadLetters {
     pub fn published_to(self, topic: Topic) -> Self {
         Self {
             topic: Some(topic),
+            ..self
+        }
+    }
+
+    /// The same in a location of this warehouse, in which those may wait that were to be published before. Nothing changes for
+    /// letters that still are.
+    pub fn in_warehouse(self, warehouse: &Store) -> Self {
+        let published = self.topic.is_none().then(|| warehouse.below(PUBLISHED_FROM));
+        Self { published, ..self }
+    }
+
+    /// The same after a location: what waits there counts as soon as its delivery comes again, and what counts there does.
+    pub fn after_location(self, before: Store) -> Self {
+        Self {
+            before: Some(before),
             ..self
         }
     }
@@ -110,32 +133,6 @@ impl DeadLetters {
         self.store.put(&name.key(Place::Pending), lines(letters)).await
     }
 
-    /// Moves the letters of a committed delivery to where they count. Repeating it changes nothing, but that a topic may
-    /// get a letter twice, under one name.
-    ///
-    /// `Ok` means that they are durable under `confirmed/`, or under `replayed/`, or that the topic has taken them.
-    ///
-    /// # Errors
-    /// [`crate::error::ErrorKind::Unavailable`], also when they are nowhere: the delivery must not be acknowledged.
-    pub async fn confirm(&self, name: &LetterName) -> Result<()> {
-        let waiting = name.key(Place::Pending);
-        let Some(bytes) = self.store.get(&waiting).await? else {
-            return self.find(name).await;
-        };
-        self.let_count(name, &bytes).await?;
-        // What stays is confirmed once more by upkeep.
-        if let Err(error) = self.store.delete(&waiting).await
-            && let Some(count) = self.told.tell(NOT_DELETED)
-        {
-            tracing::warn!(
-                error = error.report(),
-                count,
-                "The pending copies of confirmed letters are not deleted; they stay until somebody may."
-            );
-        }
-        Ok(())
-    }
-
     /// Puts letters where they count, and counts those that were not there.
     async fn let_count(&self, name: &LetterName, letters: &Bytes) -> Result<()> {
         match &self.topic {
@@ -155,37 +152,46 @@ impl DeadLetters {
     }
 
     /// Publishes letters. One that is too large for a message is kept under `confirmed/`, and a message says where.
+    ///
+    /// Messages are made as many at a time as the topic takes, so that those of many small letters are never there all at once. If
+    /// it does not take one, all are published again, from the first, once the delivery comes again.
     async fn publish(&self, topic: &Topic, name: &LetterName, letters: &Bytes) -> Result<()> {
         let unreadable = || {
             let message = "A waiting dead letter cannot be read, so it is not published: look at the object.";
             let location = self.store.url(&name.key(Place::Pending));
             Error::new(ErrorKind::Unavailable, message).with("location", location)
         };
-        let (mut messages, mut large) = (Vec::new(), Vec::new());
-        let (location, mut cut) = (self.store.url(&name.key(Place::Confirmed)), 0);
-        for line in letters.split_inclusive(|byte| *byte == b'\n') {
-            let letter: DeadLetter<'_> = serde_json::from_slice(line).map_err(|_damaged| unreadable())?;
-            let place = letter.position.map(|position| position.to_string());
-            let id = format!("{}/{}", name.path(), place.as_deref().unwrap_or("whole"));
-            let fits = message::fits(letter.byte_count());
-            if !fits {
+        let lines: Vec<&[u8]> = letters.split_inclusive(|byte| *byte == b'\n').collect();
+        // Before any is published: what is damaged would have the others published with each copy of the delivery.
+        let (mut large, mut large_count) = (Vec::new(), 0);
+        for line in &lines {
+            let letter = read(line).ok_or_else(unreadable)?;
+            if !message::fits(letter.byte_count()) {
                 large.extend_from_slice(line);
+                large_count += 1;
             }
-            let at = (!fits).then_some(location.as_str());
-            let (message, left_out) = message::message(&letter, &id, at).ok_or_else(unreadable)?;
-            cut += u64::from(left_out > 0);
-            messages.push(message);
         }
         if !large.is_empty() {
             // Kept before it is told of: the message leads there.
-            self.store
-                .create(&name.key(Place::Confirmed), large.clone().into())
-                .await?;
+            let key = name.key(Place::Confirmed);
+            self.store.create(&key, large.into()).await?;
         }
-        topic.publish(messages).await?;
-        let large = large.iter().filter(|byte| **byte == b'\n').count() as u64;
+        let (location, mut cut) = (self.store.url(&name.key(Place::Confirmed)), 0);
+        for lines in lines.chunks(topic::AT_ONCE) {
+            let mut messages = Vec::with_capacity(lines.len());
+            for line in lines {
+                let letter = read(line).ok_or_else(unreadable)?;
+                let place = letter.position.map(|position| position.to_string());
+                let id = format!("{}/{}", name.path(), place.as_deref().unwrap_or("whole"));
+                let at = (!message::fits(letter.byte_count())).then_some(location.as_str());
+                let (message, left_out) = message::message(&letter, &id, at).ok_or_else(unreadable)?;
+                cut += u64::from(left_out > 0);
+                messages.push(message);
+            }
+            topic.publish(messages).await?;
+        }
         self.count_cut("attributes", cut);
-        self.count_cut("data", large);
+        self.count_cut("data", large_count);
         Ok(())
     }
 
@@ -220,24 +226,6 @@ impl DeadLetters {
                 "A dead letter could not be kept; its delivery comes again."
             );
         }
-    }
-
-    /// Looks where letters go that wait no longer. They are made where they go before they are deleted where they were, so
-    /// those that are on their way are met in this order.
-    async fn find(&self, name: &LetterName) -> Result<()> {
-        if self.topic.is_some() && name.is_to_be_published() {
-            return Ok(());
-        }
-        for place in [Place::Confirmed, Place::Replayed] {
-            if self.store.get(&name.key(place)).await?.is_some() {
-                return Ok(());
-            }
-        }
-        let message = "The dead letters of a delivery that the table has are nowhere, so it is not acknowledged: bring \
-                       them back from where they are, under the same name, or put an empty file in their place if they \
-                       were deleted on purpose.";
-        let location = self.store.url(&name.key(Place::Replayed));
-        Err(Error::new(ErrorKind::Unavailable, message).with("location", location))
     }
 
     /// Moves letters whose records are in the table to where nobody looks for work. Repeating it changes nothing.
@@ -307,6 +295,12 @@ impl DeadLetters {
 /// Whether a message is that of a check, which says nothing but that it was here. It has no record that could be lost.
 pub fn is_of_check(attributes: &BTreeMap<String, String>, payload: &[u8]) -> bool {
     payload.is_empty() && attributes.contains_key(message::CHECK)
+}
+
+/// A line of letters that is whole.
+fn read(line: &[u8]) -> Option<DeadLetter<'_>> {
+    let letter: DeadLetter<'_> = serde_json::from_slice(line).ok()?;
+    letter.raw().is_some().then_some(letter)
 }
 
 /// What [`still_rejected`] names: the kind of the reason.

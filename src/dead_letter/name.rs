@@ -49,6 +49,14 @@ impl LetterName {
         }
     }
 
+    /// The same letters under another table's name.
+    pub(super) fn of_table(&self, table: &str) -> Self {
+        Self {
+            table: table.to_owned(),
+            ..self.clone()
+        }
+    }
+
     /// The table, or `unrouted`.
     pub fn table(&self) -> &str {
         &self.table

@@ -24,7 +24,7 @@ const LAST: Duration = Duration::from_secs(15);
 /// How long a token is waited for.
 const TOKEN: Duration = Duration::from_secs(10);
 /// Messages that the client has at one time.
-const AT_ONCE: usize = 1000;
+pub(super) const AT_ONCE: usize = 1000;
 
 /// A topic, and the client that publishes to it.
 #[derive(Debug, Clone)]

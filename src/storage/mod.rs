@@ -26,6 +26,7 @@ use iceberg::io::FileIO;
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
+use object_store::prefix::PrefixStore;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 
 use crate::config::process_env;
@@ -166,6 +167,17 @@ impl Store {
             self.anchor = Some(Arc::new(Anchor::of(folder.into())?));
         }
         Ok(self)
+    }
+
+    /// A folder of it as a store of its own, which need not be there.
+    #[must_use]
+    pub fn below(&self, folder: &str) -> Self {
+        Self {
+            root: self.url(folder),
+            real_root: format!("{}/{folder}", self.real_root),
+            objects: Arc::new(PrefixStore::new(self.objects.clone(), folder)),
+            anchor: self.anchor.clone(),
+        }
     }
 
     /// # Errors

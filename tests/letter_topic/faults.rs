@@ -33,7 +33,10 @@ pub fn tests() -> Vec<Trial> {
         killed_between_commit_and_publish_leaves_the_letters_of_that_commit,
         maintain_publishes_the_letters_that_still_wait,
         letter_that_was_published_and_still_waits_is_published_under_its_name,
-        letters_of_a_location_are_missed_where_they_are_published_now,
+        letters_of_a_location_are_found_where_they_are_published_now,
+        letters_that_waited_for_a_topic_go_to_the_location_of_now,
+        letters_of_a_renamed_table_are_published_from_where_they_wait,
+        letters_of_one_object_are_published_in_turns,
     ]
 }
 
@@ -178,11 +181,11 @@ async fn killed_between_commit_and_publish_leaves_the_letters_of_that_commit() -
     Ok(())
 }
 
-/// Letters of one record that wait in a store, and their name.
-async fn wait(letters: &DeadLetters) -> TestResult<LetterName> {
+/// Letters of a message, of so many records, that wait in a store, and their name.
+async fn wait_of(letters: &DeadLetters, message: u64, count: usize) -> TestResult<LetterName> {
     let published_at = Utc::now();
     let envelope = Envelope {
-        id: DeliveryId::message("s", "1", published_at),
+        id: DeliveryId::message("s", message.to_string(), published_at),
         source: "s".to_owned(),
         published_at,
         received_at: published_at,
@@ -190,8 +193,8 @@ async fn wait(letters: &DeadLetters) -> TestResult<LetterName> {
         division: None,
         attributes: BTreeMap::new(),
     };
-    let record = RejectedRecord {
-        position: 0,
+    let record = |position| RejectedRecord {
+        position,
         reason: Reason {
             kind: RejectKind::Syntax,
             message: "no JSON".to_owned(),
@@ -199,9 +202,14 @@ async fn wait(letters: &DeadLetters) -> TestResult<LetterName> {
         },
         raw: Bytes::from_static(b"{"),
     };
-    let id = letters.waiting_id(Random::seeded(7).timed_uuid(published_at));
-    letters.write_pending(&envelope, "t.rows", id, &[record]).await?;
+    let records: Vec<_> = (0..count as u64).map(record).collect();
+    let id = letters.waiting_id(Random::seeded(message).timed_uuid(published_at));
+    letters.write_pending(&envelope, "t.rows", id, &records).await?;
     Ok(LetterName::new("t.rows", id, envelope.id.hash()))
+}
+
+async fn wait_as(letters: &DeadLetters, message: u64) -> TestResult<LetterName> {
+    wait_of(letters, message, 1).await
 }
 
 async fn topic(pubsub: &PubSub) -> TestResult<Topic> {
@@ -216,7 +224,7 @@ async fn letter_that_was_published_and_still_waits_is_published_under_its_name()
     let faults = Faults::default();
     let store = faults.store("memory:///d", Arc::new(InMemory::new()));
     let published = DeadLetters::new(store).published_to(topic(&pubsub).await?);
-    let name = wait(&published).await?;
+    let name = wait_as(&published, 1).await?;
     // As a kill would: the topic has it, and it waits as before.
     faults.once(Op::Delete, "pending", Fault::Refuse);
     published.confirm(&name).await?;
@@ -232,13 +240,92 @@ async fn letter_that_was_published_and_still_waits_is_published_under_its_name()
 }
 
 /// Only what was written to be published is taken for published when it is not there.
-async fn letters_of_a_location_are_missed_where_they_are_published_now() -> TestResult {
+async fn letters_of_a_location_are_found_where_they_are_published_now() -> TestResult {
     let pubsub = PubSub::new()?;
-    let located = DeadLetters::new(Store::open("memory:///before")?);
-    let before = wait(&located).await?;
+    pubsub.queue("letters").await?;
+    let before = Store::open("memory:///before")?;
+    let located = DeadLetters::new(before.clone());
+    let (waits, counts) = (wait_as(&located, 1).await?, wait_as(&located, 2).await?);
+    located.confirm(&counts).await?;
+    // Nobody says where they were.
     let published = DeadLetters::new(Store::open("memory:///now")?).published_to(topic(&pubsub).await?);
-    assert!(published.confirm(&before).await.is_err());
-    let after = wait(&published).await?;
+    for name in [&waits, &counts] {
+        let missed = published.confirm(name).await.expect_err("missed");
+        assert!(missed.message().contains("`dead_letters.before`"), "{missed}");
+    }
+    // What waits there is published, once; what counts there does.
+    let published = published.after_location(before.clone());
+    for name in [&waits, &counts, &counts] {
+        published.confirm(name).await?;
+    }
+    let sent = letters(&pubsub, 1).await?;
+    assert_eq!(names(&sent), [format!("{}/0", waits.path()).as_str()].into());
+    assert_eq!(before.keys("pending").await?, Vec::<String>::new());
+    assert_eq!(before.keys("confirmed").await?.len(), 1);
+    // A location that knows of no warehouse misses what was to be published.
+    let after = wait_as(&published, 3).await?;
     assert!(located.confirm(&after).await.is_err());
+    Ok(())
+}
+
+async fn letters_that_waited_for_a_topic_go_to_the_location_of_now() -> TestResult {
+    let pubsub = PubSub::new()?;
+    pubsub.queue("letters").await?;
+    let warehouse = Store::open("memory:///w")?;
+    let waiting = warehouse.below("_landfast/dead-letters");
+    let published = DeadLetters::new(waiting.clone()).published_to(topic(&pubsub).await?);
+    let (waits, was_published) = (wait_as(&published, 1).await?, wait_as(&published, 2).await?);
+    published.confirm(&was_published).await?;
+    let located = DeadLetters::new(Store::open("memory:///now")?).in_warehouse(&warehouse);
+    for name in [&waits, &was_published, &waits] {
+        located.confirm(name).await?;
+    }
+    assert_eq!(
+        located.store().keys("").await?,
+        [format!("confirmed/{}", waits.path())]
+    );
+    assert_eq!(warehouse.keys("").await?, Vec::<String>::new());
+    assert_eq!(letters(&pubsub, 1).await?.len(), 1);
+    // What was never to be published is missed as ever.
+    let of_location = LetterName::new("t.rows", Random::seeded(9).timed_uuid(Utc::now()), 7);
+    assert!(located.confirm(&of_location).await.is_err());
+    Ok(())
+}
+
+async fn letters_of_a_renamed_table_are_published_from_where_they_wait() -> TestResult {
+    let pubsub = PubSub::new()?;
+    pubsub.queue("letters").await?;
+    let faults = Faults::default();
+    let store = faults.store("memory:///d", Arc::new(InMemory::new()));
+    let published = DeadLetters::new(store).published_to(topic(&pubsub).await?);
+    let (before, other) = (wait_as(&published, 1).await?, wait_as(&published, 2).await?);
+    let delivery = DeliveryId::message("s", "1", Utc::now()).hash();
+    let renamed = LetterName::new("t.renamed", before.id(), delivery);
+    // A store that cannot say where letters wait decides nothing.
+    faults.once(Op::List, "pending", Fault::Refuse);
+    assert!(published.confirm(&renamed).await.is_err());
+    for _ in 0..2 {
+        published.confirm(&renamed).await?;
+    }
+    let sent = letters(&pubsub, 1).await?;
+    assert_eq!(names(&sent), [format!("{}/0", before.path()).as_str()].into());
+    assert_eq!(sent.len(), 1);
+    assert_eq!(
+        published.store().keys("").await?,
+        [format!("pending/{}", other.path())]
+    );
+    Ok(())
+}
+
+/// More than the client has at one time.
+async fn letters_of_one_object_are_published_in_turns() -> TestResult {
+    const COUNT: usize = 1100;
+    let pubsub = PubSub::new()?;
+    pubsub.queue("letters").await?;
+    let published = DeadLetters::new(Store::open("memory:///d")?).published_to(topic(&pubsub).await?);
+    let name = wait_of(&published, 1, COUNT).await?;
+    published.confirm(&name).await?;
+    let sent = letters(&pubsub, COUNT).await?;
+    assert_eq!((sent.len(), names(&sent).len()), (COUNT, COUNT));
     Ok(())
 }

@@ -36,13 +36,18 @@ fn topic_of_dead_letters_is_printed_and_keeps_a_place_to_wait() {
         ("file:///w", "file:///w/_landfast/dead-letters"),
         ("gs://lake", "gs://lake/_landfast/dead-letters"),
     ] {
-        for topic in ["letters", "projects/p/topics/letters"] {
+        for (topic, rest) in [
+            ("letters", ""),
+            ("projects/p/topics/letters", ", before: 'file:///d'"),
+        ] {
             let text = format!("{HEAD}{TABLE}")
-                .replace("file:///d", &format!("{{topic: {topic}}}"))
+                .replace("file:///d", &format!("{{topic: {topic}{rest}}}"))
                 .replace("file:///w", warehouse);
             let config = parse(&text);
             assert_eq!(config.dead_letter_topic.as_deref(), Some(topic));
             assert_eq!(config.dead_letters.to_string(), waiting);
+            let before = config.dead_letters_before.as_ref().map(ToString::to_string);
+            assert_eq!(before.as_deref(), (!rest.is_empty()).then_some("file:///d"));
             for printed in [config.to_yaml(), config.to_json().to_string()] {
                 assert_eq!(
                     Config::parse("f", &printed, &|_| None).unwrap(),

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 use iceberg::TableIdent;
@@ -11,8 +12,9 @@ use landfast::commit::Engine;
 use landfast::config::BigQueryConfig;
 use landfast::dead_letter::DeadLetters;
 use landfast::error::{Error, Result};
-use landfast::maintenance::{Settled, Totals, Upkeep, fence, settle_letters, sum};
+use landfast::maintenance::{Settled, Totals, Upkeep, fence, settle_letters, sum, tell_unsettled};
 use landfast::publish::{Reconciled, reconcile};
+use landfast::route::Router;
 use serde_json::{Value, json};
 
 use crate::output::{ConfigArgs, FAILED, OutputFormat, block_on_code, chosen_tables, failed, tell};
@@ -59,16 +61,31 @@ async fn run_all(args: &MaintainArgs, output: OutputFormat) -> Result<u8> {
         results: Vec::new(),
         code: 0,
     };
-    let mut told = Ok(());
+    let (mut told, mut idents) = (Ok(()), Vec::new());
     for (ident, loaded) in chosen_tables(&config, engine.catalog().as_ref(), args.table.as_deref()).await? {
+        idents.push(ident.clone());
         let table = config.tables.get(&ident);
         let publish = table.and_then(|table| table.publish.as_deref());
         let done = match loaded {
-            Ok(()) => one((&engine, &clock, &letters), publish, &ident, args.dry_run).await,
+            Ok(()) => {
+                let retention = Router::new(&config).settings(&ident).ledger.retention;
+                one(
+                    (&engine, &clock, &letters),
+                    publish,
+                    (&ident, retention),
+                    args.dry_run,
+                )
+                .await
+            }
             Err(error) => Err(error),
         };
         // A closed pipe stops no upkeep.
         told = told.and(report.take(&ident, done));
+    }
+    if args.table.is_none()
+        && let Err(error) = tell_unsettled(&letters, &idents).await
+    {
+        report.failed(&error);
     }
     engine.catalog().settle().await;
     told?;
@@ -87,7 +104,7 @@ struct Done {
 async fn one(
     (engine, clock, letters): (&Engine, &Arc<dyn Clock>, &DeadLetters),
     publish: Option<&BigQueryConfig>,
-    ident: &TableIdent,
+    (ident, retention): (&TableIdent, Duration),
     dry_run: bool,
 ) -> Result<Done> {
     // Files that BigQuery may read are not deleted: where nobody knows what it reads, nothing is.
@@ -103,7 +120,7 @@ async fn one(
         Ok(_) => (fenced.sweep().await, None),
         Err(error) => (fenced.leave(), Some(because(error, ident, UNSWEPT))),
     };
-    let settled = settle_letters(engine, letters, ident, dry_run).await?;
+    let settled = settle_letters(engine, letters, ident, retention, dry_run).await?;
     Ok(Done {
         upkeep,
         settled,
@@ -206,8 +223,8 @@ fn text(upkeep: &Upkeep, settled: &Settled, pointer: Option<&Reconciled>) -> Str
     }
     if *settled != Settled::default() {
         lines.push(format!(
-            "  {} waiting dead letters {would}confirmed, {} {would}deleted, {} left",
-            settled.confirmed, settled.deleted, settled.waiting
+            "  {} waiting dead letters {would}confirmed, {} {would}deleted, {} left, {} left to be judged by hand",
+            settled.confirmed, settled.deleted, settled.waiting, settled.forgotten
         ));
     }
     lines.join("\n")

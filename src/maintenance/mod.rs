@@ -29,7 +29,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 pub use self::forget::{Forgotten, forget};
-pub use self::letters::{Settled, settle_letters};
+pub use self::letters::{Settled, settle_letters, tell_unsettled};
 pub use self::maintain::{Fenced, Upkeep, fence, maintain};
 pub use self::names::Kind;
 pub use self::repair::{Repair, Repaired, repair};

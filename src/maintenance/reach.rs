@@ -86,7 +86,7 @@ pub(super) fn metadata(table: &Table, names: &mut Names) {
 }
 
 /// The heads that pointers and snapshots name.
-fn named_heads<'t>(table: &'t Table, kept: &'t [SnapshotRef]) -> HashSet<&'t str> {
+pub(super) fn named_heads<'t>(table: &'t Table, kept: &'t [SnapshotRef]) -> HashSet<&'t str> {
     let properties = table.metadata().properties().iter();
     let pointers = properties.filter(|(key, _)| key.starts_with(POINTERS));
     let summaries = kept

@@ -142,6 +142,11 @@ async fn maintain_publishes_the_letters_that_still_wait() -> TestResult {
     let (lake, pubsub) = (Lake::new()?, PubSub::new()?);
     pubsub.queue("letters").await?;
     killed_before_it_published(&lake, &pubsub, &Push::new("rows", 1, MIXED)).await?;
+    let stray = lake
+        .path()
+        .join("warehouse/_landfast/dead-letters/pending/t.before/2026-11-22");
+    std::fs::create_dir_all(&stray)?;
+    std::fs::write(stray.join("x"), "a letter of a table that was renamed")?;
     for (dry_run, letters) in [(true, 0), (false, 1), (false, 1)] {
         let mut maintain = landfast(["maintain", "--output", "json", "--config"]);
         maintain
@@ -153,8 +158,9 @@ async fn maintain_publishes_the_letters_that_still_wait() -> TestResult {
         let (code, said) = ended(maintain)?;
         assert_eq!(code, Some(0), "{said}");
         assert_eq!(pubsub.waiting("letters").await?.len(), letters, "{said}");
+        assert!(said.contains("pending/t.before"), "{said}");
     }
-    assert_eq!(waiting(&lake, "pending")?, Vec::<PathBuf>::new());
+    assert_eq!(waiting(&lake, "pending")?, [stray.join("x")]);
     assert_eq!(pubsub.waiting("letters").await?[0].data, b"{\"id\":\"two\"}");
     Ok(())
 }

@@ -14,7 +14,7 @@ use landfast::commit::{Engine, Group};
 use landfast::dead_letter::DeadLetters;
 use landfast::decode::{Reason, RejectKind, RejectedRecord};
 use landfast::error::Result;
-use landfast::ledger::{Entry, Kept, Ledger};
+use landfast::ledger::{DEFAULT_RETENTION, Entry, Kept, Ledger};
 use landfast::maintenance::{Kind, maintain, settle_letters, verify};
 use landfast::random::Random;
 use landfast::storage::Store;
@@ -141,7 +141,7 @@ async fn letters_are_settled_by_the_store_of_their_table() -> TestResult {
     let kept = Store::new("memory:///letters", Arc::new(AgedStore::new(world.clock.clone())));
     let letters = DeadLetters::new(kept.clone());
     let settle = async |dry_run| {
-        let settled = settle_letters(&world.engine, &letters, &orders(), dry_run).await?;
+        let settled = settle_letters(&world.engine, &letters, &orders(), DEFAULT_RETENTION, dry_run).await?;
         TestResult::Ok((settled.confirmed, settled.deleted, settled.waiting))
     };
     let named = wait(&world, &letters, "named").await?;
@@ -180,7 +180,7 @@ async fn snapshot_of_a_clock_that_was_ahead_proves_no_letter_old() -> TestResult
     world.commit_elsewhere(&[1]).await?;
     world.clock.advance(TimeDelta::days(-5));
     wait(&world, &letters, "on its way").await?;
-    let settled = settle_letters(&world.engine, &letters, &orders(), false).await?;
+    let settled = settle_letters(&world.engine, &letters, &orders(), DEFAULT_RETENTION, false).await?;
     assert_eq!((settled.confirmed, settled.deleted, settled.waiting), (0, 0, 1));
     assert_eq!(kept.keys("pending").await?.len(), 1);
     Ok(())

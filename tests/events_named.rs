@@ -14,7 +14,7 @@ use crate::support::lake::Lake;
 use crate::support::pubsub::PubSub;
 use crate::support::push::Push;
 use crate::support::seed::seeded;
-use crate::support::server::Server;
+use crate::support::server::{Server, run};
 use crate::support::{TestResult, trials, wait_for};
 
 pub fn tests() -> Vec<Trial> {
@@ -23,6 +23,8 @@ pub fn tests() -> Vec<Trial> {
         shuffled_copies_at_two_servers_land_once,
         pulled_copies_land_once,
         messages_without_their_attribute_are_known_by_their_ids,
+        other_contents_under_a_name_are_letters,
+        record_that_no_rule_took_is_one_letter_of_all_copies,
         forwarded_messages_are_told,
     ]
 }
@@ -41,16 +43,13 @@ async fn one_event_under_several_message_ids_lands_once() -> TestResult {
     let hours = |hours| Utc::now() - TimeDelta::hours(hours);
     for attempt in 0..2 {
         let server = Server::serve(&config).await?;
-        // Of other times and another subscription, as a policy forwards it; and with other bytes, which the name outweighs.
+        // Of other times and another subscription, as a policy forwards it.
         let forwarded =
             Push::json("dead", format!("c{attempt}"), &json!({ "id": 1 })).attribute("event_id", "1");
-        let other =
-            Push::json("rows", format!("d{attempt}"), &json!({ "id": 100 })).attribute("event_id", "1");
         for push in [
             named(format!("a{attempt}"), 1).published_at(hours(150)),
             named(format!("b{attempt}"), 1).published_at(hours(0)),
             forwarded.published_at(hours(1)),
-            other,
             named(format!("e{attempt}"), 2),
         ] {
             assert_eq!(server.pusher().push(&push).await, 204);
@@ -64,6 +63,98 @@ async fn one_event_under_several_message_ids_lands_once() -> TestResult {
     }
     assert_eq!(lake.ids("t.rows", "id")?, ([1, 2].into(), 2));
     assert_eq!(lake.dead_letters()?.len(), 1);
+    Ok(())
+}
+
+/// The name says that it is the same event, the bytes say that it is not: nothing of it lands, and nothing is lost.
+async fn other_contents_under_a_name_are_letters() -> TestResult {
+    let lake = Lake::new()?;
+    let by_record = "sources: { orders: { subscriptions: [rows, split], dedupe_attribute: event_id } }\ntables:\n  \
+        t.odd: { from: [{ subscription: split, field: kind, equals: odd }], schema: [{ name: id, type: long }] }\n  \
+        t.rows: { from: [{ subscription: rows }, { subscription: split, field: kind, equals: even }], schema: [{ name: id, type: long }], \
+        batch: { commit_interval: 0s } }\n";
+    let config = lake.config("", by_record)?;
+    let of = |subscription: &str, message: &str, event: &str, data: &str| {
+        Push::new(subscription, message, data).attribute("event_id", event)
+    };
+    let both = |id: i64| {
+        format!(
+            "{{\"kind\":\"odd\",\"id\":{id}}}\n{{\"kind\":\"even\",\"id\":{}}}",
+            id + 1
+        )
+    };
+    let (first, other) = (both(11), both(21));
+    let hours = |hours| Utc::now() - TimeDelta::hours(hours);
+    let alone = [
+        of("rows", "a", "1", "{\"id\":1}"),
+        of("rows", "b", "1", "{\"id\":2}"),
+        // The same at another time, under another id.
+        of("rows", "c", "1", "{\"id\":2}").published_at(hours(30)),
+        of("split", "d", "2", &first),
+    ];
+    let divided = [
+        of("split", "e", "2", &other),
+        of("split", "f", "2", &other).published_at(hours(20)),
+    ];
+    // The second process asks both tables before it divides anything.
+    for pushes in [&alone[..], &divided] {
+        let server = Server::serve(&config).await?;
+        for push in pushes {
+            assert_eq!(server.pusher().push(push).await, 204);
+        }
+        server
+            .logged(&["Records are dead-lettered.", "other_content"])
+            .await?;
+    }
+    assert_eq!(lake.ids("t.rows", "id")?, ([1, 12].into(), 2));
+    assert_eq!(lake.ids("t.odd", "id")?, ([11].into(), 1));
+    let letters = lake.dead_letters()?;
+    let raw = |letter: &serde_json::Value| letter["raw"].as_str().map(str::to_owned);
+    assert!(
+        letters
+            .iter()
+            .all(|letter| letter["reason"]["kind"] == "other_content")
+    );
+    let kept: BTreeSet<_> = letters.iter().filter_map(raw).collect();
+    assert_eq!(kept, [base64("{\"id\":2}"), base64(&other)].into());
+    assert_eq!(letters.len(), 2, "one each, however often they come: {letters:?}");
+    // Under the name it stays; once that is forgotten it is another event.
+    let file = config.display().to_string();
+    assert_eq!(run(["replay", "--config", &file])?.0, Some(3));
+    let forget = [
+        "ledger",
+        "forget",
+        "--table",
+        "t.rows",
+        "--delivery",
+        "orders#event_id/1",
+        "--yes",
+        "--config",
+        &file,
+    ];
+    assert_eq!(run(forget)?.0, Some(0));
+    assert_eq!(
+        run(["replay", "--table", "t.rows", "--config", &file])?.0,
+        Some(0)
+    );
+    assert_eq!(lake.ids("t.rows", "id")?, ([1, 2, 12].into(), 3));
+    Ok(())
+}
+
+async fn record_that_no_rule_took_is_one_letter_of_all_copies() -> TestResult {
+    let lake = Lake::new()?;
+    let rules = "sources: { orders: { subscriptions: [rows], dedupe_attribute: event_id } }\ntables: { t.rows: { from: \
+                 [{ subscription: rows, field: kind, equals: even }], schema: [{ name: id, type: long }], batch: { commit_interval: 0s } } }";
+    let server = Server::serve(&lake.config("", rules)?).await?;
+    for hours in 0..3 {
+        let data = "{\"kind\":\"even\",\"id\":2}\n{\"kind\":\"odd\",\"id\":3}";
+        let push = Push::new("rows", hours, data).attribute("event_id", "1");
+        let push = push.published_at(Utc::now() - TimeDelta::hours(hours));
+        assert_eq!(server.pusher().push(&push).await, 204);
+    }
+    let letters = lake.dead_letters()?;
+    assert_eq!(letters.len(), 1, "{letters:?}");
+    assert_eq!(letters[0]["position"], 1);
     Ok(())
 }
 

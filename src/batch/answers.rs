@@ -12,9 +12,9 @@ use tokio::time::timeout_at;
 use uuid::Uuid;
 
 use super::commit_log::CommitLog;
-use super::division::redivided;
+use super::division::{has_other_content, other_content, redivided};
 use super::flight::{EarlierAttempt, Flight};
-use super::part::{Part, divided_otherwise};
+use super::part::{self, Part, divided_otherwise};
 use super::whole::write_whole;
 use super::writers::Shared;
 use crate::dead_letter::{LetterName, still_rejected};
@@ -66,9 +66,13 @@ impl Answers {
                     }
                 },
             };
-            first.join(part);
-            self.duplicate("in_flight");
-            outcome("duplicate", 1);
+            match first.join(part) {
+                true => {
+                    self.duplicate("in_flight");
+                    outcome("duplicate", 1);
+                }
+                false => outcome("nacked", 1),
+            }
         }
         kept
     }
@@ -139,11 +143,14 @@ impl Answers {
         if kept.division != part.envelope.division {
             return self.divided_otherwise(part).await;
         }
+        if has_other_content(&kept, part.envelope.content()) {
+            return self.other_content(part).await;
+        }
         if let Err(error) = self.confirm(&part, kept.letters).await {
             return self.unkept(part, &error);
         }
         // A key may have been used with another body by another process: what landed is not this part then.
-        let earlier = earlier.filter(|_| match (part.envelope.fingerprint, kept.answer) {
+        let earlier = earlier.filter(|_| match (part.envelope.request_fingerprint(), kept.answer) {
             (Some(fingerprint), landed) => landed.is_some_and(|landed| landed.fingerprint == fingerprint),
             (None, _) => true,
         });
@@ -174,6 +181,23 @@ impl Answers {
             return self.dead_letter_whole(part, None, &reason).await;
         }
         let error = divided_otherwise().with("table", &self.ident);
+        part.trace.scope(|| self.tell_refused(&error));
+        part.nack(&error);
+    }
+
+    /// Keeps what came under a name that the table has with another payload: the name says that it is the same event, the
+    /// bytes say that it is not, and only a person can tell. Whole deliveries and parts as above.
+    async fn other_content(&self, part: Part) {
+        let reason = other_content(std::slice::from_ref(&self.table_name));
+        if part.is_replay {
+            return self.leave(part, &reason);
+        }
+        if part.envelope.division.is_none() {
+            return self
+                .dead_letter_whole(part, Some(&self.table_name), &reason)
+                .await;
+        }
+        let error = part::other_content().with("table", &self.ident);
         part.trace.scope(|| self.tell_refused(&error));
         part.nack(&error);
     }

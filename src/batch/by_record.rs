@@ -110,7 +110,7 @@ impl Asked<'_> {
     /// Lands the parts, unless tables have the delivery by another division.
     async fn land(self, delivery: Delivery, (split, payloads): (Split, Vec<Bytes>)) {
         let division = digest(&split, self.rules);
-        let known_as = (&delivery.envelope.id, division);
+        let known_as = (&delivery.envelope, division);
         let ledgers = self.writers.ledgers();
         let had = ledgers.had(
             self.rules,

@@ -18,7 +18,7 @@ use crate::decode::{Reason, RejectKind, Split};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::{Entry, Kept, Known, LedgerState};
 use crate::route::ByRecord;
-use crate::trigger::DeliveryId;
+use crate::trigger::{DeliveryId, Envelope};
 
 /// How long a load of a table is believed. What another process lands in between is met by the table's writer.
 const FRESH: Duration = Duration::from_secs(5);
@@ -70,13 +70,32 @@ pub(super) fn redivided(tables: &[String]) -> Reason {
     }
 }
 
+/// The reason of an event whose publisher gave its name to another payload, which tables have.
+pub(crate) fn other_content(tables: &[String]) -> Reason {
+    Reason {
+        kind: RejectKind::OtherContent,
+        message: format!(
+            "{} has another payload under the delivery's `dedupe_attribute`",
+            tables.join(", ")
+        ),
+        path: None,
+    }
+}
+
+/// Whether what was kept of an event is of another payload than this.
+pub(crate) fn has_other_content(kept: &Kept, content: Option<u64>) -> bool {
+    kept.content
+        .zip(content)
+        .is_some_and(|(first, this)| first != this)
+}
+
 /// What the tables have of a delivery that is to be divided.
 pub(super) enum Had {
     /// Nothing, or parts of the same division. By table, whether it would not remember the delivery any more.
     Fitting { too_old: Vec<bool> },
     /// One table has all of it, by other rules.
     Whole(TableIdent),
-    /// Some have parts of another division.
+    /// Some have parts of another division, or of another payload under the same name.
     Otherwise(Reason),
 }
 
@@ -106,18 +125,19 @@ impl Ledgers {
         &self,
         rules: &ByRecord<'_>,
         split: &Split,
-        (id, division): (&DeliveryId, Option<u64>),
+        (delivery, division): (&Envelope, Option<u64>),
         on_trust: Option<&DeliveryId>,
         deadline: Instant,
     ) -> Result<Had> {
-        let (entry, on_trust) = (Entry::from(id), on_trust.map(Entry::from));
+        let (entry, on_trust) = (Entry::from(&delivery.id), on_trust.map(Entry::from));
+        let content = delivery.content();
         let looks = rules
             .tables()
             .map(|(ident, _)| self.look_up_both(ident, &entry, on_trust.as_ref()));
         let found = timeout_at(deadline, join_all(looks))
             .await
             .map_err(|_| silent())?;
-        let (mut others, mut whole) = (Vec::new(), None);
+        let (mut others, mut whole, mut strangers) = (Vec::new(), None, Vec::new());
         let too_old = found.iter().map(|found| matches!(found, Ok((_, true)))).collect();
         for ((piece, (ident, _)), found) in split.pieces.iter().zip(rules.tables()).zip(found) {
             let gets_part = !piece.positions.is_empty();
@@ -129,11 +149,17 @@ impl Ledgers {
                 Err(error) if !gets_part && is_broken(&error) => continue,
                 Err(error) => return Err(error),
             };
+            if has_other_content(&kept, content) {
+                strangers.push(ident.to_string());
+            }
             if gets_part && kept.division == division {
                 continue;
             }
             whole = kept.division.is_none().then(|| ident.clone());
             others.push(ident.to_string());
+        }
+        if !strangers.is_empty() {
+            return Ok(Had::Otherwise(other_content(&strangers)));
         }
         Ok(match (whole, others.as_slice()) {
             (_, []) => Had::Fitting { too_old },
@@ -204,7 +230,6 @@ mod tests {
     use crate::config::Config;
     use crate::decode::{Condition, Room, split};
     use crate::route::{Route, Router};
-    use crate::trigger::Envelope;
 
     /// How records are divided by rules that do not have the tables in the order of their names.
     fn divided(records: &[&str]) -> Option<u64> {

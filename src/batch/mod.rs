@@ -18,5 +18,6 @@ mod writer;
 mod writers;
 
 pub use by_record::accept_by_record;
+pub(crate) use division::has_other_content;
 pub use whole::keep_whole;
 pub use writers::{Shared, Writers};

@@ -57,7 +57,7 @@ impl Part {
     /// The delivery as the ledger will know it.
     pub(super) fn entry(&self) -> Entry {
         let kept = Kept {
-            answer: self.envelope.fingerprint.map(|fingerprint| KeptAnswer {
+            answer: self.envelope.request_fingerprint().map(|fingerprint| KeptAnswer {
                 fingerprint,
                 row_count: self.rows.len() as u64,
                 dead_letter_count: self.rejected.len() as u64,
@@ -65,6 +65,7 @@ impl Part {
             }),
             letters: self.letters,
             division: self.envelope.division,
+            content: self.envelope.content(),
         };
         Entry {
             value: kept.encode(),
@@ -75,7 +76,7 @@ impl Part {
     /// Acknowledges a delivery whose rows are in the table by an earlier copy, as that one was; refuses one that has only
     /// the key in common with it.
     pub(super) fn ack_copy(self, kept: &Kept) {
-        match (self.envelope.fingerprint, kept.answer) {
+        match (self.envelope.request_fingerprint(), kept.answer) {
             (Some(fingerprint), Some(first)) if fingerprint == first.fingerprint => {
                 self.ack_with(Receipt {
                     row_count: first.row_count,
@@ -114,17 +115,22 @@ impl Part {
         self.ack.nack(error.clone());
     }
 
-    /// Takes a copy's ack handles: it is answered as this one is. One that has only the key in common is refused.
-    pub(super) fn join(&mut self, copy: Self) {
-        if copy.envelope.fingerprint != self.envelope.fingerprint {
-            return copy.nack(&other_payload());
-        }
-        if copy.envelope.division != self.envelope.division {
-            return copy.nack(&divided_otherwise());
-        }
-        self.since = self.since.max(copy.since);
-        self.copies.push((copy.ack, copy.held));
-        self.copies.extend(copy.copies);
+    /// Takes a copy's ack handles: it is answered as this one is. One that has only the key or the name in common is
+    /// refused. Says whether it was taken.
+    pub(super) fn join(&mut self, copy: Self) -> bool {
+        let refusal = match &copy.envelope {
+            other if other.content() != self.envelope.content() => other_content(),
+            other if other.fingerprint != self.envelope.fingerprint => other_payload(),
+            other if other.division != self.envelope.division => divided_otherwise(),
+            _ => {
+                self.since = self.since.max(copy.since);
+                self.copies.push((copy.ack, copy.held));
+                self.copies.extend(copy.copies);
+                return true;
+            }
+        };
+        copy.nack(&refusal);
+        false
     }
 }
 
@@ -132,6 +138,14 @@ fn other_payload() -> Error {
     Error::new(
         ErrorKind::AlreadyExists,
         "The Idempotency-Key was used with another body; give every request a key of its own.",
+    )
+}
+
+/// The error of an event under whose name another payload is on its way. When it comes again it is a letter.
+pub(super) fn other_content() -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        "Another payload has the delivery's dedupe_attribute, and is on its way to the table or there; deliver it again.",
     )
 }
 

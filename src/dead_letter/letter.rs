@@ -29,7 +29,8 @@ pub struct DeadLetter<'a> {
     pub identity: Cow<'a, DeliveryId>,
     /// The record's number in the payload, from 0; absent when the whole delivery is meant.
     pub position: Option<u64>,
-    /// Of a whole request with an `Idempotency-Key`: the payload's fingerprint, by which another one with its key is told.
+    /// Of a whole request with an `Idempotency-Key`, or a whole message with its `dedupe_attribute`: the payload's fingerprint, by
+    /// which another one with its key or name is told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     fingerprint: Option<String>,
     /// Of a part of a delivery that several tables have: a digest of which record went to which.
@@ -113,7 +114,7 @@ impl<'a> DeadLetter<'a> {
         self.raw.is_empty()
     }
 
-    /// Of a whole request with a key: the fingerprint that its table's ledger is to keep.
+    /// Of a whole delivery with a key or a publisher's name: the fingerprint that its table's ledger is to keep.
     pub fn fingerprint(&self) -> Option<u128> {
         let fingerprint = self.fingerprint.as_deref()?;
         u128::from_str_radix(fingerprint, 16).ok()

@@ -311,13 +311,17 @@ pub fn still_rejected(reason: &Reason) -> Error {
     Error::new(ErrorKind::Rejected, reason.message.clone()).with(REASON, reason.kind.name())
 }
 
-/// An id that is the same for the same bytes of the same delivery: its time is the publish time.
+/// An id that is the same for the same bytes of the same delivery. Its time is the publish time; none for an event that its
+/// publisher names, whose copies tell several.
 fn content_id<'a>(delivery: &Envelope, content: impl Iterator<Item = &'a [u8]>) -> Uuid {
     let mut hasher = Sha256::new();
     content.for_each(|bytes| hasher.update(bytes));
     let digest: [u8; 32] = hasher.finalize().into();
     let mut random = [0; 10];
     random.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
-    let millis = delivery.published_at.timestamp_millis();
+    let millis = match delivery.id.is_by_attribute() {
+        true => 0,
+        false => delivery.published_at.timestamp_millis(),
+    };
     uuid::Builder::from_unix_timestamp_millis(millis.try_into().unwrap_or_default(), &random).into_uuid()
 }

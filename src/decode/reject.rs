@@ -50,6 +50,8 @@ pub enum RejectKind {
     Unloadable,
     /// Tables have parts of the delivery, and the rules would divide it otherwise now.
     Redivided,
+    /// The table has another payload under the delivery's `dedupe_attribute`.
+    OtherContent,
 }
 
 impl RejectKind {
@@ -74,6 +76,7 @@ impl RejectKind {
             Self::TooOldToProve => "too_old_to_prove",
             Self::Unloadable => "unloadable",
             Self::Redivided => "redivided",
+            Self::OtherContent => "other_content",
         }
     }
 }

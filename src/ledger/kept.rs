@@ -8,6 +8,7 @@ const ANSWER: u8 = 1;
 const SNAPSHOT: u8 = 1 << 1;
 const LETTERS: u8 = 1 << 2;
 const DIVISION: u8 = 1 << 3;
+const CONTENT: u8 = 1 << 4;
 
 /// The value of an entry: nothing for most.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -18,6 +19,8 @@ pub struct Kept {
     pub letters: Option<Uuid>,
     /// Of a part of a delivery: which record went to which table. None when the table has all of it.
     pub division: Option<u64>,
+    /// Of an event that its publisher names: a digest of its payload. None for one that landed before any was kept.
+    pub content: Option<u64>,
 }
 
 /// How a request was answered, and how another one with its key is told from it.
@@ -35,8 +38,8 @@ pub struct KeptAnswer {
 
 impl Kept {
     /// As bytes: one that says which fields there are, then these in order, all big-endian: 16 of the payload's
-    /// fingerprint, 8 each of rows and dead letters; 8 of the snapshot; 16 of the letters' id; 8 of the division. Nothing
-    /// for nothing.
+    /// fingerprint, 8 each of rows and dead letters; 8 of the snapshot; 16 of the letters' id; 8 of the division; 8 of
+    /// the content. Nothing for nothing.
     pub fn encode(&self) -> Bytes {
         let mut value = vec![0];
         let mut fields = 0;
@@ -57,6 +60,10 @@ impl Kept {
         if let Some(division) = &self.division {
             fields |= DIVISION;
             value.extend_from_slice(&division.to_be_bytes());
+        }
+        if let Some(content) = &self.content {
+            fields |= CONTENT;
+            value.extend_from_slice(&content.to_be_bytes());
         }
         match value.first_mut() {
             Some(first) if fields != 0 => {
@@ -94,6 +101,9 @@ fn read(mut value: &[u8]) -> Option<Kept> {
     if has(DIVISION) {
         kept.division = Some(value.try_get_u64().ok()?);
     }
+    if has(CONTENT) {
+        kept.content = Some(value.try_get_u64().ok()?);
+    }
     Some(kept).filter(|kept| value.is_empty() && kept.encode().first() == Some(&fields))
 }
 
@@ -104,11 +114,12 @@ mod tests {
     #[test]
     fn what_was_encoded_is_kept() {
         let answers = [None, Some(None), Some(Some(-5))];
-        for (letters, division) in [
-            (None, None),
-            (Some(9), None),
-            (None, Some(1 << 63)),
-            (Some(9), Some(4)),
+        for (letters, division, content) in [
+            (None, None, None),
+            (Some(9), None, None),
+            (None, Some(1 << 63), None),
+            (None, None, Some(u64::MAX)),
+            (Some(9), Some(4), Some(0)),
         ] {
             for snapshot_id in answers {
                 let answer = snapshot_id.map(|snapshot_id| KeptAnswer {
@@ -121,6 +132,7 @@ mod tests {
                     answer,
                     letters: letters.map(Uuid::from_u128),
                     division,
+                    content,
                 };
                 assert_eq!(Kept::decode(&kept.encode()), kept);
             }
@@ -128,7 +140,7 @@ mod tests {
         assert_eq!(Kept::default().encode(), Bytes::new());
     }
 
-    /// Tables remember these, as Python's `struct` packed them: `>BQQQQqQQQ` is all of it.
+    /// Tables remember these, as Python's `struct` packed them: `>BQQQQqQQQQ` is all of it.
     #[test]
     fn values_are_the_same_in_every_version() {
         const FINGERPRINT: &str = "037c9214eef74cc3887f3a4f085b4e17";
@@ -136,6 +148,7 @@ mod tests {
         const SNAPSHOT_ID: &str = "69a47c1022634b87";
         const LETTERS_ID: &str = "019b7ca6292377078707070707070707";
         const DIGEST: &str = "1e2aab81710fcab9";
+        const CONTENT: &str = "037c9214eef74cc3";
         let answer = |snapshot_id| {
             Some(KeptAnswer {
                 fingerprint: 0x037c_9214_eef7_4cc3_887f_3a4f_085b_4e17,
@@ -147,28 +160,41 @@ mod tests {
         let snapshot = Some(7_612_345_678_901_234_567);
         let letters = Some(Uuid::from_u128(0x019b_7ca6_2923_7707_8707_0707_0707_0707));
         let division = Some(2_173_738_342_595_676_857);
-        for (answer, letters, division, parts) in [
-            (None, None, None, &[][..]),
-            (answer(None), None, None, &["01", FINGERPRINT, COUNTS]),
+        let content = Some(0x037c_9214_eef7_4cc3);
+        for (answer, letters, division, content, parts) in [
+            (None, None, None, None, &[][..]),
+            (answer(None), None, None, None, &["01", FINGERPRINT, COUNTS]),
             (
                 answer(snapshot),
+                None,
                 None,
                 None,
                 &["03", FINGERPRINT, COUNTS, SNAPSHOT_ID],
             ),
-            (None, letters, None, &["04", LETTERS_ID]),
-            (None, None, division, &["08", DIGEST]),
+            (None, letters, None, None, &["04", LETTERS_ID]),
+            (None, None, division, None, &["08", DIGEST]),
+            (None, None, None, content, &["10", CONTENT]),
             (
                 answer(snapshot),
                 letters,
                 division,
-                &["0f", FINGERPRINT, COUNTS, SNAPSHOT_ID, LETTERS_ID, DIGEST],
+                content,
+                &[
+                    "1f",
+                    FINGERPRINT,
+                    COUNTS,
+                    SNAPSHOT_ID,
+                    LETTERS_ID,
+                    DIGEST,
+                    CONTENT,
+                ],
             ),
         ] {
             let kept = Kept {
                 answer,
                 letters,
                 division,
+                content,
             };
             let hex: String = kept.encode().iter().map(|byte| format!("{byte:02x}")).collect();
             assert_eq!(hex, parts.concat());

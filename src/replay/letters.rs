@@ -11,12 +11,12 @@ use tokio::time::{Instant, sleep};
 
 use super::Selection;
 use crate::batch::opening::{TableSettings, decoder};
-use crate::batch::{Shared, Writers, accept_by_record};
+use crate::batch::{Shared, Writers, accept_by_record, has_other_content};
 use crate::config::{Config, TableConfig};
 use crate::dead_letter::{DeadLetter, LetterName, REASON};
 use crate::decode::{Decoder, RejectKind};
 use crate::error::{Error, ErrorKind, Result};
-use crate::ledger::{Entry, Known};
+use crate::ledger::{Entry, Kept, Known};
 use crate::route::{ByRecord, Route, Router};
 use crate::telemetry::Trace;
 use crate::trigger::{Ack, Answer, Delivery, DeliveryId, Envelope, Held, Receipt};
@@ -248,6 +248,9 @@ impl<'a> Sender<'a> {
             .check(trial.head.ledger(), std::slice::from_ref(&entry))
             .await?;
         match known.first() {
+            Some(Known::Landed(value)) if has_other_content(&Kept::decode(value), envelope.content()) => {
+                return Ok(Fate::Rejected(RejectKind::OtherContent.name().to_owned()));
+            }
             Some(Known::Landed(_)) => return Ok(Fate::There),
             Some(Known::TooOld) => return Ok(Fate::TooOld),
             _ => {}

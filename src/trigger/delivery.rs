@@ -142,6 +142,12 @@ impl DeliveryId {
         self.space == Space::Kept && self.scope.starts_with("gs://")
     }
 
+    /// Whether it is that of an event that its publisher names, by [`DeliveryId::by_attribute`]: copies of it may tell other
+    /// times, and other contents.
+    pub fn is_by_attribute(&self) -> bool {
+        self.space == Space::Request && self.scope.contains('#')
+    }
+
     /// Where the name is unique: a source's name.
     pub fn scope(&self) -> &str {
         &self.scope
@@ -219,7 +225,8 @@ pub struct Envelope {
     pub published_at: DateTime<Utc>,
     /// When this process received it.
     pub received_at: DateTime<Utc>,
-    /// A digest of the payload, where the id promises nothing about it: a caller may use one key for two requests.
+    /// A digest of the payload, where the id promises nothing about it: a caller may use one key for two requests, a
+    /// publisher one name for two events.
     pub fingerprint: Option<u128>,
     /// A digest of which record goes to which table, where it is a part of a delivery; none where it is all of it.
     pub division: Option<u64>,
@@ -231,6 +238,17 @@ impl Envelope {
     /// An attribute, also where HTTP has made its name lower-case.
     pub(crate) fn attribute(&self, name: &str) -> Option<&String> {
         attribute(&self.attributes, name)
+    }
+
+    /// Of a request with a key: what another body under the key is told by.
+    pub(crate) fn request_fingerprint(&self) -> Option<u128> {
+        self.fingerprint.filter(|_| !self.id.is_by_attribute())
+    }
+
+    /// Of an event that its publisher names: what another payload under the name is told by.
+    pub(crate) fn content(&self) -> Option<u64> {
+        let digest = self.fingerprint.filter(|_| self.id.is_by_attribute())?;
+        u64::try_from(digest >> 64).ok()
     }
 
     /// What every dead letter of one of its records repeats of the delivery, as JSON.
@@ -248,6 +266,15 @@ impl Envelope {
 pub(super) fn attribute<'a>(attributes: &'a BTreeMap<String, String>, name: &str) -> Option<&'a String> {
     let lower = || attributes.get(&name.to_ascii_lowercase());
     attributes.get(name).or_else(lower)
+}
+
+/// 128 bits of a payload's SHA-256.
+pub(super) fn fingerprint(payload: &[u8]) -> u128 {
+    let digest: [u8; 32] = Sha256::digest(payload).into();
+    digest
+        .iter()
+        .take(16)
+        .fold(0, |hash, byte| (hash << 8) | u128::from(*byte))
 }
 
 /// What a text takes in JSON at the most, without its quotes.

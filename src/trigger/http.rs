@@ -21,6 +21,7 @@ use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
+use super::delivery::fingerprint;
 use super::event::{Event, Form, Told};
 use super::problem::Problem;
 use super::{
@@ -333,11 +334,11 @@ impl Server {
         let attributes = bytes_of(&push.attributes);
         held.shrink_to(payload.len() + undecodable.as_ref().map_or(0, Bytes::len) + attributes);
         let envelope = Envelope {
+            fingerprint: id.is_by_attribute().then(|| fingerprint(&payload)),
             id,
             source: push.subscription,
             published_at: push.publish_time,
             received_at: self.clock.now(),
-            fingerprint: None,
             division: None,
             attributes: push.attributes,
         };

@@ -14,9 +14,9 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use iceberg::TableIdent;
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
+use super::delivery::fingerprint;
 use super::http::{closing, is_json, is_long, media_type};
 use super::problem::document;
 use super::{Answer, DeliveryId, Envelope, Held, Receipt, Server};
@@ -218,15 +218,6 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
     }
     let detail = format!("An Idempotency-Key is one text of 1 to {MAX_KEY_CHARS} visible ASCII characters.");
     Err(Refusal::new(400, "idempotency_key", detail))
-}
-
-/// 128 bits of the payload's SHA-256.
-fn fingerprint(payload: &[u8]) -> u128 {
-    let digest: [u8; 32] = Sha256::digest(payload).into();
-    digest
-        .iter()
-        .take(16)
-        .fold(0, |hash, byte| (hash << 8) | u128::from(*byte))
 }
 
 /// Rows are JSON in this version. A caller that names no type is believed, as a push is.

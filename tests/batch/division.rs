@@ -9,6 +9,7 @@ use landfast::batch::accept_by_record;
 use landfast::config::Config;
 use landfast::error::{Error, ErrorKind};
 use landfast::route::{Route, Router};
+use landfast::trigger::DeliveryId;
 use libtest_mimic::Trial;
 use object_store::memory::InMemory;
 
@@ -21,6 +22,7 @@ use crate::support::{TestResult, paused_trials};
 pub fn tests() -> Vec<Trial> {
     paused_trials![
         part_of_another_division_is_refused_and_a_whole_delivery_is_a_letter,
+        other_content_under_a_name_is_refused_on_its_way_and_then_a_letter,
         table_that_cannot_be_asked_now_is_not_taken_for_one_that_has_nothing,
         broken_table_that_gets_no_part_stops_no_other,
         parts_share_the_bound_on_what_a_payload_may_take,
@@ -107,6 +109,33 @@ async fn part_of_another_division_is_refused_and_a_whole_delivery_is_a_letter() 
     let (receipt, _) = send(&house, None)?.acked().await?;
     assert_eq!((receipt.dead_letter_count, receipt.duplicate), (1, false));
     assert_eq!(house.letter_kinds().await?, ["redivided"]);
+    assert_eq!(house.ids().await?, [1]);
+    house.close().await
+}
+
+/// Sends row 1 as the event 7 of a publisher, with this digest of its payload.
+fn send_event(house: &House, digest: u128) -> TestResult<Sent> {
+    let (mut delivery, sent) = house.delivery("event", &row(1), ACK_DEADLINE)?;
+    delivery.envelope.id = DeliveryId::by_attribute("orders", "event_id", "7");
+    delivery.envelope.fingerprint = Some(digest << 64);
+    house.writers.accept(orders(), &house.config, delivery);
+    Ok(sent)
+}
+
+async fn other_content_under_a_name_is_refused_on_its_way_and_then_a_letter() -> TestResult {
+    let house = House::new(declared());
+    let (first, copy, other) = (
+        send_event(&house, 1)?,
+        send_event(&house, 1)?,
+        send_event(&house, 2)?,
+    );
+    first.acked().await?;
+    assert!(copy.acked().await?.0.duplicate);
+    unavailable(&other.nacked().await?);
+    let (receipt, _) = send_event(&house, 2)?.acked().await?;
+    assert_eq!((receipt.dead_letter_count, receipt.duplicate), (1, false));
+    assert!(send_event(&house, 1)?.acked().await?.0.duplicate);
+    assert_eq!(house.letter_kinds().await?, ["other_content"]);
     assert_eq!(house.ids().await?, [1]);
     house.close().await
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use chrono::DateTime;
+use chrono::{DateTime, Utc};
 use iceberg::TableIdent;
 use iceberg::spec::DataFile;
 use iceberg::table::Table;
@@ -31,6 +31,8 @@ pub(super) struct Terms {
     pub(super) retention: Duration,
     /// When the work stops; none where nobody waits for an answer.
     pub(super) deadline: Option<Instant>,
+    /// When the sender had it; none for files, which have no such time.
+    pub(super) published_at: Option<DateTime<Utc>>,
 }
 
 /// Commits files together, but for those that are in the table already. The dead letters of all of them are written
@@ -69,7 +71,7 @@ pub(super) async fn finish(
         }
         loaded.push(result);
     }
-    let mut trace = Trace::current();
+    let (mut trace, mut oldest) = (Trace::current(), None);
     let mut is_there = loaded.iter().any(|file| file.duplicate);
     if !changes.groups().is_empty() {
         let deadline = terms.deadline.unwrap_or(started + COMMIT_PATIENCE);
@@ -81,16 +83,14 @@ pub(super) async fn finish(
         if let Committed::Now(_) = committed {
             let (rows, bytes) = (changes.row_count(), changes.byte_count());
             telemetry::count_commit(&table_name, rows, bytes, started.elapsed(), shared.clock.now());
+            oldest = terms.published_at;
         }
         (trace, is_there) = (span.trace(), true);
     }
     if is_there {
-        // A file has no publish time. Of one that was there before nobody may have told yet.
-        trace.scope(|| {
-            shared
-                .publishers
-                .committed(ident, Note::of(Some(head.table()), None))
-        });
+        // Of one that was there before nobody may have told yet.
+        let note = Note::of(Some(head.table()), oldest);
+        trace.scope(|| shared.publishers.committed(ident, note));
     }
     confirm_letters(shared, &table_name, &head, &entries).await?;
     let duplicates = loaded.iter().filter(|file| file.duplicate).count() as u64;

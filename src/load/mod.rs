@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use iceberg::TableIdent;
 
 pub use inputs::{Named, named};
-pub(crate) use object::{Incoming, has_landed, load_object};
+pub(crate) use object::{Incoming, landed_before, load_object};
 pub use source::Input;
 pub(crate) use source::Stamp;
 pub use together::{NotLoaded, load_together};
@@ -150,6 +150,7 @@ pub(crate) async fn load_found(
         begun,
         retention: settings.retention,
         deadline: None,
+        published_at: None,
     };
     the_only(finish(shared, ident, table, terms, vec![prepared]).await?)
 }

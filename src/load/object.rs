@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::Read;
 
+use chrono::{DateTime, Utc};
 use iceberg::TableIdent;
 use iceberg::table::Table;
 use tokio::time::Instant;
@@ -16,7 +17,6 @@ use crate::clock::Moment;
 use crate::config::TableConfig;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::{Entry, Known};
-use crate::publish::Note;
 use crate::trigger::DeliveryId;
 
 /// An object on its way.
@@ -25,6 +25,8 @@ pub(crate) struct Incoming {
     pub(crate) id: DeliveryId,
     /// Its name in messages.
     pub(crate) name: String,
+    /// When it was made.
+    pub(crate) created: DateTime<Utc>,
     /// Its bytes, as they are stored. An error of theirs that holds one of ours is told as that.
     pub(crate) bytes: Box<dyn Read + Send>,
 }
@@ -51,22 +53,16 @@ pub(crate) async fn load_object(
     deadline: Instant,
 ) -> Result<Loaded> {
     let settings = TableSettings::from(config);
+    let landed = landed_before(shared, ident, config, (&object.id, &object.name), deadline).await?;
+    if let Some(loaded) = landed {
+        return Ok(loaded);
+    }
     let terms = Terms {
         begun: Moment::now(shared.clock.as_ref()),
         retention: settings.retention,
         deadline: Some(deadline),
+        published_at: Some(object.created),
     };
-    if let Some(prepared) = landed_before(shared, ident, (&object.id, &object.name)).await? {
-        let table = prepared.table.clone();
-        let loaded = the_only(finish(shared, ident, table, terms, vec![prepared]).await?)?;
-        return match loaded.duplicate {
-            true => Ok(loaded),
-            false => Err(Error::new(
-                ErrorKind::Unavailable,
-                "The table was told to forget the object just now; deliver it again.",
-            )),
-        };
-    }
     let mut preparing = Preparing {
         shared,
         ident,
@@ -80,16 +76,42 @@ pub(crate) async fn load_object(
     the_only(finish(shared, ident, table, terms, vec![prepared]).await?)
 }
 
-/// Whether the table has the object, as it is now. BigQuery is told of it, since nobody may have done so yet.
+/// What came of an object that the table has, without its bytes: the letters of its rejected records count from then on.
+/// None where the table does not have it.
 ///
 /// # Errors
-/// Those of the catalog and the ledger.
-pub(crate) async fn has_landed(shared: &Shared, ident: &TableIdent, id: &DeliveryId) -> Result<bool> {
-    let table = table_with(shared, ident, id).await?;
-    if table.is_some() {
-        shared.publishers.committed(ident, Note::of(table.as_ref(), None));
+/// Those of the catalog, the ledger, and of confirming the letters.
+pub(crate) async fn landed_before(
+    shared: &Shared,
+    ident: &TableIdent,
+    config: &TableConfig,
+    (id, name): (&DeliveryId, &str),
+    deadline: Instant,
+) -> Result<Option<Loaded>> {
+    let Some(table) = table_with(shared, ident, id).await? else {
+        return Ok(None);
+    };
+    let terms = Terms {
+        begun: Moment::now(shared.clock.as_ref()),
+        retention: TableSettings::from(config).retention,
+        deadline: Some(deadline),
+        published_at: None,
+    };
+    let nothing = Prepared {
+        id: id.clone(),
+        name: name.to_owned(),
+        files: Vec::new(),
+        rejected: Vec::new(),
+        table: table.clone(),
+    };
+    let loaded = the_only(finish(shared, ident, table, terms, vec![nothing]).await?)?;
+    match loaded.duplicate {
+        true => Ok(Some(loaded)),
+        false => Err(Error::new(
+            ErrorKind::Unavailable,
+            "The table was told to forget the object just now; deliver it again.",
+        )),
     }
-    Ok(table.is_some())
 }
 
 /// The table, where it has the object.
@@ -104,20 +126,4 @@ async fn table_with(shared: &Shared, ident: &TableIdent, id: &DeliveryId) -> Res
         .check(head.ledger(), &[Entry::from(id)])
         .await?;
     Ok(matches!(known.first(), Some(Known::Landed(_))).then_some(table))
-}
-
-/// The object with nothing to add, where the table has it.
-async fn landed_before(
-    shared: &Shared,
-    ident: &TableIdent,
-    (id, name): (&DeliveryId, &str),
-) -> Result<Option<Prepared>> {
-    let table = table_with(shared, ident, id).await?;
-    Ok(table.map(|table| Prepared {
-        id: id.clone(),
-        name: name.to_owned(),
-        files: Vec::new(),
-        rejected: Vec::new(),
-        table,
-    }))
 }

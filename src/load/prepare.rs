@@ -72,7 +72,7 @@ impl Preparing<'_> {
     /// # Errors
     /// As [`Preparing::prepare`], and those of the object's reader.
     pub(super) async fn prepare_object(&mut self, object: Incoming) -> Result<Prepared> {
-        let Incoming { id, name, bytes } = object;
+        let Incoming { id, name, bytes, .. } = object;
         let (progress, opened) = (Arc::new(Progress::default()), name.clone());
         let read = progress.bytes.clone();
         let source = tokio::task::spawn_blocking(move || Source::of(bytes, &opened, read))

@@ -82,6 +82,7 @@ pub async fn load_together(
         begun,
         retention: settings.retention,
         deadline: None,
+        published_at: None,
     };
     let mut loaded = finish(shared, ident, table, terms, files)
         .await

@@ -20,7 +20,7 @@ use crate::batch::{Shared, Writers, keep_whole};
 use crate::config::{After, Config, Location, TableConfig, landed_name, name_before};
 use crate::decode::{Compression, Reason, RejectKind, unpack};
 use crate::error::{Error, ErrorKind, Result};
-use crate::load::{Incoming, Loaded, has_landed, load_object};
+use crate::load::{Incoming, Loaded, landed_before, load_object};
 use crate::publish::Publication;
 use crate::route::{Route, Router};
 use crate::storage::{Disposal, Disposed, Generation, Generations};
@@ -234,7 +234,7 @@ impl Objects {
             .open(&object.bucket, &object.name, object.generation);
         let opened = timeout_at(half, opening).await.map_err(|_elapsed| too_late())?;
         let Some(opened) = opened? else {
-            return self.gone((&ident, &table), envelope).await;
+            return self.gone((&ident, &table), envelope, until).await;
         };
         let read = if room.is_none() && opened.size() <= SMALL {
             let reading = read_small(opened, held, &self.shared.limits);
@@ -315,6 +315,7 @@ impl Objects {
         let incoming = Incoming {
             id: envelope.id.clone(),
             name: envelope.source.clone(),
+            created: envelope.published_at,
             bytes,
         };
         let loading = load_object(&self.shared, ident, table, incoming, until);
@@ -374,19 +375,18 @@ impl Objects {
         );
     }
 
-    /// What becomes of an event of a generation that is not there any more. Where objects are put away it mostly has landed.
+    /// What becomes of an event of a generation that is not there any more. It may have landed, and then the process may have
+    /// ended before the letters of its rejected records counted.
     async fn gone(
         &self,
         (ident, table): (&TableIdent, &TableConfig),
         envelope: &Envelope,
+        until: Instant,
     ) -> Result<Next<'_>> {
-        if table.after != After::Keep && has_landed(&self.shared, ident, &envelope.id).await? {
+        let named = (&envelope.id, envelope.source.as_str());
+        if let Some(loaded) = landed_before(&self.shared, ident, table, named, until).await? {
             count("landed_before");
-            let duplicate = true;
-            return Ok(Next::Done(Receipt {
-                duplicate,
-                ..Receipt::default()
-            }));
+            return Ok(Next::Done(receipt(&loaded)));
         }
         self.tell_gone(envelope);
         Ok(Next::Done(Receipt::default()))

@@ -65,24 +65,7 @@ impl Told {
         let (bucket, name) = (attribute(BUCKET)?, attribute(OBJECT)?);
         let (generation, _format) = (attribute(GENERATION)?, attribute(FORMAT)?);
         let told = match attribute(EVENT)? {
-            "OBJECT_FINALIZE" => {
-                let generation = parse_generation(generation);
-                // Absent where the format is `NONE`; what cannot be read tells nothing, and is asked for.
-                let resource = push.data.as_ref().ok();
-                let resource: Resource = resource
-                    .and_then(|data| serde_json::from_slice(data).ok())
-                    .unwrap_or_default();
-                generation.map(|generation| {
-                    Self::Finalized(ObjectEvent {
-                        bucket: bucket.to_owned(),
-                        name: name.to_owned(),
-                        generation,
-                        created: resource.created(),
-                        size: resource.size(),
-                        attributes: push.attributes.clone(),
-                    })
-                })
-            }
+            "OBJECT_FINALIZE" => notified(push, bucket, name, generation).map(Self::Finalized),
             "OBJECT_DELETE" => Ok(Self::Other("deleted")),
             "OBJECT_ARCHIVE" => Ok(Self::Other("archived")),
             "OBJECT_METADATA_UPDATE" => Ok(Self::Other("metadata_updated")),
@@ -112,6 +95,45 @@ impl Told {
 /// An attribute by its name, as it is written or, where it was a header, in small letters.
 fn attribute<'a>(push: &'a Push, name: &str) -> Option<&'a str> {
     push.attribute(name).map(String::as_str)
+}
+
+/// The object that a notification is of.
+///
+/// Attributes that came as headers are not all that they were: HTTP takes spaces off their ends, and has no common way to
+/// write what is not ASCII. So the resource names the object there, where there is one.
+fn notified(push: &Push, bucket: &str, name: &str, generation: &str) -> Result<ObjectEvent> {
+    // Absent where the format is `NONE`; what cannot be read tells nothing, and is asked for.
+    let resource = push.data.as_ref().ok();
+    let resource: Resource = resource
+        .and_then(|data| serde_json::from_slice(data).ok())
+        .unwrap_or_default();
+    let (created, size) = (resource.created(), resource.size());
+    let is_of_it =
+        resource.bucket.as_deref() == Some(bucket) && resource.generation.as_deref() == Some(generation);
+    let name = match resource.name {
+        _ if push.attributes.contains_key(OBJECT) => name.to_owned(),
+        Some(name) if is_of_it => name,
+        _ if is_plain(name) => name.to_owned(),
+        _ => {
+            return Err(not_an_event(
+                "The notification came as headers, and its object's name is not plain ASCII, which a header need not keep. \
+                 Let the bucket's notifications have the payload format JSON_API_V1, or turn payload unwrapping off.",
+            ));
+        }
+    };
+    Ok(ObjectEvent {
+        bucket: bucket.to_owned(),
+        name,
+        generation: parse_generation(generation)?,
+        created,
+        size,
+        attributes: push.attributes.clone(),
+    })
+}
+
+/// Whether a header keeps it.
+fn is_plain(name: &str) -> bool {
+    name.bytes().all(|byte| matches!(byte, b' '..=b'~')) && name == name.trim_matches(' ')
 }
 
 fn read(data: &[u8]) -> Result<ObjectEvent> {
@@ -215,6 +237,48 @@ mod tests {
         let told = finalized(&push);
         assert_eq!((told.name, told.generation), (expected.name, expected.generation));
         assert_eq!(Told::bucket_of(&push), Some("landing"));
+    }
+
+    #[test]
+    fn name_that_was_a_header_is_taken_from_the_resource() {
+        let unwrapped = |name: &str, data: &str| {
+            let mut push = notification("OBJECT_FINALIZE", data);
+            let attributes = std::mem::take(&mut push.attributes).into_iter();
+            push.attributes = attributes
+                .map(|(name, value)| (name.to_ascii_lowercase(), value))
+                .collect();
+            push.attributes.insert("objectid".to_owned(), name.to_owned());
+            push
+        };
+        // As the header has it, and as it is.
+        for (header, name) in [
+            ("orders/1", "orders/1 "),
+            ("gr\u{fffd}\u{fffd}", "gr\u{df}"),
+            ("a", "a"),
+        ] {
+            let of = |bucket: &str| {
+                let generation = "1700000000123456";
+                serde_json::json!({ "bucket": bucket, "name": name, "generation": generation }).to_string()
+            };
+            assert_eq!(finalized(&unwrapped(header, &of("landing"))).name, name);
+            // Of another object it tells nothing.
+            let told = Told::by_message(&unwrapped(header, &of("other"))).unwrap();
+            assert_eq!(told.is_ok(), header.is_ascii(), "{header}");
+            // In the message itself it is as it was.
+            let mut wrapped = notification("OBJECT_FINALIZE", "");
+            wrapped.attributes.insert("objectId".to_owned(), name.to_owned());
+            assert_eq!(finalized(&wrapped).name, name);
+        }
+        for (header, is_kept) in [
+            ("orders/a b+c%20.json", true),
+            ("orders/a\tb", false),
+            ("orders/gr\u{f6}\u{df}e", false),
+            (" a", false),
+            ("a ", false),
+        ] {
+            let told = Told::by_message(&unwrapped(header, "")).unwrap();
+            assert_eq!(told.is_ok(), is_kept, "{header}");
+        }
     }
 
     #[test]

@@ -6,11 +6,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use futures::future::join_all;
+use tokio::time::Instant;
 
 use super::own::Own;
 use super::remedy::folder_remedy;
 use super::report::{Found, Gathered, Line};
-use super::{bounded, line};
+use super::{PROBE, bounded, line};
 use crate::config::{After, Config, FileMatch, Location, landed_beside};
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{Generations, Grants};
@@ -68,7 +69,8 @@ async fn ask(bucket: &str, object: &str, wanted: &[&str]) -> Result<Option<BTree
         let message = "There is no such bucket.";
         return Err(Error::new(ErrorKind::NotFound, message).with("bucket", bucket));
     }
-    Generations::default().open(bucket, object, 1).await?;
+    let until = Instant::now() + PROBE;
+    Generations::default().open(bucket, object, 1, until).await?;
     let permitted = grants.permitted(bucket, wanted).await;
     Ok(permitted.unwrap_or_else(|error| {
         let error = error.report();

@@ -52,11 +52,11 @@ pub(crate) fn landed_name(name: &str, generation: i64) -> String {
     format!("{LANDED}{generation}/{name}")
 }
 
-/// The name that an object had before it was moved, if this is one to which objects are moved.
-pub(crate) fn name_before(name: &str) -> Option<&str> {
+/// The generation in a name to which objects are moved; none in other names. It makes no copy of it: people may write there.
+pub(crate) fn generation_in(name: &str) -> Option<&str> {
     let (generation, before) = name.strip_prefix(LANDED)?.split_once('/')?;
     let is_number = !generation.is_empty() && generation.bytes().all(|byte| byte.is_ascii_digit());
-    (is_number && !before.is_empty()).then_some(before)
+    (is_number && !before.is_empty()).then_some(generation)
 }
 
 pub(super) fn read(field: &Field<'_>) -> Option<After> {
@@ -71,10 +71,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_moved_objects_tell_what_they_were() {
+    fn names_of_moved_objects_tell_the_generation() {
         let moved = landed_name("orders/a b.json", 1_767_323_045_987_654);
         assert_eq!(moved, "landed/1767323045987654/orders/a b.json");
-        assert_eq!(name_before(&moved), Some("orders/a b.json"));
+        assert_eq!(generation_in(&moved), Some("1767323045987654"));
         for other in [
             "landed/orders/1.json",
             "landed/1",
@@ -83,7 +83,7 @@ mod tests {
             "x/landed/1/y",
             "orders/1.json",
         ] {
-            assert_eq!(name_before(other), None, "{other}");
+            assert_eq!(generation_in(other), None, "{other}");
         }
     }
 }

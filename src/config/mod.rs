@@ -46,7 +46,7 @@ use std::collections::BTreeMap;
 use iceberg::TableIdent;
 
 pub use self::after::After;
-pub(crate) use self::after::{landed_name, name_before};
+pub(crate) use self::after::{generation_in, landed_name};
 pub use self::biglake::BigLakeConfig;
 pub(crate) use self::biglake::{check_ident, check_namespace};
 pub use self::catalog::{CatalogConfig, SqlCatalogConfig};

@@ -4,8 +4,9 @@
 //! [rewrite](https://cloud.google.com/storage/docs/json_api/v1/objects/rewrite)): Google's client has these calls by gRPC
 //! alone, which no server but Google's speaks, so nothing could be tried. A move is a copy and then the deletion; stopped
 //! between them it is done again, since the copy's name is a function of the generation. Nothing is deleted before the copy
-//! is known to be there.
+//! is known to be there. A copy has a mark in its metadata, since its name alone does not tell it from what people put there.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,10 +15,13 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::header::CONTENT_LENGTH;
 use reqwest::{Method, Response, StatusCode, redirect, retry};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
 use tokio::sync::{OnceCell, Semaphore};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::generation::settings;
+use super::lookup::MARK;
 use crate::config::process_env;
 use crate::error::{Error, ErrorKind, Result};
 use crate::google::Google;
@@ -37,6 +41,18 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 
 /// What one request copies where the bytes themselves have to move, between storage classes.
 const PIECE_BYTES: u64 = 256 << 20;
+
+/// What a copy takes over from its object.
+const TAKEN_OVER: [&str; 8] = [
+    "cacheControl",
+    "contentDisposition",
+    "contentEncoding",
+    "contentLanguage",
+    "contentType",
+    "customTime",
+    "metadata",
+    "storageClass",
+];
 
 /// Objects that are put away at once.
 const AT_ONCE: usize = 32;
@@ -84,11 +100,14 @@ struct Rewrite {
     rewrite_token: Option<String>,
 }
 
-/// What makes two objects the same.
-#[derive(Debug, PartialEq, Deserialize)]
+/// What makes two objects the same, and one our copy.
+#[derive(Debug, Deserialize)]
 struct Content {
     size: String,
     crc32c: String,
+    /// Left out where there is none.
+    #[serde(default)]
+    metadata: BTreeMap<String, String>,
 }
 
 /// What a request came to, as far as it lasts.
@@ -131,6 +150,9 @@ impl<'a> Tries<'a> {
 }
 
 type Parameters<'a> = [(&'a str, String)];
+
+/// The resource of an object, as JSON.
+pub(super) type Resource = Map<String, Value>;
 
 impl Disposal {
     /// Deletes the object if its name still has that generation. One that is gone, or written anew since, is no error.
@@ -218,7 +240,8 @@ impl Client {
         let precondition = [("ifGenerationMatch", object.generation.to_string())];
         let path = path_of(object.bucket, object.name);
         // 404, 412: it is gone, or another generation by now.
-        self.send(tries, (Method::DELETE, &path), &precondition).await?;
+        self.send(tries, (Method::DELETE, &path), &precondition, None)
+            .await?;
         Ok(())
     }
 
@@ -226,6 +249,9 @@ impl Client {
     async fn copy(&self, tries: &Tries<'_>, to: &str) -> Result<bool> {
         let object = tries.object;
         let (from, to) = (path_of(object.bucket, object.name), path_of(object.bucket, to));
+        let Some(copy) = self.describe_copy(tries, &from).await? else {
+            return Ok(false);
+        };
         let path = format!("{from}/rewriteTo{to}");
         let mut parameters = vec![
             ("sourceGeneration", object.generation.to_string()),
@@ -233,7 +259,8 @@ impl Client {
             ("maxBytesRewrittenPerCall", PIECE_BYTES.to_string()),
         ];
         loop {
-            let answer = match self.send(tries, (Method::POST, &path), &parameters).await? {
+            let sent = self.send(tries, (Method::POST, &path), &parameters, Some(&copy));
+            let answer = match sent.await? {
                 Answer::Done(answer) => answer,
                 Answer::Gone => return Ok(false),
                 // An earlier try made it, or a rule of the organisation forbids it, which has the same status.
@@ -252,25 +279,50 @@ impl Client {
         }
     }
 
-    /// Whether what is under the copy's name is the object.
+    /// The resource of the copy: what people set on the object, and the mark by which we know the copy. Where a rewrite has a
+    /// resource, nothing of the object's own is taken over. None where the object is gone.
+    async fn describe_copy(&self, tries: &Tries<'_>, from: &str) -> Result<Option<Resource>> {
+        let generation = tries.object.generation.to_string();
+        let parameters = [
+            ("generation", generation.clone()),
+            ("fields", TAKEN_OVER.join(",")),
+        ];
+        let Some(mut resource) = self.find::<Resource>(tries, from, &parameters).await? else {
+            return Ok(None);
+        };
+        resource.retain(|member, _| TAKEN_OVER.contains(&member.as_str()));
+        match resource.get_mut("metadata") {
+            Some(Value::Object(metadata)) => drop(metadata.insert(MARK.to_owned(), generation.into())),
+            _ => drop(resource.insert("metadata".to_owned(), json!({ MARK: generation }))),
+        }
+        Ok(Some(resource))
+    }
+
+    /// Whether what is under the copy's name is our copy of the object.
     async fn is_copied(&self, tries: &Tries<'_>, from: &str, to: &str) -> Result<bool> {
         let generation = [("generation", tries.object.generation.to_string())];
-        let Some(object) = self.find(tries, from, &generation).await? else {
+        let Some(object) = self.find::<Content>(tries, from, &generation).await? else {
             return Ok(false);
         };
-        match self.find(tries, to, &[]).await? {
-            Some(copy) if copy == object => Ok(true),
+        let [(_, generation)] = generation;
+        match self.find::<Content>(tries, to, &[]).await? {
+            Some(copy)
+                if (&copy.size, &copy.crc32c) == (&object.size, &object.crc32c)
+                    && copy.metadata.get(MARK) == Some(&generation) =>
+            {
+                Ok(true)
+            }
             _ => Err(refused(tries.object, StatusCode::PRECONDITION_FAILED)),
         }
     }
 
-    async fn find(
+    async fn find<T: DeserializeOwned>(
         &self,
         tries: &Tries<'_>,
         path: &str,
         parameters: &Parameters<'_>,
-    ) -> Result<Option<Content>> {
-        match self.send(tries, (Method::GET, path), parameters).await? {
+    ) -> Result<Option<T>> {
+        match self.send(tries, (Method::GET, path), parameters, None).await? {
             Answer::Done(answer) => {
                 let content = answer.json().await;
                 content
@@ -287,10 +339,11 @@ impl Client {
         tries: &Tries<'_>,
         (method, path): (Method, &str),
         parameters: &Parameters<'_>,
+        body: Option<&Resource>,
     ) -> Result<Answer> {
         let mut pause = FIRST_PAUSE;
         loop {
-            let failure = match self.send_once(method.clone(), path, parameters).await {
+            let failure = match self.send_once(method.clone(), path, parameters, body).await {
                 Ok(answer) => match answer.status() {
                     status if status.is_success() => return Ok(Answer::Done(answer)),
                     StatusCode::NOT_FOUND => return Ok(Answer::Gone),
@@ -313,13 +366,17 @@ impl Client {
         method: Method,
         path: &str,
         parameters: &Parameters<'_>,
+        body: Option<&Resource>,
     ) -> Result<Response> {
         let method_timeout = (method == Method::POST).then_some(PIECE);
         let request = self
             .http
             .request(method, format!("{}/storage/v1{path}", self.base));
-        // Google asks for the length of what has no body, too.
-        let request = request.header(CONTENT_LENGTH, 0);
+        let request = match body {
+            Some(body) => request.json(body),
+            // Google asks for the length of what has no body, too.
+            None => request.header(CONTENT_LENGTH, 0),
+        };
         let request = match method_timeout {
             Some(timeout) => request.timeout(timeout),
             None => request,
@@ -335,7 +392,7 @@ impl Client {
     }
 }
 
-fn path_of(bucket: &str, name: &str) -> String {
+pub(super) fn path_of(bucket: &str, name: &str) -> String {
     let name = utf8_percent_encode(name, NON_ALPHANUMERIC);
     format!("/b/{bucket}/o/{name}")
 }

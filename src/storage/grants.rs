@@ -41,7 +41,10 @@ impl Grants {
     pub async fn bucket_exists(&self, bucket: &str) -> Result<bool> {
         let parameters = [("fields", "name".to_owned())];
         let path = format!("/b/{bucket}");
-        let answer = self.client.send_once(Method::GET, &path, &parameters).await?;
+        let answer = self
+            .client
+            .send_once(Method::GET, &path, &parameters, None)
+            .await?;
         match answer.status() {
             StatusCode::NOT_FOUND => Ok(false),
             status if status.is_success() || status == StatusCode::FORBIDDEN => Ok(true),
@@ -59,7 +62,10 @@ impl Grants {
             .map(|permission| ("permissions", (*permission).to_owned()))
             .collect();
         let path = format!("/b/{bucket}/iam/testPermissions");
-        let answer = self.client.send_once(Method::GET, &path, &parameters).await?;
+        let answer = self
+            .client
+            .send_once(Method::GET, &path, &parameters, None)
+            .await?;
         match answer.status() {
             StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => Ok(None),
             status if status.is_success() => {

@@ -13,6 +13,7 @@ mod generation;
 mod grants;
 mod http;
 mod listing;
+mod lookup;
 mod own;
 mod upload;
 mod vended;

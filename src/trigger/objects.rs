@@ -17,7 +17,7 @@ use tokio::time::{Duration, Instant, sleep, timeout_at};
 
 use super::{Ack, Delivery, Envelope, Held, Limits, ObjectEvent, Receipt};
 use crate::batch::{Shared, Writers, keep_whole};
-use crate::config::{After, Config, Location, TableConfig, landed_name, name_before};
+use crate::config::{After, Config, Location, TableConfig, generation_in, landed_name};
 use crate::decode::{Compression, Reason, RejectKind, unpack};
 use crate::error::{Error, ErrorKind, Result};
 use crate::load::{Incoming, Loaded, landed_before, load_object};
@@ -211,12 +211,21 @@ impl Objects {
             count("marker");
             return Ok(Next::Done(Receipt::default()));
         }
-        if self.is_moved(object) {
+        // A message among others spends no more of their batch's time than a body may.
+        let half = half_of(until);
+        let is_copy = timeout_at(half, self.is_copy(object)).await;
+        let is_copy = is_copy.map_err(|_elapsed| too_late())??;
+        if is_copy == Some(true) {
             count("copy");
             return Ok(Next::Done(Receipt::default()));
         }
         let (ident, table) = match self.route(&object.bucket, &object.name) {
             Ok(to) => to,
+            // Perhaps it was a copy, which no table has to take.
+            Err(_nowhere) if is_copy.is_none() => {
+                self.tell_gone(envelope);
+                return Ok(Next::Done(Receipt::default()));
+            }
             Err(reason) => {
                 count("letter");
                 return Ok(Next::Letter(reason));
@@ -227,11 +236,9 @@ impl Objects {
             Some(size) if size > SMALL => Some(self.room(held)?),
             _ => None,
         };
-        // A message among others spends no more of their batch's time than a body may.
-        let half = half_of(until);
         let opening = self
             .generations
-            .open(&object.bucket, &object.name, object.generation);
+            .open(&object.bucket, &object.name, object.generation, half);
         let opened = timeout_at(half, opening).await.map_err(|_elapsed| too_late())?;
         let Some(opened) = opened? else {
             return self.gone((&ident, &table), envelope, until).await;
@@ -278,10 +285,15 @@ impl Objects {
         Ok(permit)
     }
 
-    /// Whether it is what was made of an object when that was moved: where the name before goes, objects are.
-    fn is_moved(&self, object: &ObjectEvent) -> bool {
-        let table = name_before(&object.name).map(|name| self.route(&object.bucket, name));
-        matches!(table, Some(Ok((_, table))) if table.after == After::Move)
+    /// Whether it is what was made of an object when that was moved; `None` when it is not there any more.
+    async fn is_copy(&self, object: &ObjectEvent) -> Result<Option<bool>> {
+        let Some(of) = generation_in(&object.name) else {
+            return Ok(Some(false));
+        };
+        let asking = self
+            .generations
+            .is_copy(&object.bucket, &object.name, object.generation, of);
+        asking.await
     }
 
     fn route(&self, bucket: &str, name: &str) -> Result<(TableIdent, Cow<'_, TableConfig>), Reason> {
@@ -395,10 +407,9 @@ impl Objects {
     fn tell_gone(&self, envelope: &Envelope) {
         count("gone");
         if let Some(count) = self.told.tell("gone") {
-            let (object, generation) = (&envelope.source, envelope.id.name());
             tracing::warn!(
-                object,
-                generation,
+                object = envelope.source,
+                generation = envelope.id.name(),
                 count,
                 "A generation of an object is not there any more; its event is acknowledged, and nothing of it lands."
             );
@@ -424,8 +435,7 @@ impl Objects {
 
 /// The moment when half of the time until then is over.
 fn half_of(until: Instant) -> Instant {
-    let now = Instant::now();
-    now + until.saturating_duration_since(now) / 2
+    until - until.saturating_duration_since(Instant::now()) / 2
 }
 
 fn too_late() -> Error {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use libtest_mimic::Trial;
+use serde_json::json;
 
 use super::bucket::Put;
 use super::keeper::{Instead, Keeper};
@@ -20,6 +21,7 @@ pub fn tests() -> Vec<Trial> {
         object_that_may_not_be_put_away_is_acknowledged_and_stays,
         large_object_is_copied_piece_by_piece,
         only_copies_of_what_is_moved_are_passed_over,
+        object_of_ones_own_under_landed_lands_and_its_copy_does_not,
         killed_before_it_puts_away_it_does_so_the_next_time,
     ]
 }
@@ -234,7 +236,7 @@ async fn large_object_is_copied_piece_by_piece() -> TestResult {
     Ok(())
 }
 
-/// What a name under `landed/` was decides, not the bucket.
+/// The copy's mark decides, not the name, nor what takes objects.
 async fn only_copies_of_what_is_moved_are_passed_over() -> TestResult {
     let (site, _keeper) = site("move", "60s").await?;
     let bucket = &site.landing.name;
@@ -262,6 +264,51 @@ async fn only_copies_of_what_is_moved_are_passed_over() -> TestResult {
     assert_eq!(push(&server, &unwanted, "4").await, 204);
     assert_eq!(site.lake.dead_letters()?.len(), 1);
     assert_eq!(outcome(&server, "copy").await?, 1);
+    Ok(())
+}
+
+/// A producer may have folders of days there, and its objects go where moved ones do.
+async fn object_of_ones_own_under_landed_lands_and_its_copy_does_not() -> TestResult {
+    let (site, keeper) = site("move", "60s").await?;
+    let bucket = &site.landing.name;
+    let tables = format!(
+        "tables:\n  shop.orders: {{ from: [{{ bucket: {bucket}, objects: \"**\" }}], after: move, batch: {{ \
+         commit_interval: 0s }}, schema: [{{ name: id, type: long }}] }}\n"
+    );
+    site.lake.config("ack_deadline: 60s", &tables)?;
+    let server = site.serve().await?;
+    let resource = json!({ "contentType": "text/x-orders", "metadata": { "till": "7" } });
+    let own = site
+        .landing
+        .put_as("landed/20261122/x.json", &resource, rows(0..3));
+    let empty = site.landing.put("landed/20261122/empty.json", "");
+    // A copy that somebody takes back, its mark and all, is an object again.
+    let again = json!({ "metadata": { "landfast-moved-generation": "1" } });
+    let again = site
+        .landing
+        .put_as("landed/20261122/again.json", &again, rows(3..5));
+    for put in [own.await?, empty.await?, again.await?] {
+        assert_eq!(push(&server, &put, "1").await, 204, "{}", put.name());
+        assert_eq!(site.landing.generation(put.name()).await?, None, "{}", put.name());
+        let moved = format!("landed/{}/{}", put.generation(), put.name());
+        let copy = site.landing.copy_of(&moved).await?;
+        let told_less = copy
+            .notification("2")
+            .attribute("payloadFormat", "NONE")
+            .without_data();
+        assert_eq!(server.pusher().push(&told_less).await, 204, "{moved}");
+        assert!(site.landing.generation(&moved).await?.is_some(), "{moved}");
+        let mark = &copy.member("metadata")["landfast-moved-generation"];
+        assert_eq!(mark, put.generation(), "{moved}");
+    }
+    assert_eq!(site.ids()?, ((0..5).collect(), 5));
+    assert_eq!(outcome(&server, "copy").await?, 3);
+    assert!(site.lake.dead_letters()?.is_empty());
+    // Nothing that people set is lost.
+    let sent = keeper.changes()[0].body.clone().unwrap_or_default();
+    assert_eq!(sent["contentType"], "text/x-orders");
+    assert_eq!(sent["metadata"]["till"], "7");
+    assert_eq!(undocumented("storage.v1", &keeper.seen())?, NOTHING);
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::header::CONTENT_TYPE;
@@ -61,6 +61,32 @@ impl Landing {
         Ok(Put(put.json().await?))
     }
 
+    /// As [`Landing::put`], with more members of its resource.
+    pub async fn put_as(&self, name: &str, resource: &Value, bytes: impl AsRef<[u8]>) -> TestResult<Put> {
+        let mut resource = resource.clone();
+        resource["name"] = name.into();
+        // The server takes the type from the part.
+        let kind = resource["contentType"]
+            .as_str()
+            .unwrap_or("application/octet-stream");
+        let mut body = format!(
+            "--part\r\ncontent-type: application/json\r\n\r\n{resource}\r\n--part\r\ncontent-type: {kind}\r\n\r\n"
+        )
+        .into_bytes();
+        body.extend(bytes.as_ref());
+        body.extend(b"\r\n--part--\r\n");
+        let url = format!(
+            "{}/upload/storage/v1/b/{}/o?uploadType=multipart",
+            self.server, self.name
+        );
+        let put = self
+            .http
+            .post(url)
+            .header(CONTENT_TYPE, "multipart/related; boundary=part");
+        let put = put.body(body).send().await?.error_for_status()?;
+        Ok(Put(put.json().await?))
+    }
+
     /// What is under the name now.
     pub async fn copy_of(&self, name: &str) -> TestResult<Put> {
         let answer = self.http.get(self.url(name)).send().await?;
@@ -100,6 +126,11 @@ impl Put {
 
     pub fn generation(&self) -> &str {
         self.text("generation")
+    }
+
+    /// A member of its resource.
+    pub fn member(&self, name: &str) -> &Value {
+        &self.0[name]
     }
 
     fn text(&self, member: &str) -> &str {
@@ -147,16 +178,22 @@ pub enum Trouble {
     Answer(&'static str),
     /// After so many bytes of answers there comes nothing more, and it stays open.
     Hang(usize),
+    /// Its first request does not say that it takes gzip, so what is stored with that encoding is unpacked for it.
+    Unpacked,
     /// What answers say in the first place they say in the second: headers, under other names.
     Rename(&'static str, &'static str),
 }
 
+pub const NOT_FOUND: &str = "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+pub const BUSY: &str = "HTTP/1.1 429 Too Many Requests\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+pub const AWAY: &str = "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 pub const FORBIDDEN: &str = "HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 
 /// A front on a port of its own, whose next connections have these troubles, until it is dropped.
 pub struct Front {
     address: SocketAddr,
     troubles: Arc<Mutex<VecDeque<Trouble>>>,
+    connections: Arc<Mutex<Vec<AbortHandle>>>,
     serving: AbortHandle,
 }
 
@@ -165,20 +202,24 @@ impl Front {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let troubles: Arc<Mutex<VecDeque<Trouble>>> = Arc::default();
+        let connections: Arc<Mutex<Vec<AbortHandle>>> = Arc::default();
         let (server, next) = (server.trim_start_matches("http://").to_owned(), troubles.clone());
+        let open = connections.clone();
         let serving = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                let trouble = next.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+                let trouble = held(&next).pop_front();
                 let server = server.clone();
-                tokio::spawn(async move {
+                let connection = tokio::spawn(async move {
                     // A connection that ends is part of the test.
                     let _ended = pass(client, &server, trouble).await;
                 });
+                held(&open).push(connection.abort_handle());
             }
         });
         Ok(Self {
             address,
             troubles,
+            connections,
             serving: serving.abort_handle(),
         })
     }
@@ -187,14 +228,20 @@ impl Front {
         format!("http://{}", self.address)
     }
 
+    /// The next connection has this trouble. Those that are open are closed, or the next request would go by one of them.
     pub fn next(&self, trouble: Trouble) {
-        let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
-        troubles.push_back(trouble);
+        held(&self.connections).drain(..).for_each(|open| open.abort());
+        held(&self.troubles).push_back(trouble);
+    }
+
+    /// The troubles that no connection had yet are over.
+    pub fn clear(&self) {
+        held(&self.troubles).clear();
     }
 
     /// Troubles that no connection had yet.
     pub fn left(&self) -> usize {
-        self.troubles.lock().unwrap_or_else(PoisonError::into_inner).len()
+        held(&self.troubles).len()
     }
 }
 
@@ -202,6 +249,10 @@ impl Drop for Front {
     fn drop(&mut self) {
         self.serving.abort();
     }
+}
+
+fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn pass(mut client: TcpStream, server: &str, trouble: Option<Trouble>) -> std::io::Result<()> {
@@ -230,12 +281,7 @@ async fn pass(mut client: TcpStream, server: &str, trouble: Option<Trouble>) -> 
                     return std::future::pending().await;
                 }
                 Some(Trouble::Rename(from, to)) => {
-                    let found = buffer[..count]
-                        .windows(from.len())
-                        .position(|window| window.eq_ignore_ascii_case(from.as_bytes()));
-                    if let Some(at) = found {
-                        buffer[at..at + from.len()].copy_from_slice(to.as_bytes());
-                    }
+                    rename(&mut buffer[..count], from, to);
                 }
                 Some(Trouble::Flip(at)) if (passed..passed + count).contains(&at) => {
                     buffer[at - passed] ^= 1;
@@ -249,8 +295,26 @@ async fn pass(mut client: TcpStream, server: &str, trouble: Option<Trouble>) -> 
             }
         }
     };
+    let requests = async {
+        if let Some(Trouble::Unpacked) = trouble {
+            let mut request = [0; 16 << 10];
+            let count = from_client.read(&mut request).await?;
+            rename(&mut request[..count], "accept-encoding", "x-some-encoding");
+            to_server.write_all(&request[..count]).await?;
+        }
+        tokio::io::copy(&mut from_client, &mut to_server).await
+    };
     tokio::select! {
         ended = answers => ended,
-        ended = tokio::io::copy(&mut from_client, &mut to_server) => ended.map(drop),
+        ended = requests => ended.map(drop),
+    }
+}
+
+fn rename(bytes: &mut [u8], from: &str, to: &str) {
+    let found = bytes
+        .windows(from.len())
+        .position(|window| window.eq_ignore_ascii_case(from.as_bytes()));
+    if let Some(at) = found {
+        bytes[at..at + from.len()].copy_from_slice(to.as_bytes());
     }
 }

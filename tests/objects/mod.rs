@@ -6,9 +6,12 @@ mod keeper;
 mod pulled;
 pub mod site;
 mod troubles;
+mod visible;
 
 use std::collections::BTreeSet;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use libtest_mimic::Trial;
 use reqwest::header::CONTENT_TYPE;
 use serde_json::{Value, json};
@@ -33,11 +36,18 @@ pub fn tests() -> Vec<Trial> {
         object_that_cannot_be_loaded_is_told_of_in_a_letter,
         notification_of_another_bucket_is_a_message,
         unwrapped_push_lands_by_its_headers,
+        unwrapped_notification_is_of_the_object_that_its_resource_names,
     ];
-    [forms, after::tests(), troubles::tests(), pulled::tests()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        forms,
+        after::tests(),
+        troubles::tests(),
+        pulled::tests(),
+        visible::tests(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 async fn send(server: &Server, headers: &[(&str, &str)], body: String) -> TestResult<(u16, String)> {
@@ -341,5 +351,55 @@ async fn unwrapped_push_lands_by_its_headers() -> TestResult {
     }
     assert_eq!(send(&server, &metadata[..2], rows(2..3)).await?.0, 400);
     assert_eq!(site.ids()?.1, 2);
+    Ok(())
+}
+
+/// A header keeps no space at its end, and no common way to write what is not ASCII.
+async fn unwrapped_notification_is_of_the_object_that_its_resource_names() -> TestResult {
+    let site = Site::new().await?;
+    let server = site.serve().await?;
+    for (name, header) in [
+        ("orders/1.json ", "orders/1.json "),
+        ("orders/größe.json", "orders/gr%C3%B6%C3%9Fe.json"),
+    ] {
+        let put = site.landing.put(name, rows(0..2)).await?;
+        let body = put.notification("1").body();
+        let mut headers = vec![
+            (
+                "x-goog-pubsub-subscription-name",
+                "projects/p-test/subscriptions/landing-events",
+            ),
+            ("x-goog-pubsub-message-id", "77"),
+            ("x-goog-pubsub-publish-time", "2026-01-02T03:04:05.678Z"),
+            ("content-type", "application/octet-stream"),
+        ];
+        let attributes = body["message"]["attributes"].as_object().ok_or("attributes")?;
+        headers.extend(attributes.iter().map(|(key, value)| match key.as_str() {
+            "objectId" => (key.as_str(), header),
+            _ => (key.as_str(), value.as_str().unwrap_or_default()),
+        }));
+        let resource = BASE64.decode(body["message"]["data"].as_str().unwrap_or_default())?;
+        let (status, text) = send(&server, &headers, String::from_utf8(resource)?).await?;
+        assert_eq!(status, 204, "{text}");
+    }
+    assert_eq!((site.ids()?.1, outcome(&server, "gone").await?), (4, 0));
+    // Without a resource nothing says what it was.
+    let bucket = site.landing.name.as_str();
+    let mut headers = vec![
+        (
+            "x-goog-pubsub-subscription-name",
+            "projects/p-test/subscriptions/landing-events",
+        ),
+        ("x-goog-pubsub-message-id", "78"),
+        ("x-goog-pubsub-publish-time", "2026-01-02T03:04:05.678Z"),
+        ("bucketid", bucket),
+        ("objectgeneration", "17"),
+        ("eventtype", "OBJECT_FINALIZE"),
+        ("payloadformat", "NONE"),
+    ];
+    headers.push(("objectid", "orders/a\tb.json"));
+    let (status, text) = send(&server, &headers, String::new()).await?;
+    assert_eq!(status, 400, "{text}");
+    assert!(text.contains("JSON_API_V1"), "{text}");
     Ok(())
 }

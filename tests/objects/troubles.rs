@@ -1,14 +1,18 @@
 //! Connections that break or fall silent, answers that cannot be trusted, kills, stops, and a load that takes the room.
 
+use std::fs;
 use std::time::Duration;
 
 use libtest_mimic::Trial;
+use rand::Rng;
+use serde_json::json;
 
-use super::bucket::{FORBIDDEN, Front, Trouble};
+use super::bucket::{AWAY, BUSY, FORBIDDEN, Front, NOT_FOUND, Trouble};
 use super::site::{Site, large, outcome, rows};
 use crate::support::push::Push;
+use crate::support::seed::seeded;
 use crate::support::server::run;
-use crate::support::{TestResult, trials, wait_for};
+use crate::support::{TestResult, gzip, trials, wait_for};
 
 pub fn tests() -> Vec<Trial> {
     trials![
@@ -19,6 +23,10 @@ pub fn tests() -> Vec<Trial> {
         one_large_object_at_a_time_leaves_room_for_messages,
         stopping_server_lets_a_load_end,
         object_that_may_not_be_read_comes_again,
+        not_found_by_another_than_cloud_storage_is_not_gone,
+        busy_bucket_is_asked_again_for_a_while,
+        packed_object_lands_only_as_it_is_stored,
+        letters_of_an_object_that_is_gone_count,
         killed_server_lands_objects_once,
     ]
 }
@@ -175,6 +183,150 @@ async fn object_that_may_not_be_read_comes_again() -> TestResult {
     assert_eq!(server.pusher().push(&put.notification("1")).await, 204);
     assert_eq!(site.ids()?, ([0, 1, 2].into(), 3));
     assert!(site.lake.dead_letters()?.is_empty());
+    Ok(())
+}
+
+/// A 404 may be anybody's: of a proxy, or of a server that knows no such path.
+async fn not_found_by_another_than_cloud_storage_is_not_gone() -> TestResult {
+    let mut site = Site::new().await?;
+    let front = Front::start(site.landing.server()).await?;
+    site.endpoint = front.url();
+    let server = site.serve().await?;
+    let put = site.landing.put("orders/1.json", rows(0..3)).await?;
+    let own = site.landing.put("landed/7/1.json", rows(0..3)).await?;
+    // Whatever is asked, and then the object alone.
+    for (count, advice) in [(2, "speaks the JSON API"), (1, "lists the object")] {
+        for put in [&put, &own] {
+            for _ in 0..count {
+                front.next(Trouble::Answer(NOT_FOUND));
+            }
+            assert_eq!(
+                server.pusher().push(&put.notification("1")).await,
+                503,
+                "{advice}"
+            );
+            assert_eq!(front.left(), 0);
+        }
+    }
+    server.logged(&["speaks the JSON API", "orders/1.json"]).await?;
+    assert_eq!(outcome(&server, "gone").await?, 0);
+    assert_eq!(outcome(&server, "refused").await?, 4);
+    assert_eq!(server.pusher().push(&put.notification("1")).await, 204);
+    assert_eq!(site.ids()?, ([0, 1, 2].into(), 3));
+    Ok(())
+}
+
+async fn busy_bucket_is_asked_again_for_a_while() -> TestResult {
+    let mut site = Site::new().await?;
+    site.configure("10s")?;
+    let front = Front::start(site.landing.server()).await?;
+    site.endpoint = front.url();
+    let server = site.serve().await?;
+    let (text, count) = large(0);
+    let puts = [
+        site.landing.put("orders/large.json", text).await?,
+        site.landing.put("orders/small.json", rows(5000..5003)).await?,
+    ];
+    for put in &puts {
+        for answer in [BUSY, AWAY] {
+            front.next(Trouble::Answer(answer));
+        }
+        assert_eq!(server.pusher().push(&put.notification("1")).await, 204);
+        assert_eq!(front.left(), 0);
+    }
+    // One that goes on being busy is told of before the time is over.
+    let last = site.landing.put("orders/last.json", rows(6000..6002)).await?;
+    for _ in 0..1000 {
+        front.next(Trouble::Answer(BUSY));
+    }
+    assert_eq!(server.pusher().push(&last.notification("1")).await, 503);
+    server.logged(&["cannot be read now", "429"]).await?;
+    assert!((900..1000).contains(&front.left()), "{}", front.left());
+    front.clear();
+    assert_eq!(server.pusher().push(&last.notification("1")).await, 204);
+    assert_eq!(site.ids()?.1, count as usize + 5);
+    Ok(())
+}
+
+/// Cloud Storage unpacks what is stored with the encoding gzip for whoever does not ask for it so, and no sum is of that.
+async fn packed_object_lands_only_as_it_is_stored() -> TestResult {
+    let mut site = Site::new().await?;
+    let front = Front::start(site.landing.server()).await?;
+    site.endpoint = front.url();
+    let server = site.serve().await?;
+    let resource = json!({ "contentEncoding": "gzip", "contentType": "application/json" });
+    let small = gzip(rows(0..3))?;
+    let small = site.landing.put_as("orders/small.json", &resource, small).await?;
+    // Larger as it is stored than what shares a commit.
+    let mut random = seeded();
+    let noise = |_| {
+        format!(
+            "{{\"id\":{},\"x\":\"{:x}\"}}\n",
+            random.random_range(10..1_i64 << 40),
+            random.random::<u128>()
+        )
+    };
+    let large: String = (0..60_000).map(noise).collect();
+    let large = site
+        .landing
+        .put_as("orders/large.json", &resource, gzip(large)?)
+        .await?;
+    let size: usize = large.member("size").as_str().unwrap_or_default().parse()?;
+    assert!(size > 1 << 20, "{size}");
+    for put in [&small, &large] {
+        front.next(Trouble::Unpacked);
+        assert_eq!(
+            server.pusher().push(&put.notification("1")).await,
+            503,
+            "{}",
+            put.name()
+        );
+        assert_eq!(front.left(), 0);
+        // That they are packed is not said, and they are what is stored.
+        front.next(Trouble::Rename("\r\ncontent-encoding", "\r\nx-other-encoding"));
+        assert_eq!(
+            server.pusher().push(&put.notification("1")).await,
+            204,
+            "{}",
+            put.name()
+        );
+        assert_eq!(front.left(), 0);
+        assert_eq!(
+            server.pusher().push(&put.notification("1")).await,
+            204,
+            "{}",
+            put.name()
+        );
+    }
+    assert_eq!(site.ids()?.1, 60_003);
+    server.logged(&["not those that the answer tells of"]).await?;
+    Ok(())
+}
+
+/// Committed, and stopped before the letters of its rejected records count; then it is written anew.
+async fn letters_of_an_object_that_is_gone_count() -> TestResult {
+    let site = Site::new().await?;
+    let text = |id| format!("{}no\n", rows(id..id + 2));
+    let old = site.landing.put("orders/1.json", text(0)).await?;
+    let confirmed = site.lake.path().join("dead-letters/confirmed");
+    fs::create_dir_all(site.lake.path().join("dead-letters"))?;
+    fs::write(&confirmed, "in the way")?;
+    let mut server = site.serve().await?;
+    assert_eq!(server.pusher().push(&old.notification("1")).await, 503);
+    assert_eq!(site.ids()?, ([0, 1].into(), 2));
+    server.kill()?;
+    let new = site.landing.put("orders/1.json", rows(2..3)).await?;
+    let server = site.serve().await?;
+    assert_eq!(server.pusher().push(&old.notification("2")).await, 503);
+    fs::remove_file(&confirmed)?;
+    for _ in 0..2 {
+        assert_eq!(server.pusher().push(&old.notification("2")).await, 204);
+        assert_eq!(site.lake.letters_in("confirmed")?.len(), 1);
+    }
+    assert_eq!(outcome(&server, "landed_before").await?, 2);
+    assert_eq!(outcome(&server, "gone").await?, 0);
+    assert_eq!(server.pusher().push(&new.notification("3")).await, 204);
+    assert_eq!(site.ids()?, ([0, 1, 2].into(), 3));
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 mod after;
 pub mod bucket;
+mod golden;
 mod keeper;
 mod pulled;
 pub mod site;
@@ -40,6 +41,7 @@ pub fn tests() -> Vec<Trial> {
     ];
     [
         forms,
+        golden::tests(),
         after::tests(),
         troubles::tests(),
         pulled::tests(),

@@ -13,6 +13,9 @@ use super::route::TableTemplate;
 /// The catalog's name in the rows of a shared database, when the configuration gives none.
 const DEFAULT_NAME: &str = "landfast";
 
+/// The folder of a warehouse that holds ledgers, and letters that wait. A namespace of its name would lie in it.
+const OWN: &str = "_landfast";
+
 /// As long as the column that holds it.
 const MAX_NAME_LENGTH: usize = 255;
 
@@ -120,6 +123,11 @@ impl CatalogConfig {
 
     /// Whether the catalog takes a table of this name; else the rule and the way out.
     pub(crate) fn takes(&self, table: &TableIdent) -> Result<(), String> {
+        if table.namespace().first().is_some_and(|name| name == OWN) {
+            return Err(format!(
+                "the warehouse's folder `{OWN}` is landfast's own; choose another namespace"
+            ));
+        }
         match self {
             Self::BigLake(_) => biglake::check_ident(table),
             _ => Ok(()),

@@ -1,0 +1,93 @@
+locals {
+  storage_agent = "serviceAccount:service-${var.project_number}@gs-project-accounts.iam.gserviceaccount.com"
+}
+
+resource "google_storage_bucket" "this" {
+  project                     = var.project_id
+  name                        = var.name
+  location                    = var.location
+  labels                      = var.labels
+  force_destroy               = var.force_destroy
+  uniform_bucket_level_access = true
+  public_access_prevention    = "enforced"
+
+  # Each generation of an object is an event of its own; versions would only be paid for.
+  versioning {
+    enabled = false
+  }
+
+  soft_delete_policy {
+    retention_duration_seconds = var.soft_delete_retention_seconds
+  }
+
+  lifecycle_rule {
+    condition {
+      age = 2
+    }
+    action {
+      type = "AbortIncompleteMultipartUpload"
+    }
+  }
+
+  # What was landed, or could not be: leave it for as long as it takes you to read the dead letters.
+  dynamic "lifecycle_rule" {
+    for_each = var.delete_after_days == null ? [] : [var.delete_after_days]
+    content {
+      condition {
+        age = lifecycle_rule.value
+      }
+      action {
+        type = "Delete"
+      }
+    }
+  }
+
+  dynamic "encryption" {
+    for_each = var.kms_key_name == null ? [] : [var.kms_key_name]
+    content {
+      default_kms_key_name = encryption.value
+    }
+  }
+}
+
+resource "google_storage_notification" "this" {
+  count = var.transport == "notification" ? 1 : 0
+
+  bucket             = google_storage_bucket.this.name
+  topic              = var.topic
+  payload_format     = "JSON_API_V1"
+  event_types        = ["OBJECT_FINALIZE"]
+  object_name_prefix = var.object_name_prefix
+
+  # Cloud Storage tries to publish when the notification is made, and refuses it if it may not.
+  depends_on = [google_pubsub_topic_iam_member.storage_agent]
+}
+
+resource "google_eventarc_trigger" "this" {
+  count = var.transport == "eventarc" ? 1 : 0
+
+  project         = var.project_id
+  name            = "${var.name}-landed"
+  location        = lower(var.location)
+  labels          = var.labels
+  service_account = var.eventarc.service_account_email
+
+  matching_criteria {
+    attribute = "type"
+    value     = "google.cloud.storage.object.v1.finalized"
+  }
+  matching_criteria {
+    attribute = "bucket"
+    value     = google_storage_bucket.this.name
+  }
+
+  destination {
+    cloud_run_service {
+      service = var.eventarc.service_name
+      region  = var.eventarc.service_region
+      path    = "/"
+    }
+  }
+
+  depends_on = [google_project_iam_member.storage_agent, google_project_iam_member.event_receiver]
+}

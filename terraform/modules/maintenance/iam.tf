@@ -1,0 +1,10 @@
+# Cloud Scheduler starts the job (run.jobs.run).
+resource "google_cloud_run_v2_job_iam_member" "scheduler" {
+  for_each = local.jobs
+
+  project  = var.project_id
+  location = google_cloud_run_v2_job.this[each.key].location
+  name     = google_cloud_run_v2_job.this[each.key].name
+  role     = "roles/run.invoker"
+  member   = "serviceAccount:${var.scheduler_service_account_email}"
+}

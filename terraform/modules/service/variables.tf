@@ -1,0 +1,263 @@
+variable "project_id" {
+  type        = string
+  description = "The project of everything here."
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]{4,28}[a-z0-9]$", var.project_id))
+    error_message = "A project id has 6 to 30 lower-case letters, digits and hyphens, and begins with a letter."
+  }
+}
+
+variable "name" {
+  type        = string
+  description = "The name."
+  validation {
+    condition     = can(regex("^[a-z]([a-z0-9-]{0,47}[a-z0-9])?$", var.name))
+    error_message = "A name has up to 49 lower-case letters, digits and hyphens, begins with a letter and does not end with a hyphen."
+  }
+}
+
+variable "location" {
+  type        = string
+  description = "The region, such as europe-west1: where the bucket is."
+  validation {
+    condition     = can(regex("^[a-z]+-[a-z]+[0-9]+$", var.location))
+    error_message = "A region is called as europe-west1 is."
+  }
+}
+
+variable "image" {
+  type        = string
+  description = "The image of landfast, best by its digest: REGION-docker.pkg.dev/P/R/landfast@sha256:…"
+  validation {
+    condition     = can(regex("^[a-z0-9.:-]+/.+[:@].+$", var.image)) && !endswith(var.image, ":latest")
+    error_message = "An image has a host, a path, and a tag or digest other than latest, which would change under a revision."
+  }
+}
+
+variable "service_account_email" {
+  type        = string
+  description = "The account it runs as."
+  validation {
+    condition     = can(regex("@", var.service_account_email)) && !endswith(var.service_account_email, "-compute@developer.gserviceaccount.com")
+    error_message = "An account's e-mail address, and not the default one of Compute Engine, which may edit the project."
+  }
+}
+
+variable "config_secret" {
+  type        = string
+  description = "The secret with the configuration, as the module config puts it out."
+  validation {
+    condition     = length(var.config_secret) > 0
+    error_message = "Name the secret."
+  }
+}
+
+variable "config_version" {
+  type        = string
+  description = "The secret's version. A number, so that another configuration is another revision."
+  validation {
+    condition     = var.config_version != "latest"
+    error_message = "latest would change under a running revision."
+  }
+}
+
+variable "environment" {
+  type        = map(string)
+  description = "Further environment variables, such as RUST_LOG or GOOGLE_BASE_URL."
+  default     = {}
+  validation {
+    condition     = !anytrue([for name in keys(var.environment) : contains(["PORT", "K_SERVICE", "K_REVISION", "K_CONFIGURATION", "GOOGLE_CLOUD_PROJECT"], name)])
+    error_message = "These names are set by Cloud Run or by this module."
+  }
+}
+
+variable "secret_environment" {
+  type = map(object({
+    secret  = string
+    version = optional(string, "latest")
+  }))
+  description = "Environment variables from Secret Manager, such as API_TOKEN: the account must be allowed to read them. They are read as an instance starts."
+  default     = {}
+  validation {
+    condition     = alltrue([for name in keys(var.secret_environment) : can(regex("^[A-Za-z_][A-Za-z0-9_]*$", name))])
+    error_message = "A variable's name has letters, digits and underscores."
+  }
+}
+
+variable "cloud_sql_proxy" {
+  type = object({
+    instance_connection_name = string
+    private_ip               = optional(bool, false)
+    image                    = optional(string, "gcr.io/cloud-sql-connectors/cloud-sql-proxy:2.18.2")
+  })
+  description = "For a catalog in Cloud SQL: a proxy beside landfast that logs in as its account (IAM) and listens on /cloudsql/INSTANCE/.s.PGSQL.5432."
+  default     = null
+  validation {
+    condition     = var.cloud_sql_proxy == null || can(regex("^[^:]+(:[^:]+)?:[^:]+:[^:]+$", var.cloud_sql_proxy.instance_connection_name))
+    error_message = "A connection name is PROJECT:REGION:INSTANCE."
+  }
+}
+
+variable "vpc_access" {
+  type = object({
+    network    = optional(string)
+    subnetwork = string
+    tags       = optional(list(string), [])
+    egress     = optional(string, "PRIVATE_RANGES_ONLY")
+  })
+  description = "Direct VPC egress through a subnet of a /26 or larger. ALL_TRAFFIC sends calls to Google's APIs through it as well: turn Private Google Access on there."
+  default     = null
+  validation {
+    condition     = var.vpc_access == null || try(contains(["PRIVATE_RANGES_ONLY", "ALL_TRAFFIC"], var.vpc_access.egress), false)
+    error_message = "The egress is PRIVATE_RANGES_ONLY or ALL_TRAFFIC."
+  }
+}
+
+variable "deletion_protection" {
+  type        = bool
+  description = "Whether Terraform refuses to delete or replace it. Google's provider has true; it holds no data, so false lets names change."
+  default     = false
+  nullable    = false
+  validation {
+    condition     = contains([true, false], var.deletion_protection)
+    error_message = "true or false."
+  }
+}
+
+variable "cpu" {
+  type        = string
+  description = "vCPUs. One carries some 2,600 messages/s of one table (simulated); commits to one table do not run in parallel."
+  default     = "1"
+  validation {
+    condition     = contains(["1", "2", "4", "6", "8"], var.cpu)
+    error_message = "1, 2, 4, 6 or 8 CPUs: less than one takes one request at a time."
+  }
+}
+
+variable "memory" {
+  type        = string
+  description = "Memory. 256 MiB of held payload, twice that to decode and encode, and the ledger's cache; the file system counts, too."
+  default     = "1Gi"
+  validation {
+    condition     = can(regex("^[0-9]+(Mi|Gi)$", var.memory)) && try(tonumber(trimsuffix(trimsuffix(var.memory, "Gi"), "Mi")) * (endswith(var.memory, "Gi") ? 1024 : 1) >= 512, false)
+    error_message = "A size such as 1Gi, 512Mi at least."
+  }
+}
+
+variable "cpu_idle" {
+  type        = bool
+  description = "Whether CPU is given, and billed, only while requests are open. Cheaper under about 1.5 messages/s; above, and with the metrics collector, false. Say the same in the configuration's server.cpu_idle."
+  default     = false
+  nullable    = false
+  validation {
+    condition     = !var.cpu_idle || var.metrics_collector == null
+    error_message = "The metrics collector wants CPU between requests: cpu_idle must be false."
+  }
+}
+
+variable "min_instance_count" {
+  type        = number
+  description = "Instances that are always there. 0 scales to zero; 1 if a cold start is too long for the first message."
+  default     = 0
+  validation {
+    condition     = var.min_instance_count >= 0 && var.min_instance_count <= var.max_instance_count
+    error_message = "Not below 0, and not above max_instance_count."
+  }
+}
+
+variable "max_instance_count" {
+  type        = number
+  description = "Instances at most. Only one commit of a table can win at a time: from four instances on each one more loses. 1 for pushes, 2 or 3 for CPU; scale by table, with a service each."
+  default     = 1
+  validation {
+    condition     = var.max_instance_count >= 1 && var.max_instance_count <= 100
+    error_message = "1 to 100."
+  }
+}
+
+variable "max_instance_request_concurrency" {
+  type        = number
+  description = "Requests that an instance holds. A message holds one until its commit is durable, so these are the throughput: 80 (Cloud Run's default) gives 285 messages/s, 1000 gives 2,600 (simulated). The configuration's max_in_flight_requests must be the same."
+  default     = 1000
+  validation {
+    condition     = var.max_instance_request_concurrency >= 1 && var.max_instance_request_concurrency <= 1000
+    error_message = "Cloud Run takes 1 to 1000."
+  }
+}
+
+variable "timeout_seconds" {
+  type        = number
+  description = "A request's time. Longer than the subscription's acknowledgement deadline: 70 for 60, 620 for 600."
+  default     = 70
+  validation {
+    condition     = var.timeout_seconds >= 20 && var.timeout_seconds <= 3600
+    error_message = "20 to 3600 seconds."
+  }
+}
+
+variable "ingress" {
+  type        = string
+  description = "From where requests are let in. Pub/Sub and Eventarc of the same project (or perimeter) count as internal. INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER or INGRESS_TRAFFIC_ALL for rows that others send."
+  default     = "INGRESS_TRAFFIC_INTERNAL_ONLY"
+  validation {
+    condition     = contains(["INGRESS_TRAFFIC_INTERNAL_ONLY", "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER", "INGRESS_TRAFFIC_ALL"], var.ingress)
+    error_message = "INGRESS_TRAFFIC_INTERNAL_ONLY, INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER or INGRESS_TRAFFIC_ALL."
+  }
+}
+
+variable "exclude_successful_request_logs" {
+  type        = bool
+  description = "Whether request logs of what went well are left out: about $97 a month at 100 messages/s (list price, remembered)."
+  default     = true
+  nullable    = false
+  validation {
+    condition     = contains([true, false], var.exclude_successful_request_logs)
+    error_message = "true or false."
+  }
+}
+
+variable "metrics_collector" {
+  type = object({
+    config_secret  = string
+    config_version = string
+    token_secret   = string
+    token_version  = optional(string, "latest")
+    image          = optional(string, "us-docker.pkg.dev/cloud-ops-agents-artifacts/google-cloud-opentelemetry-collector/otelcol-google:0.156.0")
+  })
+  description = "A collector beside landfast that scrapes /metrics with a token and writes to Managed Service for Prometheus: secrets with its configuration and the token. Null: none."
+  default     = null
+  validation {
+    condition     = var.metrics_collector == null || try(length(var.metrics_collector.token_secret) > 0, false)
+    error_message = "/metrics wants a token."
+  }
+}
+
+variable "invokers" {
+  type        = map(string)
+  description = "Who may call the service: IAM members, by a name of your own."
+  default     = {}
+  validation {
+    condition     = !anytrue([for member in values(var.invokers) : contains(["allUsers", "allAuthenticatedUsers"], member)])
+    error_message = "Nothing here is for everyone."
+  }
+}
+
+variable "kms_key_name" {
+  type        = string
+  description = "A key of yours that encrypts what is kept: projects/P/locations/L/keyRings/R/cryptoKeys/K. The agent of the service that keeps it must be allowed to use it."
+  default     = null
+  validation {
+    condition     = var.kms_key_name == null || can(regex("^projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+$", var.kms_key_name))
+    error_message = "A key is named projects/P/locations/L/keyRings/R/cryptoKeys/K."
+  }
+}
+
+variable "labels" {
+  type        = map(string)
+  description = "Labels of what is made."
+  default     = {}
+  validation {
+    condition     = alltrue([for key in keys(var.labels) : can(regex("^[a-z][a-z0-9_-]{0,62}$", key))])
+    error_message = "A label key has up to 63 lower-case letters, digits, hyphens and underscores, and begins with a letter."
+  }
+}

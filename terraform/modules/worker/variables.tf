@@ -1,0 +1,201 @@
+variable "project_id" {
+  type        = string
+  description = "The project of everything here."
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]{4,28}[a-z0-9]$", var.project_id))
+    error_message = "A project id has 6 to 30 lower-case letters, digits and hyphens, and begins with a letter."
+  }
+}
+
+variable "name" {
+  type        = string
+  description = "The name."
+  validation {
+    condition     = can(regex("^[a-z]([a-z0-9-]{0,47}[a-z0-9])?$", var.name))
+    error_message = "A name has up to 49 lower-case letters, digits and hyphens, begins with a letter and does not end with a hyphen."
+  }
+}
+
+variable "location" {
+  type        = string
+  description = "The region, such as europe-west1: where the bucket is."
+  validation {
+    condition     = can(regex("^[a-z]+-[a-z]+[0-9]+$", var.location))
+    error_message = "A region is called as europe-west1 is."
+  }
+}
+
+variable "image" {
+  type        = string
+  description = "The image of landfast, best by its digest: REGION-docker.pkg.dev/P/R/landfast@sha256:…"
+  validation {
+    condition     = can(regex("^[a-z0-9.:-]+/.+[:@].+$", var.image)) && !endswith(var.image, ":latest")
+    error_message = "An image has a host, a path, and a tag or digest other than latest, which would change under a revision."
+  }
+}
+
+variable "service_account_email" {
+  type        = string
+  description = "The account it runs as."
+  validation {
+    condition     = can(regex("@", var.service_account_email)) && !endswith(var.service_account_email, "-compute@developer.gserviceaccount.com")
+    error_message = "An account's e-mail address, and not the default one of Compute Engine, which may edit the project."
+  }
+}
+
+variable "config_secret" {
+  type        = string
+  description = "The secret with the configuration, as the module config puts it out."
+  validation {
+    condition     = length(var.config_secret) > 0
+    error_message = "Name the secret."
+  }
+}
+
+variable "config_version" {
+  type        = string
+  description = "The secret's version. A number, so that another configuration is another revision."
+  validation {
+    condition     = var.config_version != "latest"
+    error_message = "latest would change under a running revision."
+  }
+}
+
+variable "environment" {
+  type        = map(string)
+  description = "Further environment variables, such as RUST_LOG or GOOGLE_BASE_URL."
+  default     = {}
+  validation {
+    condition     = !anytrue([for name in keys(var.environment) : contains(["PORT", "K_SERVICE", "K_REVISION", "K_CONFIGURATION", "GOOGLE_CLOUD_PROJECT"], name)])
+    error_message = "These names are set by Cloud Run or by this module."
+  }
+}
+
+variable "secret_environment" {
+  type = map(object({
+    secret  = string
+    version = optional(string, "latest")
+  }))
+  description = "Environment variables from Secret Manager, such as API_TOKEN: the account must be allowed to read them. They are read as an instance starts."
+  default     = {}
+  validation {
+    condition     = alltrue([for name in keys(var.secret_environment) : can(regex("^[A-Za-z_][A-Za-z0-9_]*$", name))])
+    error_message = "A variable's name has letters, digits and underscores."
+  }
+}
+
+variable "cloud_sql_proxy" {
+  type = object({
+    instance_connection_name = string
+    private_ip               = optional(bool, false)
+    image                    = optional(string, "gcr.io/cloud-sql-connectors/cloud-sql-proxy:2.18.2")
+  })
+  description = "For a catalog in Cloud SQL: a proxy beside landfast that logs in as its account (IAM) and listens on /cloudsql/INSTANCE/.s.PGSQL.5432."
+  default     = null
+  validation {
+    condition     = var.cloud_sql_proxy == null || can(regex("^[^:]+(:[^:]+)?:[^:]+:[^:]+$", var.cloud_sql_proxy.instance_connection_name))
+    error_message = "A connection name is PROJECT:REGION:INSTANCE."
+  }
+}
+
+variable "vpc_access" {
+  type = object({
+    network    = optional(string)
+    subnetwork = string
+    tags       = optional(list(string), [])
+    egress     = optional(string, "PRIVATE_RANGES_ONLY")
+  })
+  description = "Direct VPC egress through a subnet of a /26 or larger. ALL_TRAFFIC sends calls to Google's APIs through it as well: turn Private Google Access on there."
+  default     = null
+  validation {
+    condition     = var.vpc_access == null || try(contains(["PRIVATE_RANGES_ONLY", "ALL_TRAFFIC"], var.vpc_access.egress), false)
+    error_message = "The egress is PRIVATE_RANGES_ONLY or ALL_TRAFFIC."
+  }
+}
+
+variable "deletion_protection" {
+  type        = bool
+  description = "Whether Terraform refuses to delete or replace it. Google's provider has true; it holds no data, so false lets names change."
+  default     = false
+  nullable    = false
+  validation {
+    condition     = contains([true, false], var.deletion_protection)
+    error_message = "true or false."
+  }
+}
+
+variable "cpu" {
+  type        = string
+  description = "vCPUs: one takes some 16,000 messages/s, two 29,000 (simulated)."
+  default     = "2"
+  validation {
+    condition     = contains(["1", "2", "4", "6", "8"], var.cpu)
+    error_message = "1, 2, 4, 6 or 8 CPUs: less than one takes one request at a time."
+  }
+}
+
+variable "memory" {
+  type        = string
+  description = "Memory for 20,000 messages or 256 MiB outstanding, decoded and encoded."
+  default     = "2Gi"
+  validation {
+    condition     = can(regex("^[0-9]+(Mi|Gi)$", var.memory)) && try(tonumber(trimsuffix(trimsuffix(var.memory, "Gi"), "Mi")) * (endswith(var.memory, "Gi") ? 1024 : 1) >= 512, false)
+    error_message = "A size such as 1Gi, 512Mi at least."
+  }
+}
+
+variable "instance_count" {
+  type        = number
+  description = "Workers, always on: a worker pool is scaled by hand. One is the step up from pushes, from about 1,000 messages/s."
+  default     = 1
+  validation {
+    condition     = var.instance_count >= 0 && var.instance_count <= 100
+    error_message = "0 to 100."
+  }
+}
+
+variable "subscriptions" {
+  type        = list(string)
+  description = "The subscriptions to pull, by their full names. Empty: all that the configuration names, which must then have no push endpoint."
+  default     = []
+  validation {
+    condition     = alltrue([for one in var.subscriptions : can(regex("^projects/[^/]+/subscriptions/[^/]+$", one))])
+    error_message = "A subscription's full name is projects/P/subscriptions/S."
+  }
+}
+
+variable "metrics_collector" {
+  type = object({
+    config_secret  = string
+    config_version = string
+    token_secret   = string
+    token_version  = optional(string, "latest")
+    image          = optional(string, "us-docker.pkg.dev/cloud-ops-agents-artifacts/google-cloud-opentelemetry-collector/otelcol-google:0.156.0")
+  })
+  description = "A collector beside landfast that scrapes /metrics with a token and writes to Managed Service for Prometheus: secrets with its configuration and the token. Null: none."
+  default     = null
+  validation {
+    condition     = var.metrics_collector == null || try(length(var.metrics_collector.token_secret) > 0, false)
+    error_message = "/metrics wants a token."
+  }
+}
+
+variable "kms_key_name" {
+  type        = string
+  description = "A key of yours that encrypts what is kept: projects/P/locations/L/keyRings/R/cryptoKeys/K. The agent of the service that keeps it must be allowed to use it."
+  default     = null
+  validation {
+    condition     = var.kms_key_name == null || can(regex("^projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+$", var.kms_key_name))
+    error_message = "A key is named projects/P/locations/L/keyRings/R/cryptoKeys/K."
+  }
+}
+
+variable "labels" {
+  type        = map(string)
+  description = "Labels of what is made."
+  default     = {}
+  validation {
+    condition     = alltrue([for key in keys(var.labels) : can(regex("^[a-z][a-z0-9_-]{0,62}$", key))])
+    error_message = "A label key has up to 63 lower-case letters, digits, hyphens and underscores, and begins with a letter."
+  }
+}

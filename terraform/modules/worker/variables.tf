@@ -88,7 +88,7 @@ variable "cloud_sql_proxy" {
   type = object({
     instance_connection_name = string
     private_ip               = optional(bool, false)
-    image                    = optional(string, "gcr.io/cloud-sql-connectors/cloud-sql-proxy:2.18.2")
+    image                    = optional(string, "gcr.io/cloud-sql-connectors/cloud-sql-proxy:2.25.0")
   })
   description = "For a catalog in Cloud SQL: a proxy beside landfast that logs in as its account (IAM) and listens on /cloudsql/INSTANCE/.s.PGSQL.5432."
   default     = null

@@ -1,0 +1,168 @@
+# landfast's configuration, one file for each process: they differ in `server`.
+locals {
+  publishes       = var.bigquery != null
+  bucket_location = coalesce(var.bucket_location, var.region)
+  push_topics     = { for name, topic in var.topics : name => topic if topic.push }
+  pull_topics     = { for name, topic in var.topics : name => topic if topic.pull }
+  # A message counts once, however it came.
+  sources = merge(
+    { for name, topic in var.topics : name => { subscriptions = ["${name}-push", "${name}-pull"] } if topic.push && topic.pull },
+    # No `from` names the subscription of a bucket's notifications, and it is pushed, so it needs no source.
+    var.sources,
+  )
+  tables = { for name, table in var.tables : name => merge({ for key, value in { publish = { bigquery = {} } } : key => value if local.publishes }, table) }
+  defaults = merge(
+    { ledger = { retention = "${var.ledger_retention_days}d" } },
+    { for key, value in { publish = { bigquery = { project = var.project_id, dataset = one(module.bigquery[*].dataset_id), connection = one(module.bigquery[*].connection) } } } : key => value if local.publishes },
+    var.defaults,
+  )
+  sql_user = "${var.name}-service@${var.project_id}.iam"
+  catalog = merge(
+    { type = var.catalog_type },
+    var.catalog_type != "biglake" ? {} : { warehouse = one(module.catalog[*].warehouse), user_project = var.project_id },
+    var.catalog_type != "sql" ? {} : {
+      # No password: the proxy logs in with the account's token.
+      uri  = "postgresql://${urlencode(local.sql_user)}@localhost/${var.cloud_sql.database}?host=/cloudsql/${var.cloud_sql.instance_connection_name}"
+      name = var.catalog_name
+    },
+  )
+  base = {
+    for key, value in {
+      warehouse    = module.warehouse.warehouse
+      catalog      = local.catalog
+      dead_letters = module.warehouse.dead_letters
+      sources      = local.sources
+      defaults     = local.defaults
+      tables       = local.tables
+      routes       = var.routes
+    } : key => value if try(length(value) > 0, true)
+  }
+  api_auth = var.api_token_secret == null ? {} : { api_auth = { bearer = "$${API_TOKEN}" } }
+
+  servers = {
+    service = {
+      ack_deadline           = "${var.service_ack_deadline_seconds}s"
+      max_in_flight_requests = var.service_concurrency
+      max_in_flight_bytes    = var.service_max_in_flight_bytes
+      cpu_idle               = var.service_cpu_idle
+    }
+    objects = {
+      ack_deadline           = "600s"
+      max_in_flight_requests = var.objects_concurrency
+      max_in_flight_bytes    = "256MiB"
+      cpu_idle               = false
+    }
+    worker = {
+      ack_deadline           = "60s"
+      max_in_flight_requests = var.worker_max_in_flight_requests
+      max_in_flight_bytes    = var.worker_max_in_flight_bytes
+      cpu_idle               = false
+    }
+    maintenance = {}
+  }
+  processes = toset(concat(
+    length(local.push_topics) > 0 ? ["service"] : [],
+    length(var.landings) > 0 ? ["objects"] : [],
+    length(local.pull_topics) > 0 ? ["worker"] : [],
+    var.maintenance_schedule == null ? [] : ["maintenance"],
+  ))
+  config_files = {
+    for process in local.processes : process => yamlencode(merge(local.base, {
+      # Cloud Run's IAM checks the tokens and takes their signatures off, so that landfast could not check them again.
+      server = merge({ push_auth = "off" }, local.servers[process], local.api_auth)
+    }))
+  }
+
+  collects_metrics = var.api_token_secret != null && var.collect_metrics
+  collector_file = yamlencode({
+    receivers = { prometheus = { config = { scrape_configs = [{
+      job_name        = "landfast"
+      scrape_interval = "30s"
+      authorization   = { type = "Bearer", credentials_file = "/etc/landfast-token/token" }
+      static_configs  = [{ targets = ["127.0.0.1:8080"] }]
+    }] } } }
+    processors = { resourcedetection = { detectors = ["env", "gcp"], timeout = "10s" }, batch = { timeout = "5s" } }
+    exporters  = { googlemanagedprometheus = {} }
+    service    = { pipelines = { metrics = { receivers = ["prometheus"], processors = ["resourcedetection", "batch"], exporters = ["googlemanagedprometheus"] } } }
+  })
+}
+
+module "config" {
+  source   = "./modules/config"
+  for_each = local.processes
+
+  project_id   = local.project_id
+  secret_id    = "${var.name}-${each.value}-config"
+  content      = local.config_files[each.value]
+  accessors    = { service = local.service_member }
+  location     = var.region
+  kms_key_name = local.kms_key_name
+  labels       = var.labels
+}
+
+module "collector_config" {
+  source = "./modules/config"
+  count  = local.collects_metrics ? 1 : 0
+
+  project_id   = local.project_id
+  secret_id    = "${var.name}-collector-config"
+  content      = local.collector_file
+  accessors    = { service = local.service_member }
+  location     = var.region
+  kms_key_name = local.kms_key_name
+  labels       = var.labels
+}
+
+# What Terraform can know of things that do not go together; `landfast check` finds the rest.
+locals {
+  conditions         = flatten([for table in values(var.tables) : try(table.from, [])])
+  named              = concat(local.conditions, var.routes)
+  made_subscriptions = concat([for name in keys(local.push_topics) : "${name}-push"], [for name in keys(local.pull_topics) : "${name}-pull"])
+  landing_names      = { for name, landing in var.landings : name => coalesce(landing.bucket_name, "${var.project_id}-${name}") }
+  missing_subscriptions = distinct([
+    for one in local.named : one.subscription if try(one.subscription, null) != null && !strcontains(try(one.subscription, "/"), "/") && !contains(local.made_subscriptions, try(one.subscription, ""))
+  ])
+  missing_buckets = distinct([
+    for one in local.named : one.bucket if try(one.bucket, null) != null && !contains(values(local.landing_names), try(one.bucket, ""))
+  ])
+  retentions = [for topic in values(var.topics) : max(
+    tonumber(trimsuffix(topic.message_retention_duration, "s")),
+    tonumber(trimsuffix(coalesce(topic.topic_message_retention_duration, "0s"), "s")),
+  )]
+}
+
+resource "terraform_data" "preconditions" {
+  lifecycle {
+    precondition {
+      condition     = length(local.missing_subscriptions) == 0
+      error_message = "Tables or routes take messages from ${join(", ", local.missing_subscriptions)}, which no topic has: a topic T has the subscriptions T-push and T-pull (${join(", ", local.made_subscriptions)}). Name subscriptions of others in full."
+    }
+    precondition {
+      condition     = length(local.missing_buckets) == 0
+      error_message = "Tables or routes take objects of ${join(", ", local.missing_buckets)}, which are no landing buckets: those are ${join(", ", values(local.landing_names))}."
+    }
+    precondition {
+      condition     = alltrue([for seconds in local.retentions : seconds + 86400 <= var.ledger_retention_days * 86400])
+      error_message = "A subscription or topic keeps messages for ${floor(max(0, local.retentions...) / 86400)} days, and the tables remember them for ${var.ledger_retention_days}: ledger_retention_days must be a day more, or a late copy is a dead letter."
+    }
+    precondition {
+      condition     = length(setintersection(values(local.landing_names), [local.warehouse_bucket_name, local.dead_letters_bucket_name])) == 0
+      error_message = "The bucket of the warehouse or of the dead letters cannot be a landing bucket."
+    }
+    precondition {
+      condition     = var.catalog_type != "biglake" || alltrue([for name in keys(var.tables) : can(regex("^[A-Za-z0-9_]+\\.[A-Za-z0-9_-]+$", name))])
+      error_message = "In BigLake a table is called NAMESPACE.TABLE: one level of namespace, of letters, digits and underscores."
+    }
+    precondition {
+      condition     = length(var.topics) + length(var.landings) > 0
+      error_message = "Nothing would be ingested: give topics or landings."
+    }
+  }
+}
+
+check "bucket_is_near" {
+  assert {
+    condition     = lower(local.bucket_location) == var.region || !can(regex("^[a-z]+-[a-z]+[0-9]+$", lower(local.bucket_location)))
+    error_message = "The buckets are in ${local.bucket_location} and landfast runs in ${var.region}: each commit waits for that way, and pays for it."
+  }
+}

@@ -1,0 +1,187 @@
+# What Terraform can know, it refuses before anything is made.
+mock_provider "google" {
+  source = "./tests/mocks"
+}
+mock_provider "time" {}
+
+variables {
+  project_id = "acme-data"
+  region     = "europe-west1"
+  image      = "europe-west1-docker.pkg.dev/acme-data/images/landfast:1.2.3"
+  topics     = { orders = {} }
+  tables     = { "shop.orders" = { from = [{ subscription = "orders-push" }] } }
+}
+
+run "a_subscription_that_no_topic_has" {
+  command         = plan
+  expect_failures = [terraform_data.preconditions]
+  variables {
+    tables = { "shop.orders" = { from = [{ subscription = "order-push" }] } }
+  }
+}
+
+run "a_route_of_a_subscription_that_no_topic_has" {
+  command         = plan
+  expect_failures = [terraform_data.preconditions]
+  variables {
+    routes = [{ subscription = "cdc-push", table = "cdc.{attributes.table}" }]
+  }
+}
+
+run "a_subscription_of_others_by_its_full_name" {
+  command = plan
+  variables {
+    tables = { "shop.orders" = { from = [{ subscription = "projects/other/subscriptions/orders" }] } }
+  }
+  assert {
+    condition     = yamldecode(output.config_files["service"]).tables["shop.orders"].from[0].subscription == "projects/other/subscriptions/orders"
+    error_message = "It is called otherwise."
+  }
+}
+
+run "a_bucket_that_is_no_landing_bucket" {
+  command         = plan
+  expect_failures = [terraform_data.preconditions]
+  variables {
+    tables = { "shop.orders" = { from = [{ bucket = "acme-landing" }] } }
+  }
+}
+
+run "the_warehouse_as_a_landing_bucket" {
+  command         = plan
+  expect_failures = [terraform_data.preconditions]
+  variables {
+    landings = { landing = { bucket_name = "acme-data-landfast-warehouse" } }
+  }
+}
+
+run "messages_that_are_kept_longer_than_remembered" {
+  command         = plan
+  expect_failures = [terraform_data.preconditions]
+  variables {
+    topics = { orders = { message_retention_duration = "1209600s" } }
+  }
+}
+
+run "a_topic_that_keeps_longer_than_its_subscription" {
+  command         = plan
+  expect_failures = [terraform_data.preconditions]
+  variables {
+    topics = { orders = { topic_message_retention_duration = "2592000s" } }
+  }
+}
+
+run "two_levels_of_namespace_in_biglake" {
+  command         = plan
+  expect_failures = [terraform_data.preconditions]
+  variables {
+    tables = { "acme.shop.orders" = { from = [{ subscription = "orders-push" }] } }
+  }
+}
+
+run "nothing_to_ingest" {
+  command         = plan
+  expect_failures = [terraform_data.preconditions]
+  variables {
+    topics = {}
+    tables = {}
+  }
+}
+
+run "a_dataset_elsewhere_than_the_bucket" {
+  command         = plan
+  expect_failures = [var.bigquery]
+  variables {
+    catalog_type = "storage"
+    bigquery     = { dataset_id = "shop", location = "US" }
+  }
+}
+
+run "a_connection_elsewhere_than_the_dataset" {
+  command         = plan
+  expect_failures = [var.bigquery]
+  variables {
+    catalog_type = "storage"
+    bigquery     = { dataset_id = "shop", connection_location = "europe-west4" }
+  }
+}
+
+run "a_bucket_far_from_the_service" {
+  command         = plan
+  expect_failures = [check.bucket_is_near]
+  variables {
+    bucket_location = "us-central1"
+  }
+}
+
+run "external_tables_beside_biglake" {
+  command         = plan
+  expect_failures = [var.bigquery]
+  variables {
+    bigquery = { dataset_id = "shop" }
+  }
+}
+
+run "a_catalog_in_cloud_sql_without_an_instance" {
+  command         = plan
+  expect_failures = [var.cloud_sql]
+  variables {
+    catalog_type = "sql"
+  }
+}
+
+run "a_catalog_that_is_none" {
+  command         = plan
+  expect_failures = [var.catalog_type]
+  variables {
+    catalog_type = "hive"
+  }
+}
+
+run "a_key_elsewhere" {
+  command         = plan
+  expect_failures = [var.kms_key_name]
+  variables {
+    kms_key_name = "projects/acme-keys/locations/us/keyRings/lake/cryptoKeys/landfast"
+  }
+}
+
+run "a_project_by_its_number" {
+  command         = plan
+  expect_failures = [var.project_id]
+  variables {
+    project_id = "1234567890"
+  }
+}
+
+run "a_zone_for_a_region" {
+  command         = plan
+  expect_failures = [var.region]
+  variables {
+    region = "europe-west1-b"
+  }
+}
+
+run "a_table_without_a_namespace" {
+  command         = plan
+  expect_failures = [var.tables]
+  variables {
+    tables = { orders = { from = [{ subscription = "orders-push" }] } }
+  }
+}
+
+run "a_bucket_name_of_googles" {
+  command         = plan
+  expect_failures = [var.warehouse_bucket_name]
+  variables {
+    warehouse_bucket_name = "google-lake"
+  }
+}
+
+run "a_name_too_long_for_an_account" {
+  command         = plan
+  expect_failures = [var.name]
+  variables {
+    name = "landfast-of-the-department-of-sales"
+  }
+}

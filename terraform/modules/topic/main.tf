@@ -1,5 +1,6 @@
 locals {
-  topic = var.create_topic ? google_pubsub_topic.this[0].id : "projects/${var.project_id}/topics/${var.topic}"
+  # The full name, known while planning, and there once the topic is.
+  topic = "projects/${var.project_id}/topics/${var.create_topic ? google_pubsub_topic.this[0].name : var.topic}"
   dead_letters = merge(
     { for name, subscription in var.push_subscriptions : name => subscription.dead_letter_topic if subscription.dead_letter_topic != null },
     { for name, subscription in var.pull_subscriptions : name => subscription.dead_letter_topic if subscription.dead_letter_topic != null },

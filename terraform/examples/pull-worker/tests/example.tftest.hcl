@@ -1,0 +1,42 @@
+mock_provider "google" {
+  source = "../../tests/mocks"
+}
+mock_provider "time" {}
+
+override_resource {
+  target          = module.landfast.google_service_account.this["service"]
+  override_during = plan
+  values          = { email = "landfast-service@acme-data.iam.gserviceaccount.com", name = "projects/acme-data/serviceAccounts/landfast-service@acme-data.iam.gserviceaccount.com" }
+}
+override_resource {
+  target          = module.landfast.google_service_account.this["push"]
+  override_during = plan
+  values          = { email = "landfast-push@acme-data.iam.gserviceaccount.com", name = "projects/acme-data/serviceAccounts/landfast-push@acme-data.iam.gserviceaccount.com" }
+}
+override_resource {
+  target          = module.landfast.google_service_account.this["scheduler"]
+  override_during = plan
+  values          = { email = "landfast-scheduler@acme-data.iam.gserviceaccount.com", name = "projects/acme-data/serviceAccounts/landfast-scheduler@acme-data.iam.gserviceaccount.com" }
+}
+
+variables {
+  project_id = "acme-data"
+  image      = "europe-west1-docker.pkg.dev/acme-data/images/landfast:1.2.3"
+}
+
+run "pull_worker" {
+  command = plan
+
+  assert {
+    condition     = alltrue([for name, text in output.config_files : text == file("rendered/${name}.yaml")])
+    error_message = "What is rendered is not what lies in rendered/: tests/terraform/run renew DIR, and look at the difference."
+  }
+  assert {
+    condition     = toset(keys(output.config_files)) == toset(["service", "worker", "maintenance"])
+    error_message = "There are other processes than service, worker and job."
+  }
+  assert {
+    condition     = output.worker_pool_name == "landfast-worker" && toset(keys(output.topics)) == toset(["clicks", "orders"])
+    error_message = "Worker or topics are called otherwise."
+  }
+}

@@ -10,6 +10,11 @@ variables {
   image      = "europe-west1-docker.pkg.dev/acme-data/images/landfast:1.2.3"
   topics     = { orders = {} }
   tables     = { "shop.orders" = { from = [{ subscription = "orders-push" }] } }
+
+  # What is not looked at, so that a run is short.
+  activate_apis        = false
+  create_monitoring    = false
+  maintenance_schedule = null
 }
 
 run "a_subscription_that_no_topic_has" {

@@ -14,6 +14,11 @@ resource "google_compute_subnetwork" "run" {
   network                  = google_compute_network.this.id
   ip_cidr_range            = "10.8.0.0/26"
   private_ip_google_access = true
+
+  log_config {
+    aggregation_interval = "INTERVAL_10_MIN"
+    flow_sampling        = 0.1
+  }
 }
 
 locals {
@@ -31,6 +36,34 @@ resource "google_compute_route" "googleapis" {
   network          = google_compute_network.this.name
   dest_range       = local.vip.range
   next_hop_gateway = "default-internet-gateway"
+}
+
+# Nothing leaves but to these addresses, and nothing comes in: Pub/Sub reaches the service by Cloud Run's own front.
+resource "google_compute_firewall" "googleapis" {
+  project            = var.project_id
+  name               = "landfast-googleapis"
+  network            = google_compute_network.this.name
+  direction          = "EGRESS"
+  priority           = 1000
+  destination_ranges = [local.vip.range]
+
+  allow {
+    protocol = "tcp"
+    ports    = ["443"]
+  }
+}
+
+resource "google_compute_firewall" "nothing_else" {
+  project            = var.project_id
+  name               = "landfast-nothing-else"
+  network            = google_compute_network.this.name
+  direction          = "EGRESS"
+  priority           = 65000
+  destination_ranges = ["0.0.0.0/0"]
+
+  deny {
+    protocol = "all"
+  }
 }
 
 resource "google_dns_managed_zone" "googleapis" {

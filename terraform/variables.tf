@@ -588,7 +588,7 @@ variable "api_token_secret" {
 
 variable "collect_metrics" {
   type        = bool
-  description = "Whether a collector beside landfast writes its metrics to Managed Service for Prometheus; wants api_token_secret, and CPU between requests."
+  description = "Whether a collector beside landfast writes its metrics to Managed Service for Prometheus; wants api_token_secret, and CPU between requests. It is billed as a vCPU and 512 MiB more."
   default     = true
   nullable    = false
   validation {

@@ -28,9 +28,10 @@ resource "google_secret_manager_secret" "this" {
 resource "google_secret_manager_secret_version" "this" {
   secret      = google_secret_manager_secret.this.id
   secret_data = var.content
+  # The old version stays: a revision that is rolled back to could not start without it.
+  deletion_policy = "ABANDON"
 
   lifecycle {
-    # The new version is there before a revision is told of it, and the old one stays until no revision names it.
     create_before_destroy = true
   }
 }

@@ -103,7 +103,8 @@ resource "google_cloud_run_v2_service" "this" {
         )
 
         resources {
-          limits = { cpu = "1", memory = "512Mi" }
+          limits   = { cpu = "1", memory = "512Mi" }
+          cpu_idle = var.cpu_idle
         }
 
         startup_probe {
@@ -132,7 +133,8 @@ resource "google_cloud_run_v2_service" "this" {
         depends_on = ["landfast"]
 
         resources {
-          limits = { cpu = "1", memory = "512Mi" }
+          limits   = { cpu = "1", memory = "512Mi" }
+          cpu_idle = var.cpu_idle
         }
 
         volume_mounts {

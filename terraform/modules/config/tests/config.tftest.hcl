@@ -15,6 +15,10 @@ run "the_file_is_kept_and_one_account_reads_it" {
     error_message = "Another content is kept."
   }
   assert {
+    condition     = google_secret_manager_secret_version.this.deletion_policy == "ABANDON"
+    error_message = "A revision could not be rolled back to."
+  }
+  assert {
     condition     = google_secret_manager_secret_iam_member.accessors["service"].role == "roles/secretmanager.secretAccessor" && length(google_secret_manager_secret_iam_member.accessors) == 1
     error_message = "Somebody else, or by another role, may read it."
   }

@@ -74,6 +74,7 @@ locals {
   }
 
   collects_metrics = var.api_token_secret != null && var.collect_metrics
+  # As Google's own Prometheus sidecar does it, but with the token, which that one cannot send.
   collector_file = yamlencode({
     receivers = { prometheus = { config = { scrape_configs = [{
       job_name        = "landfast"
@@ -81,9 +82,18 @@ locals {
       authorization   = { type = "Bearer", credentials_file = "/etc/landfast-token/token" }
       static_configs  = [{ targets = ["127.0.0.1:8080"] }]
     }] } } }
-    processors = { resourcedetection = { detectors = ["env", "gcp"], timeout = "10s" }, batch = { timeout = "5s" } }
-    exporters  = { googlemanagedprometheus = {} }
-    service    = { pipelines = { metrics = { receivers = ["prometheus"], processors = ["resourcedetection", "batch"], exporters = ["googlemanagedprometheus"] } } }
+    processors = {
+      resourcedetection = { detectors = ["gcp", "env"], timeout = "10s" }
+      # Every instance listens on the same address: told apart by Cloud Run's name for it, or their counters would be one.
+      transform = { metric_statements = [{ context = "resource", statements = [
+        "set(attributes[\"service.instance.id\"], attributes[\"faas.instance\"]) where attributes[\"faas.instance\"] != nil",
+        "set(attributes[\"cluster\"], \"__run__\")",
+        "set(attributes[\"namespace\"], \"${var.name}\")",
+      ] }] }
+    }
+    # The names stay as docs/metrics.md has them.
+    exporters = { googlemanagedprometheus = { metric = { add_metric_suffixes = false } } }
+    service   = { pipelines = { metrics = { receivers = ["prometheus"], processors = ["resourcedetection", "transform"], exporters = ["googlemanagedprometheus"] } } }
   })
 }
 

@@ -86,7 +86,7 @@ variable "topics" {
   description = <<-EOT
     Topics by a name T of yours: the topic is called T unless name says otherwise, its subscriptions T-push and T-pull, as a table's `from` says them.
     create: false takes a topic that is there. push: to the service. pull: by a worker, the step up from about 1,000 messages/s; with both, a message counts once.
-    dead_letter_topic (off): Pub/Sub's own policy would drain the subscription in an outage, and what it forwards has a new id; landfast keeps dead letters of its own.
+    dead_letter_topic (off), projects/P/topics/T, as text: Pub/Sub's own policy would drain the subscription in an outage, and what it forwards has a new id; landfast keeps dead letters of its own.
   EOT
   default     = {}
   validation {
@@ -621,7 +621,7 @@ variable "secret_environment" {
 
 variable "kms_key_name" {
   type        = string
-  description = "A key of yours, in region, that encrypts buckets, topics, secrets, dataset and images: projects/P/locations/L/keyRings/R/cryptoKeys/K. The agents of Google that use it are granted it; each must exist (`gcloud beta services identity create`)."
+  description = "A key of yours, in region, as text rather than from a resource, since grants hang on it: encrypts buckets, topics, secrets, dataset and Cloud Run's images, projects/P/locations/L/keyRings/R/cryptoKeys/K. The agents of Google that use it are granted it; each must exist (`gcloud beta services identity create`)."
   default     = null
   validation {
     condition     = var.kms_key_name == null || try(regex("^projects/[^/]+/locations/([^/]+)/keyRings/[^/]+/cryptoKeys/[^/]+$", var.kms_key_name)[0] == var.region && lower(coalesce(var.bucket_location, var.region)) == var.region, false)

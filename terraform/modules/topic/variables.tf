@@ -105,7 +105,7 @@ variable "push_subscriptions" {
   description = <<-EOT
     Push subscriptions by their names. Each push is signed for oidc_service_account_email, with the endpoint as its audience unless audience names another.
     ack_deadline_seconds 60: Pub/Sub's 10 is shorter than Cloud Run's queue and a retry; 600 for objects. Backoff 1s to 60s: a 429 must not come back at once.
-    dead_letter_topic (off): an outage would drain the subscription into it, and what it forwards has a new id, so that it can land twice; landfast keeps dead letters of its own.
+    dead_letter_topic (off), projects/P/topics/T, as text rather than from a resource, since grants hang on it: an outage would drain the subscription into it, and what it forwards has a new id, so that it can land twice; landfast keeps dead letters of its own.
   EOT
   default     = {}
   validation {
@@ -123,6 +123,10 @@ variable "push_subscriptions" {
   validation {
     condition     = alltrue([for one in values(var.push_subscriptions) : one.max_delivery_attempts >= 5 && one.max_delivery_attempts <= 100])
     error_message = "Pub/Sub takes 5 to 100 delivery attempts."
+  }
+  validation {
+    condition     = alltrue([for one in values(var.push_subscriptions) : one.dead_letter_topic == null || can(regex("^projects/[^/]+/topics/[^/]+$", one.dead_letter_topic))])
+    error_message = "A dead-letter topic is named in full, projects/P/topics/T."
   }
 }
 
@@ -155,6 +159,10 @@ variable "pull_subscriptions" {
   validation {
     condition     = alltrue([for one in values(var.pull_subscriptions) : try(tonumber(trimsuffix(one.message_retention_duration, "s")) >= 600 && tonumber(trimsuffix(one.message_retention_duration, "s")) <= 2678400, false)])
     error_message = "A retention is 600s to 2678400s (31 days)."
+  }
+  validation {
+    condition     = alltrue([for one in values(var.pull_subscriptions) : one.dead_letter_topic == null || can(regex("^projects/[^/]+/topics/[^/]+$", one.dead_letter_topic))])
+    error_message = "A dead-letter topic is named in full, projects/P/topics/T."
   }
 }
 

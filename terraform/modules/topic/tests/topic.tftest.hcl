@@ -132,3 +132,14 @@ run "a_name_that_pubsub_refuses_is_refused" {
     topic = "9orders"
   }
 }
+
+run "a_short_dead_letter_topic_is_refused" {
+  command         = plan
+  expect_failures = [var.push_subscriptions]
+
+  variables {
+    push_subscriptions = {
+      orders-push = { push_endpoint = "https://x/", oidc_service_account_email = "a@b", dead_letter_topic = "orders-dead" }
+    }
+  }
+}

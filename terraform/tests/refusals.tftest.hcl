@@ -42,6 +42,10 @@ run "a_subscription_of_others_by_its_full_name" {
     condition     = yamldecode(output.config_files["service"]).tables["shop.orders"].from[0].subscription == "projects/other/subscriptions/orders"
     error_message = "It is called otherwise."
   }
+  assert {
+    condition     = length(google_project_service.apis) + length(time_sleep.apis) == 0
+    error_message = "APIs are turned on that somebody else turns on."
+  }
 }
 
 run "a_bucket_that_is_no_landing_bucket" {
@@ -119,74 +123,51 @@ run "a_bucket_far_from_the_service" {
   }
 }
 
-run "external_tables_beside_biglake" {
-  command         = plan
-  expect_failures = [var.bigquery]
+# Each of these is refused by itself; together they take one plan.
+run "values_that_google_refuses" {
+  command = plan
+  expect_failures = [
+    var.project_id,
+    var.region,
+    var.name,
+    var.image,
+    var.tables,
+    var.warehouse_bucket_name,
+    var.dead_letters_bucket_name,
+    var.service_concurrency,
+    var.service_memory,
+    var.notification_channels,
+    var.soft_delete_retention_seconds,
+  ]
   variables {
-    bigquery = { dataset_id = "shop" }
+    project_id                    = "1234567890"
+    region                        = "europe-west1-b"
+    name                          = "landfast-of-the-department-of-sales"
+    image                         = "gcr.io/acme/landfast:latest"
+    tables                        = { orders = { from = [{ subscription = "orders-push" }] } }
+    warehouse_bucket_name         = "google-lake"
+    dead_letters_bucket_name      = "Letters"
+    service_concurrency           = 2000
+    service_memory                = "1 GB"
+    notification_channels         = ["oncall"]
+    soft_delete_retention_seconds = 3600
   }
 }
 
-run "a_catalog_in_cloud_sql_without_an_instance" {
+run "catalogs_that_do_not_go_together" {
   command         = plan
-  expect_failures = [var.cloud_sql]
+  expect_failures = [var.bigquery, var.cloud_sql]
+  variables {
+    bigquery  = { dataset_id = "shop" }
+    cloud_sql = { instance_name = "lake", instance_connection_name = "acme-data:europe-west1:lake" }
+  }
+}
+
+run "a_catalog_in_cloud_sql_without_an_instance_and_a_key_elsewhere" {
+  command         = plan
+  expect_failures = [var.cloud_sql, var.kms_key_name]
   variables {
     catalog_type = "sql"
-  }
-}
-
-run "a_catalog_that_is_none" {
-  command         = plan
-  expect_failures = [var.catalog_type]
-  variables {
-    catalog_type = "hive"
-  }
-}
-
-run "a_key_elsewhere" {
-  command         = plan
-  expect_failures = [var.kms_key_name]
-  variables {
     kms_key_name = "projects/acme-keys/locations/us/keyRings/lake/cryptoKeys/landfast"
-  }
-}
-
-run "a_project_by_its_number" {
-  command         = plan
-  expect_failures = [var.project_id]
-  variables {
-    project_id = "1234567890"
-  }
-}
-
-run "a_zone_for_a_region" {
-  command         = plan
-  expect_failures = [var.region]
-  variables {
-    region = "europe-west1-b"
-  }
-}
-
-run "a_table_without_a_namespace" {
-  command         = plan
-  expect_failures = [var.tables]
-  variables {
-    tables = { orders = { from = [{ subscription = "orders-push" }] } }
-  }
-}
-
-run "a_bucket_name_of_googles" {
-  command         = plan
-  expect_failures = [var.warehouse_bucket_name]
-  variables {
-    warehouse_bucket_name = "google-lake"
-  }
-}
-
-run "a_name_too_long_for_an_account" {
-  command         = plan
-  expect_failures = [var.name]
-  variables {
-    name = "landfast-of-the-department-of-sales"
   }
 }

@@ -176,15 +176,3 @@ run "a_key_of_yours" {
     error_message = "Other agents use the key."
   }
 }
-
-run "the_apis_of_somebody_else" {
-  command = plan
-
-  variables {
-    activate_apis = false
-  }
-  assert {
-    condition     = length(google_project_service.apis) + length(time_sleep.apis) == 0 && output.catalog == "bl://projects/acme-data/catalogs/lake"
-    error_message = "APIs are turned on."
-  }
-}

@@ -41,6 +41,18 @@ doc:
 docs:
     LANDFAST_RENEW_DOCS=1 cargo test --locked --lib current
 
+# Renews what is written down of Terraform's plans: grants, rendered configurations, tables of the READMEs.
+terraform-renew:
+    tests/terraform/run install .tools/terraform
+    tests/terraform/run renew .tools/terraform
+
+# Plants mistakes in Terraform's files, which its tests must find; then lets tflint and checkov look.
+terraform-plants:
+    tests/terraform/run install .tools/terraform
+    tests/terraform/plants .tools/terraform
+    tests/terraform/run install-lint .tools/terraform
+    tests/terraform/run lint .tools/terraform
+
 # Licences, advisories and sources of the dependencies.
 deny:
     cargo deny --locked check

@@ -8,7 +8,7 @@ use std::process::Command;
 use libtest_mimic::Trial;
 use serde_json::Value;
 
-use crate::support::server::run;
+use crate::support::server::{landfast, run};
 use crate::support::{Component, TestResult, needs, trials};
 
 #[path = "../src/config/tests/cases.rs"]
@@ -25,6 +25,7 @@ pub fn tests() -> Vec<Trial> {
         schema_is_one,
         examples_begin_with_the_path_of_the_schema,
         examples_are_checked_by_the_line_that_they_tell,
+        configurations_that_terraform_renders_are_valid,
         valid_configurations_fit_the_schema,
         mistakes_are_refused_by_the_schema_too,
         mistakes_that_no_schema_tells_are_known,
@@ -77,6 +78,20 @@ async fn examples_are_checked_by_the_line_that_they_tell() -> TestResult {
             .output()?;
         let told = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(0), "{line}: {told}");
+    }
+    Ok(())
+}
+
+/// `tests/terraform/run check` holds these files against what the modules render.
+async fn configurations_that_terraform_renders_are_valid() -> TestResult {
+    let pattern = concat!(env!("CARGO_MANIFEST_DIR"), "/terraform/**/rendered/**/*.yaml");
+    let rendered: Vec<PathBuf> = glob::glob(pattern)?.collect::<Result<_, _>>()?;
+    assert!(!rendered.is_empty(), "terraform/ has rendered configurations");
+    for path in rendered {
+        let mut command = landfast(["config", "validate", "--config"]);
+        let output = command.arg(&path).env("API_TOKEN", "x").output()?;
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{}: {told}", path.display());
     }
     Ok(())
 }

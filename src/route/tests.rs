@@ -116,7 +116,11 @@ fn a_name_that_cannot_be_a_table_is_nowhere() {
             .contains("longer than 255 bytes")
     );
     let namespace = config("routes: [{ table: \"{attributes.x}.t\" }]");
-    assert!(to(&namespace, "_landfast").unwrap_err().contains("landfast's own"));
+    assert!(
+        to(&namespace, "_landfast")
+            .unwrap_err()
+            .contains("landfast's own")
+    );
     assert_eq!(named(&namespace, "_landfast.t"), Err(ErrorKind::Config));
     let text = "warehouse: gs://lake/w\ncatalog: { type: biglake, warehouse: \"bl://projects/p/catalogs/c\" }\n\
                 dead_letters: gs://lake/d\nroutes: [{ table: \"{attributes.x}.t\" }]\n";

@@ -23,6 +23,8 @@ const UNTOUCHED: &str = "The table is left as it is: its external table in BigQu
                          knows which files it still reads.";
 const UNSWEPT: &str = "Old snapshots were let go, and nothing was deleted: the external table in BigQuery cannot be moved to \
                        what is left. The next run deletes.";
+const UNSETTLED: &str = "Waiting dead letters were not all settled, since they cannot all be looked at; the next run settles \
+                         them.";
 
 /// Arguments of `maintain`.
 #[derive(Debug, Args)]
@@ -97,8 +99,8 @@ struct Done {
     upkeep: Upkeep,
     settled: Settled,
     pointer: Option<Reconciled>,
-    /// Why nothing was deleted after all.
-    unswept: Option<Error>,
+    /// Why nothing was deleted after all, or letters still wait.
+    undone: Option<Error>,
 }
 
 async fn one(
@@ -120,12 +122,15 @@ async fn one(
         Ok(_) => (fenced.sweep().await, None),
         Err(error) => (fenced.leave(), Some(because(error, ident, UNSWEPT))),
     };
-    let settled = settle_letters(engine, letters, ident, retention, dry_run).await?;
+    let (settled, unsettled) = match settle_letters(engine, letters, ident, retention, dry_run).await {
+        Ok(settled) => (settled, None),
+        Err(error) => (Settled::default(), Some(because(error, ident, UNSETTLED))),
+    };
     Ok(Done {
         upkeep,
         settled,
         pointer,
-        unswept,
+        undone: unswept.or(unsettled),
     })
 }
 
@@ -155,11 +160,11 @@ impl Report {
             fields.insert("dead_letters".to_owned(), json!(done.settled));
             let pointer = done.pointer.as_ref();
             fields.extend(pointer.map(|pointer| ("publish".to_owned(), json!(pointer))));
-            let unswept = done.unswept.as_ref();
-            fields.extend(unswept.map(|error| ("error".to_owned(), json!(error.report()))));
+            let undone = done.undone.as_ref();
+            fields.extend(undone.map(|error| ("error".to_owned(), json!(error.report()))));
         }
         self.results.push(result);
-        if let Some(error) = &done.unswept {
+        if let Some(error) = &done.undone {
             self.failed(error);
         }
         match self.output {

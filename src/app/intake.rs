@@ -9,7 +9,7 @@ use crate::dead_letter::is_of_check;
 use crate::decode::{Reason, RejectKind};
 use crate::error::Result;
 use crate::route::{Route, Router};
-use crate::telemetry::within;
+use crate::telemetry::{self, within};
 use crate::trigger::{Delivery, DeliveryId, Intake, ObjectEvent, Push, Receipt, is_forwarded};
 
 impl Intake for App {
@@ -62,6 +62,7 @@ impl Intake for App {
 
     fn accept(&self, delivery: Delivery) {
         if is_of_check(&delivery.envelope.attributes, &delivery.payload) {
+            metrics::counter!(telemetry::DELIVERIES, "outcome" => "check").increment(1);
             return delivery.ack.ack(Receipt::default());
         }
         let delivery = self.marked(delivery);

@@ -31,8 +31,7 @@ const OPEN_INTERVAL: Duration = Duration::from_secs(1);
 const OPEN_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What a delivery must have left of its time when it is taken and when its batch is handed over: what the last commit took,
-/// within these bounds. A batch has no more time than the one in it that has least. Of the upper one even the shortest
-/// acknowledgement deadline leaves enough, so that one slow commit keeps nobody out for good.
+/// within these bounds, and less with each refusal. A batch has no more time than the one in it that has least.
 const LEAST_TIME: Duration = Duration::from_secs(1);
 const MOST_TIME: Duration = Duration::from_secs(5);
 
@@ -281,7 +280,9 @@ impl Writer {
     }
 
     /// Why deliveries are refused alone: with them their neighbours' time would be over, too.
-    fn late(&self, deliveries: usize) -> Error {
+    fn late(&mut self, deliveries: usize) -> Error {
+        // One slow commit keeps nobody out for good: whoever comes next needs less.
+        self.commit_took /= 2;
         super::answers::outcome("nacked", deliveries as u64);
         tracing::warn!(
             table.ident = %self.ident,

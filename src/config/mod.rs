@@ -61,6 +61,7 @@ pub use self::location::{Location, Scheme};
 pub use self::partition::PartitionBy;
 pub(crate) use self::partition::partition_spec;
 pub use self::problem::{Position, Problem, Problems};
+pub(crate) use self::publish::ADOPT;
 pub use self::publish::{BigQueryConfig, BigQueryDefaults, Connection};
 pub use self::push_auth::{PushAuth, SignedPushes};
 pub(crate) use self::quantity::duration_text;

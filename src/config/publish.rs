@@ -20,6 +20,9 @@ const OVERRIDE: &str = "CLOUDSDK_API_ENDPOINT_OVERRIDES_BIGQUERY";
 /// What ends an override there, and follows the address in every request here.
 const OVERRIDE_END: &str = "/bigquery/v2";
 
+/// The label by which a person hands an external table over that reads another table's metadata.
+pub(crate) const ADOPT: &str = "landfast_adopt";
+
 const PROJECT_VARIABLE: &str = "GOOGLE_CLOUD_PROJECT";
 
 pub(super) const PUBLISH: Key = Key::optional(
@@ -300,6 +303,11 @@ fn read_keys(field: &Field<'_>, into: &mut BigQueryDefaults, are_defaults: bool)
     }
     let labels = keys.key(&LABELS).and_then(|field| field.entries());
     for (name, field) in labels.unwrap_or_default() {
+        if name == ADOPT {
+            field.key_problem(
+                "a person puts this label on an external table, and landfast takes it off; remove it here",
+            );
+        }
         if !is_label(name) {
             field.key_problem(
                 "a label's name begins with a small letter, and has at most 63 of them, digits, `_` and `-`",

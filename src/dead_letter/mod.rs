@@ -292,9 +292,16 @@ impl DeadLetters {
     }
 }
 
-/// Whether a message is that of a check, which says nothing but that it was here. It has no record that could be lost.
+/// Whether a message is that of a check, which says nothing but that it was here: no data, and no attribute but its own and
+/// those that Pub/Sub adds. It has no record that could be lost.
 pub fn is_of_check(attributes: &BTreeMap<String, String>, payload: &[u8]) -> bool {
-    payload.is_empty() && attributes.contains_key(message::CHECK)
+    let is_its_own = |(name, value): (&String, &String)| match name.as_str() {
+        message::CHECK => value
+            .strip_prefix("probe_")
+            .is_some_and(|id| Uuid::try_parse(id).is_ok()),
+        name => name.starts_with("goog") || name.starts_with("CloudPubSub"),
+    };
+    payload.is_empty() && attributes.contains_key(message::CHECK) && attributes.iter().all(is_its_own)
 }
 
 /// A line of letters that is whole.

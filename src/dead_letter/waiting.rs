@@ -34,6 +34,10 @@ impl DeadLetters {
             return self.find(name).await;
         };
         self.let_count(&name, &bytes).await?;
+        if self.topic.is_some() && !name.is_to_be_published() {
+            // Its name does not tell that it was published; an empty object does to the copies to come.
+            store.create(&name.key(Place::Replayed), Bytes::new()).await?;
+        }
         // What stays is confirmed once more by upkeep.
         if let Err(error) = store.delete(&name.key(Place::Pending)).await
             && let Some(count) = self.told.tell(NOT_DELETED)
@@ -50,7 +54,7 @@ impl DeadLetters {
     /// Finds letters that wait: in which place, and under which name.
     async fn waiting(&self, name: &LetterName) -> Result<Option<(&Store, LetterName, Bytes)>> {
         let key = name.key(Place::Pending);
-        for store in self.places_of(name) {
+        for store in self.stores() {
             if let Some(bytes) = store.get(&key).await? {
                 return Ok(Some((store, name.clone(), bytes)));
             }
@@ -59,15 +63,6 @@ impl DeadLetters {
             Some(store) => stray(store, name).await,
             None => Ok(None),
         }
-    }
-
-    /// Where letters of this name may be: those that are to be published wait in one place, the others lie in a location.
-    fn places_of(&self, name: &LetterName) -> impl Iterator<Item = &Store> {
-        let places = match (name.is_to_be_published(), self.published()) {
-            (true, Some(store)) => [Some(store), None],
-            _ => [Some(&self.store), self.before.as_ref()],
-        };
-        places.into_iter().flatten()
     }
 
     /// Where letters wait that are to be published, whether they still are or were before a location was configured.
@@ -84,7 +79,7 @@ impl DeadLetters {
         if name.is_to_be_published() && self.published().is_some() {
             return Ok(());
         }
-        for store in self.places_of(name) {
+        for store in self.stores() {
             for place in [Place::Confirmed, Place::Replayed] {
                 if store.get(&name.key(place)).await?.is_some() {
                     return Ok(());

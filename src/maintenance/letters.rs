@@ -254,6 +254,10 @@ async fn judge(
             one.entry.space == Space::Request && remembered.is_some_and(|remembered| one.since < remembered);
         one.verdict = match known {
             Known::Landed(value) if is_named(one, value) => Verdict::Named,
+            // Of another version, which may have named it.
+            Known::Landed(value) if !value.is_empty() && Kept::decode(value) == Kept::default() => {
+                Verdict::Forgotten
+            }
             Known::Landed(_) => Verdict::Unnamed,
             Known::TooOld => Verdict::Forgotten,
             Known::New if may_be_forgotten => Verdict::Forgotten,

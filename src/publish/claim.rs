@@ -4,12 +4,8 @@ use iceberg::spec::TableMetadata;
 use iceberg::table::Table;
 
 use super::client::External;
-use crate::config::BigQueryConfig;
+use crate::config::{ADOPT, BigQueryConfig};
 use crate::error::{Error, ErrorKind, Result};
-
-/// The label by which a person hands an external table over that reads another table's metadata. It is good for one move,
-/// and taken off with that.
-pub(super) const ADOPT: &str = "landfast_adopt";
 
 /// Checks that an external table reads metadata of the table, or was handed over to it.
 ///

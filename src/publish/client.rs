@@ -13,12 +13,11 @@ use reqwest::{Method, StatusCode, redirect, retry};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::claim::ADOPT;
 use super::columns::Columns;
 use super::dataset;
 use super::failure::{Doing, refusal, unanswered};
 use crate::clock::Clock;
-use crate::config::{BigQueryConfig, process_env};
+use crate::config::{ADOPT, BigQueryConfig, process_env};
 use crate::error::{Error, ErrorKind, Result};
 use crate::google::Google;
 

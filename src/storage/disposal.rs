@@ -327,7 +327,7 @@ impl Client {
                 let content = answer.json().await;
                 content
                     .map(Some)
-                    .map_err(|error| not_now(tries.object).with_source(error))
+                    .map_err(|error| not_now(tries.object).with_source(error.without_url()))
             }
             Answer::Gone | Answer::Unmet => Ok(None),
         }

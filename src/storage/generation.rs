@@ -93,7 +93,7 @@ impl Generations {
                     url,
                     response,
                     read: 0,
-                    sum: is_unchecked.then(|| (0, crc32c)),
+                    sum: is_unchecked.then_some((0, crc32c)),
                 }))
             }
             Err(error) if error.http_status_code() == Some(404) => {

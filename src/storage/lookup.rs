@@ -39,6 +39,8 @@ struct Listing {
     /// Left out where there are none.
     #[serde(default)]
     items: Vec<Item>,
+    #[serde(rename = "nextPageToken")]
+    next_page: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -88,7 +90,7 @@ impl Lookup {
         let parameters = [
             ("prefix", name.to_owned()),
             ("versions", "true".to_owned()),
-            ("fields", "kind,items(name,generation)".to_owned()),
+            ("fields", "kind,nextPageToken,items(name,generation)".to_owned()),
         ];
         let answer = self.get(&format!("/b/{bucket}/o"), &parameters).await?;
         let status = answer.status();
@@ -99,6 +101,10 @@ impl Lookup {
         };
         let is_there = |item: &Item| item.name == name && item.generation == generation.to_string();
         let message = match listing {
+            // A page without it may come before the one that has it, if it is empty.
+            Some(listing) if listing.items.is_empty() && listing.next_page.is_some() => {
+                "What answers for Cloud Storage has not listed the bucket to the object; its event comes again."
+            }
             Some(listing) if listing.kind == "storage#objects" => match listing.items.iter().any(is_there) {
                 false => return Ok(()),
                 true => {

@@ -261,7 +261,7 @@ async fn letters_of_a_location_are_found_where_they_are_published_now() -> TestR
     }
     // What waits there is published, once; what counts there does.
     let published = published.after_location(before.clone());
-    for name in [&waits, &counts, &counts] {
+    for name in [&waits, &waits, &counts, &counts] {
         published.confirm(name).await?;
     }
     let sent = letters(&pubsub, 1).await?;

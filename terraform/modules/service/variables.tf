@@ -207,7 +207,7 @@ variable "ingress" {
 
 variable "exclude_successful_request_logs" {
   type        = bool
-  description = "Whether request logs of what went well are left out: about $97 a month at 100 messages/s (list price, remembered)."
+  description = "Whether request logs of what went well are left out: about $97 a month at 100 messages/s (list price, not measured)."
   default     = true
   nullable    = false
   validation {

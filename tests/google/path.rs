@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::net::TcpListener;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
@@ -36,11 +37,12 @@ pub fn tests() -> Vec<Trial> {
 /// How often something is sent, and so how often the process may be killed.
 const STEPS: i64 = 12;
 
-/// Rows of a step.
+/// Rows of a step. After nacks the emulator pushes a few messages a second, for minutes.
 const ROWS: i64 = 40;
+const PUSHED_ROWS: i64 = 10;
 
-/// Until everything landed, redeliveries by the emulator included.
-const UNTIL: Duration = Duration::from_secs(120);
+/// Until everything landed, redeliveries by the emulator included: it goes on giving messages to streams of the dead.
+const UNTIL: Duration = Duration::from_secs(600);
 
 /// When nothing came for as long, nothing comes again: the emulator sends what is not acknowledged every second or so.
 const QUIET: Duration = Duration::from_secs(4);
@@ -114,9 +116,7 @@ async fn fire(pipeline: &Pipeline) -> TestResult {
     }
     // A process that was killed after an answer leaves the pointer to the next commit.
     pipeline.send(STEPS).await?;
-    let all: BTreeSet<i64> = (0..=STEPS)
-        .flat_map(|step| step * ROWS..(step + 1) * ROWS)
-        .collect();
+    let all: BTreeSet<i64> = (0..=STEPS).flat_map(|step| pipeline.rows(step)).collect();
     wait_for("all rows", UNTIL, async || {
         let (ids, _) = pipeline.ids(Reader::pyiceberg().ok()?).await.ok()?;
         (ids == all).then_some(())
@@ -253,9 +253,18 @@ impl Pipeline {
         self.start().await
     }
 
+    /// The ids of a step's rows.
+    fn rows(&self, step: i64) -> Range<i64> {
+        let rows = match self.way {
+            Way::Pushes => PUSHED_ROWS,
+            Way::Objects | Way::Pulls => ROWS,
+        };
+        step * rows..(step + 1) * rows
+    }
+
     /// Puts an object, every fourth one too large to share a commit, or publishes messages.
     async fn send(&self, step: i64) -> TestResult {
-        let ids = step * ROWS..(step + 1) * ROWS;
+        let ids = self.rows(step);
         if self.way != Way::Objects {
             let rows = ids.map(|id| json!({ "id": id }).to_string());
             self.pubsub.publish(&self.name, rows).await?;

@@ -37,12 +37,13 @@ pub fn tests() -> Vec<Trial> {
 /// How often something is sent, and so how often the process may be killed.
 const STEPS: i64 = 12;
 
-/// Rows of a step. After nacks the emulator pushes a few messages a second, for minutes.
+/// Rows of a step's object, and messages of a step: after nacks the emulator pushes a few a second, for minutes, and it goes
+/// on giving messages to the streams of the dead.
 const ROWS: i64 = 40;
-const PUSHED_ROWS: i64 = 10;
+const MESSAGES: i64 = 10;
 
-/// Until everything landed, redeliveries by the emulator included: it goes on giving messages to streams of the dead.
-const UNTIL: Duration = Duration::from_secs(600);
+/// Until everything landed, redeliveries by the emulator included.
+const UNTIL: Duration = Duration::from_secs(120);
 
 /// When nothing came for as long, nothing comes again: the emulator sends what is not acknowledged every second or so.
 const QUIET: Duration = Duration::from_secs(4);
@@ -110,7 +111,7 @@ async fn fire(pipeline: &Pipeline) -> TestResult {
     if way == Way::Pulls {
         // The emulator sends what is left at random, and to the streams of the dead too: several that live are through
         // sooner.
-        for _ in 0..3 {
+        for _ in 0..7 {
             fleet.push(pipeline.start().await?);
         }
     }
@@ -213,7 +214,7 @@ impl Pipeline {
         let after = if self.way == Way::Objects { "move" } else { "keep" };
         let config = format!(
             "warehouse: gs://lake/{name}/warehouse\ncatalog: {{ type: storage }}\ndead_letters: gs://lake/{name}/letters\n\
-             server: {{ listen: \"{}\", push_auth: off, ack_deadline: 20s }}\ntables:\n  shop.orders: {{ from: [{{ {from} \
+             server: {{ listen: \"{}\", push_auth: off, ack_deadline: 10s }}\ntables:\n  shop.orders: {{ from: [{{ {from} \
              }}], after: {after}, batch: {{ commit_interval: 200ms }}, schema: [{{ name: id, type: long, required: true }}], publish: {{ bigquery: {{ dataset: {}, \
              connection: us.lake }} }} }}\n",
             self.address,
@@ -256,8 +257,8 @@ impl Pipeline {
     /// The ids of a step's rows.
     fn rows(&self, step: i64) -> Range<i64> {
         let rows = match self.way {
-            Way::Pushes => PUSHED_ROWS,
-            Way::Objects | Way::Pulls => ROWS,
+            Way::Objects => ROWS,
+            Way::Pushes | Way::Pulls => MESSAGES,
         };
         step * rows..(step + 1) * rows
     }

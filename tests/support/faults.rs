@@ -154,9 +154,19 @@ impl Faults {
 
     /// How many matching operations came, whatever met them.
     pub fn calls(&self, op: Op, pattern: &str) -> usize {
-        let rules = self.rules();
-        let matching = |(other, path): &&(Op, String)| *other == op && matches(pattern, path);
-        rules.calls.iter().filter(matching).count()
+        let [calls] = self.counts(|other, path| [other == op && matches(pattern, path)]);
+        calls
+    }
+
+    /// How many operations came of each kind that `kinds` tells apart, all at one moment.
+    pub fn counts<const N: usize>(&self, kinds: impl Fn(Op, &str) -> [bool; N]) -> [usize; N] {
+        let mut counts = [0; N];
+        for (op, path) in &self.rules().calls {
+            for (count, is_one) in counts.iter_mut().zip(kinds(*op, path)) {
+                *count += usize::from(is_one);
+            }
+        }
+        counts
     }
 
     /// A store over `inner`, whose keys are relative to `root`.

@@ -428,7 +428,7 @@ variable "service_ack_deadline_seconds" {
   default     = 60
   validation {
     condition     = var.service_ack_deadline_seconds >= 20 && var.service_ack_deadline_seconds <= 600
-    error_message = "20 to 600."
+    error_message = "20 to 600: Pub/Sub takes 10, but landfast keeps 10 s of it to answer."
   }
 }
 

@@ -237,7 +237,7 @@ variable "metrics_collector" {
 
 variable "invokers" {
   type        = map(string)
-  description = "Who may call the service: IAM members, by a name of your own."
+  description = "Who may call the service: IAM members, by a name of your own. IAM knows no paths, and with push_auth off landfast takes their pushes for Pub/Sub's."
   default     = {}
   validation {
     condition     = !anytrue([for member in values(var.invokers) : contains(["allUsers", "allAuthenticatedUsers"], member)])

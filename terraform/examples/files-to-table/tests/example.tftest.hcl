@@ -44,4 +44,8 @@ run "files_to_table" {
     condition     = strcontains(output.try_it, "gs://acme-data-landing/orders/")
     error_message = "The file goes elsewhere."
   }
+  assert {
+    condition     = strcontains(output.try_it, "gcloud storage cp --project=acme-data - gs://acme-data-landing/orders/") && strcontains(output.try_it, "bq query --project_id=acme-data --location=europe-west1") && startswith(output.check_command, "gcloud run jobs execute landfast-check --project=acme-data --region=europe-west1 --wait\n")
+    error_message = "A command leaves project or region to chance."
+  }
 }

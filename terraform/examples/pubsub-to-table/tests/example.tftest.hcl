@@ -44,4 +44,8 @@ run "pubsub_to_table" {
     condition     = strcontains(output.try_it, "acme-data.lake.shop.orders")
     error_message = "The query asks for another table."
   }
+  assert {
+    condition     = strcontains(output.try_it, "gcloud pubsub topics publish projects/acme-data/topics/orders --project=acme-data") && strcontains(output.try_it, "bq query --project_id=acme-data --location=europe-west1") && startswith(output.check_command, "gcloud run jobs execute landfast-check --project=acme-data --region=europe-west1 --wait\n")
+    error_message = "A command leaves project or region to chance."
+  }
 }

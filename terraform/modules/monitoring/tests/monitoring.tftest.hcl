@@ -31,7 +31,7 @@ run "there_is_an_alert_for_each_trouble" {
     error_message = "A tile is empty, or leaves the page."
   }
   assert {
-    condition     = length(jsondecode(google_monitoring_dashboard.this.dashboard_json).mosaicLayout.tiles) == 20
+    condition     = length(jsondecode(google_monitoring_dashboard.this.dashboard_json).mosaicLayout.tiles) == 21
     error_message = "The dashboard has another number of charts."
   }
 }

@@ -11,10 +11,15 @@ locals {
     var.sources,
   )
   tables = { for name, table in var.tables : name => merge({ for key, value in { publish = { bigquery = {} } } : key => value if local.publishes }, table) }
+  # What is said in `defaults` goes beside what is made here, key by key, and before it.
   defaults = merge(
-    { ledger = { retention = "${var.ledger_retention_days}d" } },
-    { for key, value in { publish = { bigquery = { project = var.project_id, dataset = one(module.bigquery[*].dataset_id), connection = one(module.bigquery[*].connection) } } } : key => value if local.publishes },
-    var.defaults,
+    { for key, value in var.defaults : key => value if !contains(["ledger", "publish"], key) },
+    { ledger = merge({ retention = "${var.ledger_retention_days}d" }, try(var.defaults.ledger, {})) },
+    { for key, value in { publish = { bigquery = merge(
+      { project = var.project_id, dataset = one(module.bigquery[*].dataset_id), connection = one(module.bigquery[*].connection) },
+      try(var.defaults.publish.bigquery, {}),
+    ) } } : key => value if local.publishes },
+    { for key, value in { publish = try(var.defaults.publish, null) } : key => value if value != null && !local.publishes },
   )
   sql_user = "${var.name}-service@${var.project_id}.iam"
   catalog = merge(
@@ -26,11 +31,15 @@ locals {
       name = var.catalog_name
     },
   )
+  dead_letters = {
+    location = module.warehouse.dead_letters
+    topic    = { topic = var.dead_letters_topic, before = module.warehouse.dead_letters }
+  }
   base = {
     for key, value in {
       warehouse    = module.warehouse.warehouse
       catalog      = local.catalog
-      dead_letters = module.warehouse.dead_letters
+      dead_letters = local.dead_letters[var.dead_letters_topic == null ? "location" : "topic"]
       sources      = local.sources
       defaults     = local.defaults
       tables       = local.tables
@@ -64,12 +73,15 @@ locals {
     length(local.push_topics) > 0 ? ["service"] : [],
     length(var.landings) > 0 ? ["objects"] : [],
     length(local.pull_topics) > 0 ? ["worker"] : [],
-    var.maintenance_schedule == null ? [] : ["maintenance"],
+    local.maintains ? ["maintenance"] : [],
   ))
+  maintains = var.maintenance_schedule != null || var.verify_schedule != null
+  # `landfast check` probes with the configuration of the first that is there.
+  checked = try([for process in ["service", "objects", "worker"] : process if contains(local.processes, process)][0], null)
   config_files = {
     for process in local.processes : process => yamlencode(merge(local.base, {
       # Cloud Run's IAM checks the tokens and takes their signatures off, so that landfast could not check them again.
-      server = merge({ push_auth = "off" }, local.servers[process], local.api_auth)
+      server = merge({ push_auth = "off" }, local.servers[process], process == "maintenance" ? {} : local.api_auth)
     }))
   }
 
@@ -104,7 +116,7 @@ module "config" {
   project_id   = local.project_id
   secret_id    = "${var.name}-${each.value}-config"
   content      = local.config_files[each.value]
-  accessors    = { service = local.service_member }
+  accessors    = each.value == "maintenance" ? { (local.maintenance_account) = local.landfast_members[local.maintenance_account] } : { service = local.service_member }
   location     = var.region
   kms_key_name = local.kms_key_name
   labels       = var.labels
@@ -135,6 +147,9 @@ locals {
   missing_buckets = distinct([
     for one in local.named : one.bucket if try(one.bucket, null) != null && !contains(values(local.landing_names), try(one.bucket, ""))
   ])
+  bucket_names      = concat(values(local.landing_names), [local.warehouse_bucket_name, local.dead_letters_bucket_name])
+  all_subscriptions = concat(local.made_subscriptions, [for name, landing in var.landings : "${var.name}-${name}-push" if landing.transport == "notification"])
+  forgetful_tables  = [for name, table in var.tables : name if try(tonumber(regex("^([0-9]+)d$", table.ledger.retention)[0]) < var.ledger_retention_days, false)]
   retentions = [for topic in values(var.topics) : max(
     tonumber(trimsuffix(topic.message_retention_duration, "s")),
     tonumber(trimsuffix(coalesce(topic.topic_message_retention_duration, "0s"), "s")),
@@ -156,8 +171,20 @@ resource "terraform_data" "preconditions" {
       error_message = "A subscription or topic keeps messages for ${floor(max(0, local.retentions...) / 86400)} days, and the tables remember them for ${var.ledger_retention_days}: ledger_retention_days must be a day more, or a late copy is a dead letter."
     }
     precondition {
-      condition     = length(setintersection(values(local.landing_names), [local.warehouse_bucket_name, local.dead_letters_bucket_name])) == 0
-      error_message = "The bucket of the warehouse or of the dead letters cannot be a landing bucket."
+      condition     = length(local.forgetful_tables) == 0
+      error_message = "${join(", ", local.forgetful_tables)}: ledger.retention is shorter than ledger_retention_days, which is what subscriptions are held against."
+    }
+    precondition {
+      condition     = length(distinct(local.bucket_names)) == length(local.bucket_names) && alltrue([for name in local.bucket_names : length(name) <= 63])
+      error_message = "Buckets would be called ${join(", ", local.bucket_names)}: each wants a name of its own, of 63 characters at most, and neither warehouse nor dead letters can be a landing bucket. Say bucket_name, warehouse_bucket_name or dead_letters_bucket_name."
+    }
+    precondition {
+      condition     = length(distinct(local.all_subscriptions)) == length(local.all_subscriptions)
+      error_message = "Subscriptions would be called ${join(", ", local.all_subscriptions)}: a topic T makes T-push and T-pull, a landing L ${var.name}-L-push. Choose other keys."
+    }
+    precondition {
+      condition     = var.kms_key_name == null || alltrue([for landing in values(var.landings) : lower(coalesce(landing.location, var.region)) == var.region])
+      error_message = "A landing bucket elsewhere than the key cannot be encrypted with it."
     }
     precondition {
       condition     = var.catalog_type != "biglake" || alltrue([for name in keys(var.tables) : can(regex("^[A-Za-z0-9_]+\\.[A-Za-z0-9_-]+$", name))])

@@ -1,10 +1,11 @@
 # One account for each who acts. Google's agents are called by the project's number.
 locals {
-  accounts = {
-    service   = "landfast: serves, pulls and maintains"
+  accounts = { for name, does in {
+    service   = "landfast: serves and pulls"
     push      = "landfast: Pub/Sub and Eventarc call the service as this"
     scheduler = "landfast: Cloud Scheduler starts the jobs as this"
-  }
+    maintain  = "landfast: maintains and verifies"
+  } : name => does if name != "maintain" || (local.maintains && var.catalog_type != "sql") }
   service_member = "serviceAccount:${google_service_account.this["service"].email}"
   project_number = data.google_project.this.number
   agents = {
@@ -24,14 +25,14 @@ resource "google_service_account" "this" {
   display_name = each.value
 }
 
-# Pub/Sub's agent signs each push as the push account (iam.serviceAccounts.getOpenIdToken), this account alone.
+# Pub/Sub's agent signs each push as the push account (iam.serviceAccounts.getOpenIdToken, and nothing else), this account alone.
 resource "google_service_account_iam_member" "pubsub_token_creator" {
   service_account_id = google_service_account.this["push"].name
-  role               = "roles/iam.serviceAccountTokenCreator"
+  role               = "roles/iam.serviceAccountOpenIdTokenCreator"
   member             = local.agents.pubsub
 }
 
-# The secrets that become environment variables are read as an instance starts (secretmanager.versions.access).
+# The secrets that become environment variables are read as an instance starts (secretmanager.versions.access): by the service …
 resource "google_secret_manager_secret_iam_member" "environment" {
   for_each = toset(concat(values(var.secret_environment), var.api_token_secret == null ? [] : [var.api_token_secret]))
 
@@ -39,6 +40,26 @@ resource "google_secret_manager_secret_iam_member" "environment" {
   secret_id = each.value
   role      = "roles/secretmanager.secretAccessor"
   member    = local.service_member
+}
+
+# … and by the jobs of maintenance, but for the token.
+resource "google_secret_manager_secret_iam_member" "maintain_environment" {
+  for_each = contains(keys(local.accounts), "maintain") ? toset(values(var.secret_environment)) : toset([])
+
+  project   = local.project_id
+  secret_id = each.value
+  role      = "roles/secretmanager.secretAccessor"
+  member    = local.landfast_members["maintain"]
+}
+
+# Letters are published to a topic of yours, if you named one; `maintain` publishes what was left waiting (pubsub.topics.publish).
+resource "google_pubsub_topic_iam_member" "letters" {
+  for_each = var.dead_letters_topic == null ? {} : local.landfast_members
+
+  project = split("/", var.dead_letters_topic)[1]
+  topic   = var.dead_letters_topic
+  role    = "roles/pubsub.publisher"
+  member  = each.value
 }
 
 # The metrics collector writes time series (monitoring.timeSeries.create); Google has this role on projects only.

@@ -3,8 +3,14 @@ locals {
   dead_letters_bucket_name = coalesce(var.dead_letters_bucket_name, "${var.project_id}-${var.name}-dead-letters")
   # Whatever is encrypted waits until its keeper may use the key.
   kms_key_name = var.kms_key_name == null ? null : distinct([for grant in google_kms_crypto_key_iam_member.agents : grant.crypto_key_id])[0]
-  # Objects are put away where a table, or all by default, says so.
-  puts_objects_away = anytrue(concat([for table in values(var.tables) : try(table.after, "keep") != "keep"], [try(var.defaults.after, "keep") != "keep"]))
+  # Objects of these buckets are put away: a table that takes them says so, or all do by default.
+  emptied_buckets = toset(concat(
+    flatten([for table in values(var.tables) : [for one in try(table.from, []) : try(one.bucket, "")] if try(table.after, var.defaults.after, "keep") != "keep"]),
+    [for route in var.routes : try(route.bucket, "") if try(var.defaults.after, "keep") != "keep"],
+  ))
+  # `maintain` and `verify` need neither landing buckets nor subscriptions, nor the token. In Cloud SQL the catalog's tables are their maker's alone.
+  maintenance_account = contains(keys(local.accounts), "maintain") ? "maintain" : "service"
+  landfast_members    = { for name in distinct(["service", local.maintenance_account]) : name => "serviceAccount:${google_service_account.this[name].email}" }
 
   secret_environment = merge(
     { for name, secret in var.secret_environment : name => { secret = google_secret_manager_secret_iam_member.environment[secret].secret_id } },
@@ -31,7 +37,7 @@ module "warehouse" {
   force_destroy                 = var.force_destroy
   kms_key_name                  = local.kms_key_name
   labels                        = var.labels
-  object_users                  = { service = local.service_member }
+  object_users                  = local.landfast_members
 }
 
 module "catalog" {
@@ -45,7 +51,7 @@ module "catalog" {
   buckets          = [local.warehouse_bucket_name]
   credential_mode  = var.catalog_credential_mode
   deletion_policy  = var.force_destroy ? "DELETE" : "PREVENT"
-  editors          = { service = local.service_member }
+  editors          = local.landfast_members
   viewers          = var.catalog_viewers
 }
 
@@ -64,7 +70,7 @@ module "bigquery" {
   delete_contents_on_destroy = var.force_destroy
   kms_key_name               = local.kms_key_name
   labels                     = var.labels
-  publishers                 = { service = local.service_member }
+  publishers                 = local.landfast_members
   readers                    = var.bigquery.readers
 }
 
@@ -116,7 +122,7 @@ module "service" {
   kms_key_name                     = local.kms_key_name
   labels                           = var.labels
 
-  depends_on = [google_sql_user.service, google_sql_database.catalog, google_project_iam_member.sql_client, google_project_iam_member.sql_user]
+  depends_on = [time_sleep.grants]
 }
 
 # Objects have a service of their own: a large file must not starve the requests that messages hold.
@@ -145,7 +151,7 @@ module "objects" {
   kms_key_name                     = local.kms_key_name
   labels                           = var.labels
 
-  depends_on = [google_sql_user.service, google_sql_database.catalog, google_project_iam_member.sql_client, google_project_iam_member.sql_user]
+  depends_on = [time_sleep.grants]
 }
 
 module "topic" {
@@ -169,16 +175,14 @@ module "topic" {
     filter                     = each.value.filter
     ack_deadline_seconds       = var.service_ack_deadline_seconds
     message_retention_duration = each.value.message_retention_duration
-    dead_letter_topic          = each.value.dead_letter_topic
-    max_delivery_attempts      = each.value.max_delivery_attempts
+    dead_letter_policy         = each.value.dead_letter_policy
   } }
 
   pull_subscriptions = { for name in each.value.pull ? ["${each.key}-pull"] : [] : name => {
     subscribers                = { service = local.service_member }
     filter                     = each.value.filter
     message_retention_duration = each.value.message_retention_duration
-    dead_letter_topic          = each.value.dead_letter_topic
-    max_delivery_attempts      = each.value.max_delivery_attempts
+    dead_letter_policy         = each.value.dead_letter_policy
   } }
 
   # The first push wants a token that is signed.
@@ -224,8 +228,8 @@ module "landing" {
   kms_key_name                  = local.kms_key_name
   labels                        = var.labels
   writers                       = each.value.writers
-  readers                       = { for who, member in { service = local.service_member } : who => member if !local.puts_objects_away }
-  movers                        = { for who, member in { service = local.service_member } : who => member if local.puts_objects_away }
+  readers                       = { for who, member in { service = local.service_member } : who => member if !contains(local.emptied_buckets, local.landing_names[each.key]) }
+  movers                        = { for who, member in { service = local.service_member } : who => member if contains(local.emptied_buckets, local.landing_names[each.key]) }
 
   eventarc = each.value.transport != "eventarc" ? null : {
     service_account_email = google_service_account.this["push"].email
@@ -259,18 +263,18 @@ module "worker" {
   kms_key_name          = local.kms_key_name
   labels                = var.labels
 
-  depends_on = [google_sql_user.service, google_sql_database.catalog, google_project_iam_member.sql_client, google_project_iam_member.sql_user]
+  depends_on = [time_sleep.grants]
 }
 
 module "maintenance" {
   source = "./modules/maintenance"
-  count  = var.maintenance_schedule == null ? 0 : 1
+  count  = local.maintains ? 1 : 0
 
   project_id                      = local.project_id
   name                            = var.name
   location                        = var.region
   image                           = var.image
-  service_account_email           = google_service_account.this["service"].email
+  service_account_email           = google_service_account.this[local.maintenance_account].email
   scheduler_service_account_email = google_service_account.this["scheduler"].email
   scheduler_location              = var.scheduler_region
   config_secret                   = module.config["maintenance"].secret_id
@@ -279,13 +283,40 @@ module "maintenance" {
   verify_schedule                 = var.verify_schedule
   time_zone                       = var.time_zone
   environment                     = var.environment
-  secret_environment              = local.secret_environment
+  secret_environment              = { for name, value in local.secret_environment : name => value if name != "API_TOKEN" }
   cloud_sql_proxy                 = local.cloud_sql_proxy
   vpc_access                      = var.vpc_access
   kms_key_name                    = local.kms_key_name
   labels                          = var.labels
 
-  depends_on = [google_sql_user.service, google_sql_database.catalog, google_project_iam_member.sql_client, google_project_iam_member.sql_user]
+  depends_on = [time_sleep.grants]
+}
+
+# What the service is allowed, probed as the service's account.
+module "check" {
+  source = "./modules/maintenance"
+  count  = local.checked == null ? 0 : 1
+
+  project_id            = local.project_id
+  name                  = var.name
+  location              = var.region
+  image                 = var.image
+  service_account_email = google_service_account.this["service"].email
+  config_secret         = module.config[local.checked].secret_id
+  config_version        = module.config[local.checked].version
+  schedule              = null
+  check                 = true
+  cpu                   = "1"
+  memory                = "1Gi"
+  timeout_seconds       = 1800
+  environment           = var.environment
+  secret_environment    = local.secret_environment
+  cloud_sql_proxy       = local.cloud_sql_proxy
+  vpc_access            = var.vpc_access
+  kms_key_name          = local.kms_key_name
+  labels                = var.labels
+
+  depends_on = [time_sleep.grants]
 }
 
 module "monitoring" {
@@ -295,8 +326,11 @@ module "monitoring" {
   project_id            = local.project_id
   name                  = var.name
   notification_channels = var.notification_channels
+  disabled_alerts       = var.disabled_alerts
+  runbook_url           = var.runbook_url
   landfast_metrics      = local.collects_metrics
   subscription_names    = sort(concat(local.made_subscriptions, [for name in keys(module.landing_topic) : "${var.name}-${name}-push"]))
+  subscription_patterns = compact([for landing in module.landing : landing.eventarc_subscription_pattern])
   service_names         = concat(module.service[*].service_name, module.objects[*].service_name)
   job_names             = flatten([for maintenance in module.maintenance : values(maintenance.job_names)])
   bucket_names          = concat([module.warehouse.bucket, module.warehouse.dead_letters_bucket], [for landing in module.landing : landing.bucket])

@@ -19,8 +19,17 @@ output "worker_pool_name" {
 }
 
 output "job_names" {
-  description = "The jobs by command: `gcloud run jobs execute NAME` runs one now."
-  value       = try(module.maintenance[0].job_names, {})
+  description = "The jobs by command (maintain, verify, check): `gcloud run jobs execute NAME --project=PROJECT --region=REGION` runs one now."
+  value       = merge(concat(module.maintenance[*].job_names, module.check[*].job_names)...)
+}
+
+output "check_command" {
+  description = "Runs `landfast check` as the service's account and prints what it says. In your own module: `terraform output -raw check_command | sh`, once you put this out."
+  value = one([for job in module.check[*].job_names["check"] : <<-EOT
+    gcloud run jobs execute ${job} --project=${var.project_id} --region=${var.region} --wait
+    gcloud logging read 'resource.type="cloud_run_job" resource.labels.job_name="${job}" textPayload:*' --project=${var.project_id} --freshness=1h --order=asc --format='value(textPayload)'
+  EOT
+  ])
 }
 
 output "topics" {
@@ -29,7 +38,7 @@ output "topics" {
 }
 
 output "subscription_names" {
-  description = "All subscriptions that landfast takes messages from, short."
+  description = "All subscriptions that landfast takes messages from, short; those of Eventarc are eventarc_subscriptions."
   value       = sort(flatten([[for topic in module.topic : topic.subscription_names], [for topic in module.landing_topic : topic.subscription_names]]))
 }
 
@@ -39,7 +48,7 @@ output "landing_urls" {
 }
 
 output "eventarc_subscriptions" {
-  description = "Subscriptions of Eventarc whose acknowledgement deadline is to be raised by hand: `gcloud pubsub subscriptions update NAME --ack-deadline=600`."
+  description = "Subscriptions of Eventarc, in full, whose acknowledgement deadline is to be raised by hand: `gcloud pubsub subscriptions update NAME --ack-deadline=600`."
   value       = { for name, landing in module.landing : name => landing.eventarc_subscription if landing.eventarc_subscription != null }
 }
 
@@ -49,8 +58,8 @@ output "warehouse_bucket" {
 }
 
 output "dead_letters" {
-  description = "Where dead letters lie."
-  value       = module.warehouse.dead_letters
+  description = "Where dead letters lie, or the topic that they are published to."
+  value       = coalesce(var.dead_letters_topic, module.warehouse.dead_letters)
 }
 
 output "catalog" {
@@ -75,12 +84,12 @@ output "connection_service_account_email" {
 }
 
 output "service_account_emails" {
-  description = "The accounts: service, push, scheduler."
+  description = "The accounts: service, push, scheduler, and maintain where that is not the service's."
   value       = { for name, account in google_service_account.this : name => account.email }
 }
 
 output "config_files" {
-  description = "landfast's configuration as each process has it: service, objects, worker, maintenance. `terraform output -json config_files | jq -r .service > landfast.yaml; landfast config validate --config landfast.yaml`."
+  description = "landfast's configuration as each process has it: service, objects, worker, maintenance. Once your own module puts it out: `terraform output -json config_files | jq -r .service > landfast.yaml; landfast config validate --config landfast.yaml`."
   value       = local.config_files
 }
 
@@ -90,6 +99,11 @@ output "alert_policies" {
 }
 
 output "dashboard_id" {
-  description = "The dashboard's id."
+  description = "The dashboard's id; dashboard_url opens it."
   value       = one(module.monitoring[*].dashboard_id)
+}
+
+output "dashboard_url" {
+  description = "The dashboard in Google Cloud's console."
+  value       = one([for id in module.monitoring[*].dashboard_id : "https://console.cloud.google.com/monitoring/dashboards/builder/${reverse(split("/", id))[0]}?project=${var.project_id}"])
 }

@@ -68,6 +68,16 @@ variable "api_propagation_duration" {
   }
 }
 
+variable "grant_propagation_duration" {
+  type        = string
+  description = "How long to wait for new grants to go round before what needs them starts. Google says two minutes typically, sometimes seven or more."
+  default     = "120s"
+  validation {
+    condition     = can(regex("^[0-9]+(s|m)$", var.grant_propagation_duration))
+    error_message = "A duration such as 120s."
+  }
+}
+
 # What is ingested
 
 variable "topics" {
@@ -79,19 +89,31 @@ variable "topics" {
     filter                           = optional(string)
     message_retention_duration       = optional(string, "604800s")
     topic_message_retention_duration = optional(string)
-    dead_letter_topic                = optional(string)
-    max_delivery_attempts            = optional(number, 100)
-    publishers                       = optional(map(string), {})
+    dead_letter_policy = optional(object({
+      topic                 = string
+      max_delivery_attempts = optional(number, 100)
+    }))
+    publishers = optional(map(string), {})
   }))
   description = <<-EOT
     Topics by a name T of yours: the topic is called T unless name says otherwise, its subscriptions T-push and T-pull, as a table's `from` says them.
     create: false takes a topic that is there. push: to the service. pull: by a worker, the step up from about 1,000 messages/s; with both, a message counts once.
-    dead_letter_topic (off), projects/P/topics/T, as text: Pub/Sub's own policy would drain the subscription in an outage, and what it forwards has a new id; landfast keeps dead letters of its own.
+    dead_letter_policy (off): Pub/Sub's own, with the topic that it forwards to, projects/P/topics/T, as text. In an outage it would drain the subscription, and what it forwards has a new id. landfast keeps dead letters of its own, whatever this says.
   EOT
   default     = {}
   validation {
     condition     = alltrue([for topic in values(var.topics) : topic.push || topic.pull])
     error_message = "A topic is pushed, pulled, or both."
+  }
+  validation {
+    condition = alltrue(flatten([for topic in values(var.topics) : [for duration in [topic.message_retention_duration, coalesce(topic.topic_message_retention_duration, "600s")] :
+      try(tonumber(trimsuffix(duration, "s")) >= 600 && tonumber(trimsuffix(duration, "s")) <= 2678400, false)
+    ]]))
+    error_message = "Messages are kept for 600s to 2678400s (31 days)."
+  }
+  validation {
+    condition     = alltrue([for topic in values(var.topics) : topic.dead_letter_policy == null || try(can(regex("^projects/[^/]+/topics/[^/]+$", topic.dead_letter_policy.topic)) && topic.dead_letter_policy.max_delivery_attempts >= 5 && topic.dead_letter_policy.max_delivery_attempts <= 100, false)])
+    error_message = "A dead-letter policy names its topic in full, projects/P/topics/T, and Pub/Sub takes 5 to 100 delivery attempts."
   }
 }
 
@@ -127,11 +149,15 @@ variable "tables" {
 
 variable "defaults" {
   type        = any
-  description = "The configuration's `defaults`: keys for every table."
+  description = "The configuration's `defaults`: keys for every table. `ledger` and `publish.bigquery` are completed by what is made here, other keys are taken as they are."
   default     = {}
   validation {
     condition     = can(keys(var.defaults))
     error_message = "Keys and values."
+  }
+  validation {
+    condition     = !can(var.defaults.ledger.retention)
+    error_message = "Say ledger_retention_days, which is held against what subscriptions keep."
   }
 }
 
@@ -182,8 +208,8 @@ variable "warehouse_bucket_name" {
   description = "The warehouse bucket's name, unique in the world. Null: PROJECT-NAME-warehouse."
   default     = null
   validation {
-    condition     = var.warehouse_bucket_name == null || try(can(regex("^[a-z0-9][a-z0-9_.-]{1,61}[a-z0-9]$", var.warehouse_bucket_name)) && !startswith(var.warehouse_bucket_name, "goog") && !strcontains(var.warehouse_bucket_name, "google"), false)
-    error_message = "A bucket's name has 3 to 63 lower-case letters, digits, hyphens, underscores and dots, begins and ends with a letter or digit, and does not say google."
+    condition     = var.warehouse_bucket_name == null || try(can(regex("^[a-z0-9][a-z0-9_.-]{1,61}[a-z0-9]$", var.warehouse_bucket_name)) && !startswith(var.warehouse_bucket_name, "goog") && !can(regex("g[o0][o0]g[l1]e|[.][.]|[.]-|-[.]|^[0-9]+[.][0-9]+[.][0-9]+[.][0-9]+$", var.warehouse_bucket_name)), false)
+    error_message = "A bucket's name has 3 to 63 lower-case letters, digits, hyphens, underscores and dots, begins and ends with a letter or digit, is no IP address, has no dot beside a dot or hyphen, and does not say google."
   }
 }
 
@@ -192,8 +218,18 @@ variable "dead_letters_bucket_name" {
   description = "The name of the dead letters' bucket. Null: PROJECT-NAME-dead-letters."
   default     = null
   validation {
-    condition     = var.dead_letters_bucket_name == null || try(can(regex("^[a-z0-9][a-z0-9_.-]{1,61}[a-z0-9]$", var.dead_letters_bucket_name)) && !startswith(var.dead_letters_bucket_name, "goog") && !strcontains(var.dead_letters_bucket_name, "google"), false)
-    error_message = "A bucket's name has 3 to 63 lower-case letters, digits, hyphens, underscores and dots, begins and ends with a letter or digit, and does not say google."
+    condition     = var.dead_letters_bucket_name == null || try(can(regex("^[a-z0-9][a-z0-9_.-]{1,61}[a-z0-9]$", var.dead_letters_bucket_name)) && !startswith(var.dead_letters_bucket_name, "goog") && !can(regex("g[o0][o0]g[l1]e|[.][.]|[.]-|-[.]|^[0-9]+[.][0-9]+[.][0-9]+[.][0-9]+$", var.dead_letters_bucket_name)), false)
+    error_message = "A bucket's name has 3 to 63 lower-case letters, digits, hyphens, underscores and dots, begins and ends with a letter or digit, is no IP address, has no dot beside a dot or hyphen, and does not say google."
+  }
+}
+
+variable "dead_letters_topic" {
+  type        = string
+  description = "A topic, projects/P/topics/T, there already and with a subscription, that landfast publishes dead letters to, instead of keeping them in their bucket. `landfast replay` does not read it (docs/dead-letters.md). Null: the bucket."
+  default     = null
+  validation {
+    condition     = var.dead_letters_topic == null || can(regex("^projects/[^/]+/topics/[^/]+$", var.dead_letters_topic))
+    error_message = "A topic is named in full, projects/P/topics/T."
   }
 }
 
@@ -209,11 +245,11 @@ variable "soft_delete_retention_seconds" {
 
 variable "replayed_retention_days" {
   type        = number
-  description = "Days until letters that were replayed are deleted: longer than a delivery may come again, which is the subscriptions' retention of 7 days (31 at most)."
+  description = "Days until letters that were replayed are deleted: more than ledger_retention_days, as long as a delivery may come again."
   default     = 32
   validation {
-    condition     = var.replayed_retention_days >= 9
-    error_message = "A delivery comes again for 7 days, and is remembered for 8: keep its letters for 9 days at least."
+    condition     = var.replayed_retention_days > var.ledger_retention_days
+    error_message = "Tables remember a delivery for ledger_retention_days, and as long a copy may come: keep its letters for a day more at least."
   }
 }
 
@@ -222,8 +258,8 @@ variable "confirmed_retention_days" {
   description = "Days until dead letters are deleted that nobody replayed. Null: never."
   default     = null
   validation {
-    condition     = var.confirmed_retention_days == null || try(var.confirmed_retention_days >= 9, false)
-    error_message = "A delivery comes again for 7 days, and is remembered for 8: keep its letters for 9 days at least."
+    condition     = var.confirmed_retention_days == null || try(var.confirmed_retention_days > var.ledger_retention_days, false)
+    error_message = "Tables remember a delivery for ledger_retention_days, and as long a copy may come: keep its letters for a day more at least."
   }
 }
 
@@ -287,8 +323,12 @@ variable "cloud_sql" {
     database                 = optional(string, "iceberg")
     private_ip               = optional(bool, false)
   })
-  description = "With sql: an instance of PostgreSQL that is there, with the flag cloudsql.iam_authentication=on. The database and the account's login are made; `GRANT CREATE ON SCHEMA public` to it is yours."
+  description = "With sql: an instance of PostgreSQL that is there, in the project, with the flag cloudsql.iam_authentication=on. The database and the account's login are made; `GRANT CREATE ON SCHEMA public` to it is yours (README)."
   default     = null
+  validation {
+    condition     = var.cloud_sql == null || try(join("/", regex("^(.+):[a-z]+-[a-z]+[0-9]+:([^:]+)$", var.cloud_sql.instance_connection_name)) == "${var.project_id}/${var.cloud_sql.instance_name}", false)
+    error_message = "The connection name is PROJECT:REGION:INSTANCE, of this project and instance."
+  }
   validation {
     condition     = (var.catalog_type == "sql") == (var.cloud_sql != null)
     error_message = "cloud_sql goes with catalog_type = \"sql\", and only with it."
@@ -333,8 +373,11 @@ variable "service_memory" {
   description = "Memory: 256 MiB of held payload, twice that to decode and encode, and the ledger's cache."
   default     = "1Gi"
   validation {
-    condition     = can(regex("^[0-9]+(Mi|Gi)$", var.service_memory))
-    error_message = "A size such as 1Gi."
+    condition = try(
+      tonumber(regex("^([0-9]+)(?:Mi|Gi)$", var.service_memory)[0]) * (endswith(var.service_memory, "Gi") ? 1024 : 1) >= { "1" = 512, "2" = 512, "4" = 2048, "6" = 4096, "8" = 4096 }[var.service_cpu] &&
+      tonumber(regex("^([0-9]+)(?:Mi|Gi)$", var.service_memory)[0]) * (endswith(var.service_memory, "Gi") ? 1024 : 1) <= { "1" = 4096, "2" = 8192, "4" = 16384, "6" = 24576, "8" = 32768 }[var.service_cpu], false
+    )
+    error_message = "A size such as 1Gi that Cloud Run gives with so many vCPUs: 512Mi to 4Gi with 1, to 8Gi with 2, 2Gi to 16Gi with 4, 4Gi to 24Gi with 6, 4Gi to 32Gi with 8."
   }
 }
 
@@ -385,7 +428,7 @@ variable "service_ack_deadline_seconds" {
   default     = 60
   validation {
     condition     = var.service_ack_deadline_seconds >= 20 && var.service_ack_deadline_seconds <= 600
-    error_message = "20 to 600."
+    error_message = "20 to 600: Pub/Sub takes 10, but landfast keeps 10 s of it to answer."
   }
 }
 
@@ -411,7 +454,7 @@ variable "service_ingress" {
 
 variable "service_invokers" {
   type        = map(string)
-  description = "Who else may call the service, such as an application that sends rows: IAM members, by a name of your own."
+  description = "Who else may call the service, such as an application that sends rows: IAM members, by a name of your own. IAM knows no paths: they may push messages under any name, too, as Pub/Sub does."
   default     = {}
   validation {
     condition     = !anytrue([for member in values(var.service_invokers) : contains(["allUsers", "allAuthenticatedUsers"], member)])
@@ -436,8 +479,11 @@ variable "objects_memory" {
   description = "Memory for four objects at a time."
   default     = "2Gi"
   validation {
-    condition     = can(regex("^[0-9]+(Mi|Gi)$", var.objects_memory))
-    error_message = "A size such as 1Gi."
+    condition = try(
+      tonumber(regex("^([0-9]+)(?:Mi|Gi)$", var.objects_memory)[0]) * (endswith(var.objects_memory, "Gi") ? 1024 : 1) >= { "1" = 512, "2" = 512, "4" = 2048, "6" = 4096, "8" = 4096 }[var.objects_cpu] &&
+      tonumber(regex("^([0-9]+)(?:Mi|Gi)$", var.objects_memory)[0]) * (endswith(var.objects_memory, "Gi") ? 1024 : 1) <= { "1" = 4096, "2" = 8192, "4" = 16384, "6" = 24576, "8" = 32768 }[var.objects_cpu], false
+    )
+    error_message = "A size such as 1Gi that Cloud Run gives with so many vCPUs: 512Mi to 4Gi with 1, to 8Gi with 2, 2Gi to 16Gi with 4, 4Gi to 24Gi with 6, 4Gi to 32Gi with 8."
   }
 }
 
@@ -478,8 +524,11 @@ variable "worker_memory" {
   description = "Memory for what is outstanding, decoded and encoded."
   default     = "2Gi"
   validation {
-    condition     = can(regex("^[0-9]+(Mi|Gi)$", var.worker_memory))
-    error_message = "A size such as 1Gi."
+    condition = try(
+      tonumber(regex("^([0-9]+)(?:Mi|Gi)$", var.worker_memory)[0]) * (endswith(var.worker_memory, "Gi") ? 1024 : 1) >= { "1" = 512, "2" = 512, "4" = 2048, "6" = 4096, "8" = 4096 }[var.worker_cpu] &&
+      tonumber(regex("^([0-9]+)(?:Mi|Gi)$", var.worker_memory)[0]) * (endswith(var.worker_memory, "Gi") ? 1024 : 1) <= { "1" = 4096, "2" = 8192, "4" = 16384, "6" = 24576, "8" = 32768 }[var.worker_cpu], false
+    )
+    error_message = "A size such as 1Gi that Cloud Run gives with so many vCPUs: 512Mi to 4Gi with 1, to 8Gi with 2, 2Gi to 16Gi with 4, 4Gi to 24Gi with 6, 4Gi to 32Gi with 8."
   }
 }
 
@@ -513,11 +562,11 @@ variable "worker_max_in_flight_bytes" {
   }
 }
 
-# Upkeep
+# Maintenance and monitoring
 
 variable "maintenance_schedule" {
   type        = string
-  description = "When `landfast maintain` runs, as cron says it. Daily: it deletes what nothing names, and moves pointers whose process was killed. Null: never."
+  description = "When `landfast maintain` runs, as cron says it. Daily: it deletes what nothing names, and moves external tables on that a killed process left behind. Null: never."
   default     = "17 3 * * *"
   validation {
     condition     = var.maintenance_schedule == null || try(length(split(" ", var.maintenance_schedule)) == 5, false)
@@ -527,7 +576,7 @@ variable "maintenance_schedule" {
 
 variable "verify_schedule" {
   type        = string
-  description = "When `landfast verify` runs, which reads every manifest of every kept snapshot. Null: never."
+  description = "When `landfast verify` runs, which reads every manifest of every kept snapshot, whether or not `maintain` is scheduled. Null: never."
   default     = null
   validation {
     condition     = var.verify_schedule == null || try(length(split(" ", var.verify_schedule)) == 5, false)
@@ -576,6 +625,26 @@ variable "notification_channels" {
   }
 }
 
+variable "disabled_alerts" {
+  type        = list(string)
+  description = "Alerts to leave out, such as late or conflicts: the keys of the output alert_policies."
+  default     = []
+  validation {
+    condition     = alltrue([for one in var.disabled_alerts : can(regex("^[a-z_]+$", one))])
+    error_message = "Keys of alerts have lower-case letters and underscores."
+  }
+}
+
+variable "runbook_url" {
+  type        = string
+  description = "Where your team reads docs/runbook.md: alerts link to it with their key as the fragment. Null: alerts name the file."
+  default     = null
+  validation {
+    condition     = var.runbook_url == null || can(regex("^https?://[^#]+$", var.runbook_url))
+    error_message = "A URL without a fragment."
+  }
+}
+
 variable "api_token_secret" {
   type        = string
   description = "A secret in Secret Manager, there already, with the token for direct rows and /metrics. Null: both are refused, and only Google's metrics are there."
@@ -621,7 +690,7 @@ variable "secret_environment" {
 
 variable "kms_key_name" {
   type        = string
-  description = "A key of yours, in region, as text rather than from a resource, since grants hang on it: encrypts buckets, topics, secrets, dataset and Cloud Run's images, projects/P/locations/L/keyRings/R/cryptoKeys/K. The agents of Google that use it are granted it; each must exist (`gcloud beta services identity create`)."
+  description = "A key of yours, in region, as text rather than from a resource, since grants hang on it: encrypts buckets, topics, secrets, dataset and Cloud Run's images, projects/P/locations/L/keyRings/R/cryptoKeys/K. The agents of Google that use it are granted it; each must exist (`gcloud beta services identity create --service=SERVICE --project=PROJECT`, `gcloud storage service-agent --project=PROJECT`)."
   default     = null
   validation {
     condition     = var.kms_key_name == null || try(regex("^projects/[^/]+/locations/([^/]+)/keyRings/[^/]+/cryptoKeys/[^/]+$", var.kms_key_name)[0] == var.region && lower(coalesce(var.bucket_location, var.region)) == var.region, false)

@@ -26,7 +26,7 @@ run "it_can_be_made" {
     api_token_secret = "landfast-token"
   }
   assert {
-    condition     = contains(keys(output.alert_policies), "nothing_lands") && output.topics == { orders = "projects/acme-data/topics/orders" } && output.service_uri != null && length(output.eventarc_subscriptions) <= 1
+    condition     = contains(keys(output.alert_policies), "nothing_lands") && output.topics == { orders = "projects/acme-data/topics/orders" } && output.service_uri != null && startswith(output.dashboard_url, "https://console.cloud.google.com/monitoring/dashboards/builder/") && length(output.eventarc_subscriptions) <= 1
     error_message = "Something is missing once all is made."
   }
 }

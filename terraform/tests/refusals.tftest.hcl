@@ -80,6 +80,57 @@ run "a_topic_that_keeps_longer_than_its_subscription" {
   }
 }
 
+run "a_table_that_forgets_sooner" {
+  command         = plan
+  expect_failures = [terraform_data.preconditions]
+  variables {
+    tables = { "shop.orders" = { from = [{ subscription = "orders-push" }], ledger = { retention = "3d" } } }
+  }
+}
+
+run "two_buckets_of_one_name" {
+  command         = plan
+  expect_failures = [terraform_data.preconditions]
+  variables {
+    landings = { a = { bucket_name = "acme-drop" }, b = { bucket_name = "acme-drop" } }
+  }
+}
+
+run "two_subscriptions_of_one_name" {
+  command         = plan
+  expect_failures = [terraform_data.preconditions]
+  variables {
+    topics   = { orders = {}, landfast-drop = {} }
+    landings = { drop = {} }
+  }
+}
+
+run "a_landing_bucket_elsewhere_than_its_key" {
+  command         = plan
+  expect_failures = [terraform_data.preconditions]
+  variables {
+    landings     = { drop = { location = "europe-west4" } }
+    kms_key_name = "projects/acme-keys/locations/europe-west1/keyRings/lake/cryptoKeys/landfast"
+  }
+}
+
+run "messages_that_are_kept_for_weeks_in_days" {
+  command         = plan
+  expect_failures = [var.topics]
+  variables {
+    topics = { orders = { message_retention_duration = "14d" } }
+  }
+}
+
+run "an_instance_of_another_project" {
+  command         = plan
+  expect_failures = [var.cloud_sql]
+  variables {
+    catalog_type = "sql"
+    cloud_sql    = { instance_name = "lake", instance_connection_name = "acme-db:europe-west1:lake" }
+  }
+}
+
 run "two_levels_of_namespace_in_biglake" {
   command         = plan
   expect_failures = [terraform_data.preconditions]
@@ -138,6 +189,14 @@ run "values_that_google_refuses" {
     var.service_memory,
     var.notification_channels,
     var.soft_delete_retention_seconds,
+    var.objects_memory,
+    var.worker_memory,
+    var.topics,
+    var.replayed_retention_days,
+    var.confirmed_retention_days,
+    var.defaults,
+    var.dead_letters_topic,
+    var.runbook_url,
   ]
   variables {
     project_id                    = "1234567890"
@@ -151,6 +210,17 @@ run "values_that_google_refuses" {
     service_memory                = "1 GB"
     notification_channels         = ["oncall"]
     soft_delete_retention_seconds = 3600
+    objects_cpu                   = "8"
+    objects_memory                = "2Gi"
+    worker_cpu                    = "2"
+    worker_memory                 = "16Gi"
+    topics                        = { orders = { dead_letter_policy = { topic = "projects/acme-data/topics/dead", max_delivery_attempts = 500 } } }
+    ledger_retention_days         = 32
+    replayed_retention_days       = 32
+    confirmed_retention_days      = 9
+    defaults                      = { ledger = { retention = "30d" } }
+    dead_letters_topic            = "letters"
+    runbook_url                   = "docs/runbook.md"
   }
 }
 

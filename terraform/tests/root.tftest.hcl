@@ -19,6 +19,11 @@ override_resource {
   override_during = plan
   values          = { email = "landfast-scheduler@acme-data.iam.gserviceaccount.com", name = "projects/acme-data/serviceAccounts/landfast-scheduler@acme-data.iam.gserviceaccount.com" }
 }
+override_resource {
+  target          = google_service_account.this["maintain"]
+  override_during = plan
+  values          = { email = "landfast-maintain@acme-data.iam.gserviceaccount.com", name = "projects/acme-data/serviceAccounts/landfast-maintain@acme-data.iam.gserviceaccount.com" }
+}
 
 variables {
   project_id = "acme-data"
@@ -56,7 +61,7 @@ run "messages_to_a_table_of_biglake" {
     error_message = "The service's configuration is another:\n${output.config_files["service"]}"
   }
   assert {
-    condition     = google_service_account_iam_member.pubsub_token_creator.role == "roles/iam.serviceAccountTokenCreator" && google_service_account_iam_member.pubsub_token_creator.service_account_id == "projects/acme-data/serviceAccounts/landfast-push@acme-data.iam.gserviceaccount.com" && google_service_account_iam_member.pubsub_token_creator.member == "serviceAccount:service-1234567890@gcp-sa-pubsub.iam.gserviceaccount.com"
+    condition     = google_service_account_iam_member.pubsub_token_creator.role == "roles/iam.serviceAccountOpenIdTokenCreator" && google_service_account_iam_member.pubsub_token_creator.service_account_id == "projects/acme-data/serviceAccounts/landfast-push@acme-data.iam.gserviceaccount.com" && google_service_account_iam_member.pubsub_token_creator.member == "serviceAccount:service-1234567890@gcp-sa-pubsub.iam.gserviceaccount.com"
     error_message = "Pub/Sub's agent may not sign pushes, or may for another account."
   }
   assert {
@@ -64,16 +69,20 @@ run "messages_to_a_table_of_biglake" {
     error_message = "An API is not turned on, or would be turned off for others."
   }
   assert {
-    condition     = time_sleep.apis[0].create_duration == "60s"
-    error_message = "Nobody waits for the APIs."
+    condition     = time_sleep.apis[0].create_duration == "60s" && time_sleep.grants.create_duration == "120s"
+    error_message = "Nobody waits for the APIs, or for the grants."
   }
   assert {
-    condition     = toset(keys(output.service_account_emails)) == toset(["push", "scheduler", "service"]) && length(distinct(values(output.service_account_emails))) == 3
+    condition     = toset(keys(output.service_account_emails)) == toset(["maintain", "push", "scheduler", "service"]) && length(distinct(values(output.service_account_emails))) == 4
     error_message = "Accounts are shared."
   }
   assert {
-    condition     = output.service_name == "landfast" && output.objects_service_name == null && output.worker_pool_name == null && output.job_names == { maintain = "landfast-maintain" }
-    error_message = "There is more, or less, than a service and a job."
+    condition     = output.service_name == "landfast" && output.objects_service_name == null && output.worker_pool_name == null && output.job_names == { check = "landfast-check", maintain = "landfast-maintain" }
+    error_message = "There is more, or less, than a service and two jobs."
+  }
+  assert {
+    condition     = strcontains(output.check_command, "gcloud run jobs execute landfast-check --project=acme-data --region=europe-west1 --wait") && strcontains(output.check_command, "resource.labels.job_name=\"landfast-check\"")
+    error_message = "The check is started, or read, elsewhere."
   }
 }
 
@@ -113,7 +122,7 @@ run "everything_at_once" {
     error_message = "The worker has the sizing of the service."
   }
   assert {
-    condition     = output.landing_urls == { landing = "gs://acme-data-landing", drop = "gs://acme-data-drop" } && output.objects_service_name == "landfast-objects" && output.worker_pool_name == "landfast-worker" && output.job_names == { maintain = "landfast-maintain", verify = "landfast-verify" }
+    condition     = output.landing_urls == { landing = "gs://acme-data-landing", drop = "gs://acme-data-drop" } && output.objects_service_name == "landfast-objects" && output.worker_pool_name == "landfast-worker" && output.job_names == { check = "landfast-check", maintain = "landfast-maintain", verify = "landfast-verify" }
     error_message = "Something is missing, or called otherwise."
   }
   assert {
@@ -121,8 +130,52 @@ run "everything_at_once" {
     error_message = "landfast's metrics are not collected."
   }
   assert {
+    condition     = yamldecode(output.config_files["maintenance"]).server == { push_auth = "off" }
+    error_message = "The jobs want a token that they have no use for."
+  }
+  assert {
     condition     = contains(keys(google_project_service.apis), "eventarc.googleapis.com")
     error_message = "Eventarc's API is not turned on."
+  }
+}
+
+run "letters_to_a_topic_and_a_check_without_a_service" {
+  command = plan
+
+  variables {
+    topics               = {}
+    landings             = { landing = {}, drop = {} }
+    dead_letters_topic   = "projects/acme-ops/topics/letters"
+    maintenance_schedule = null
+    verify_schedule      = "17 5 * * 0"
+    secret_environment   = { SOME_KEY = "some-key" }
+    tables               = { "shop.orders" = { from = [{ bucket = "acme-data-landing" }], after = "delete" }, "shop.drops" = { from = [{ bucket = "acme-data-drop" }] } }
+  }
+  assert {
+    condition     = yamldecode(output.config_files["objects"]).dead_letters == { topic = "projects/acme-ops/topics/letters", before = "gs://acme-data-landfast-dead-letters/dead-letters" } && output.dead_letters == "projects/acme-ops/topics/letters"
+    error_message = "Letters go elsewhere, or what waited in the bucket is forgotten."
+  }
+  assert {
+    condition     = toset(keys(google_pubsub_topic_iam_member.letters)) == toset(["service", "maintain"]) && google_pubsub_topic_iam_member.letters["service"].role == "roles/pubsub.publisher" && google_pubsub_topic_iam_member.letters["service"].project == "acme-ops"
+    error_message = "Letters may not be published."
+  }
+  assert {
+    condition     = output.job_names == { check = "landfast-check", verify = "landfast-verify" } && google_secret_manager_secret_iam_member.maintain_environment["some-key"].role == "roles/secretmanager.secretAccessor"
+    error_message = "verify does not run by itself, or cannot read what it starts with."
+  }
+}
+
+run "defaults_are_completed" {
+  command = plan
+
+  variables {
+    catalog_type = "storage"
+    bigquery     = { dataset_id = "shop" }
+    defaults     = { batch = { commit_interval = "10s" }, ledger = {}, publish = { bigquery = { project = "acme-bi" } } }
+  }
+  assert {
+    condition     = yamldecode(output.config_files["service"]).defaults == { batch = { commit_interval = "10s" }, ledger = { retention = "8d" }, publish = { bigquery = { project = "acme-bi", dataset = "shop", connection = "europe-west1.landfast" } } }
+    error_message = "A key of yours takes its neighbours away:\n${output.config_files["service"]}"
   }
 }
 
@@ -154,6 +207,10 @@ run "a_catalog_in_cloud_sql" {
   assert {
     condition     = yamldecode(output.config_files["service"]).catalog == { type = "sql", name = "lake", uri = "postgresql://landfast-service%40acme-data.iam@localhost/iceberg?host=/cloudsql/acme-data:europe-west1:lake" }
     error_message = "The catalog is another:\n${output.config_files["service"]}"
+  }
+  assert {
+    condition     = !contains(keys(output.service_account_emails), "maintain") && output.job_names["maintain"] == "landfast-maintain"
+    error_message = "Jobs run as an account that does not own the catalog's tables."
   }
   assert {
     condition     = google_sql_user.service[0].type == "CLOUD_IAM_SERVICE_ACCOUNT" && google_sql_user.service[0].name == "landfast-service@acme-data.iam"

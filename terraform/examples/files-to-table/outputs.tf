@@ -1,12 +1,23 @@
 output "try_it" {
   description = "Drops a file, and asks BigQuery for its rows."
   value       = <<-EOT
-    echo '{"id": 1, "at": "2026-11-22T12:00:00Z", "total": "9.50"}' | gcloud storage cp - ${module.landfast.landing_urls["landing"]}/orders/first.ndjson
-    bq query --use_legacy_sql=false 'SELECT * FROM `${module.landfast.bigquery_tables["shop.orders"]}`'
+    echo '{"id": 1, "at": "2026-11-22T12:00:00Z", "total": "9.50"}' | gcloud storage cp --project=${var.project_id} - ${module.landfast.landing_urls["landing"]}/orders/first.ndjson
+    sleep 20 # a new instance, and the commit
+    bq query --project_id=${var.project_id} --location=${var.region} --use_legacy_sql=false 'SELECT * FROM `${module.landfast.bigquery_tables["shop.orders"]}`'
   EOT
 }
 
 output "config_files" {
   description = "landfast's configuration, by process."
   value       = module.landfast.config_files
+}
+
+output "check_command" {
+  description = "Runs `landfast check` as the service's account: `terraform output -raw check_command | sh`."
+  value       = module.landfast.check_command
+}
+
+output "dashboard_url" {
+  description = "The dashboard."
+  value       = module.landfast.dashboard_url
 }

@@ -1,10 +1,26 @@
 # No way to the internet: landfast leaves through a subnet whose only route is to Google's APIs, and everything is encrypted with a key
 # of yours. Pub/Sub reaches the service from inside (INGRESS_TRAFFIC_INTERNAL_ONLY, the default).
+resource "google_project_service" "network" {
+  for_each = toset(["compute.googleapis.com", "dns.googleapis.com"])
+
+  project            = var.project_id
+  service            = each.value
+  disable_on_destroy = false
+}
+
+# A call too soon after the first enablement is refused.
+resource "time_sleep" "network" {
+  create_duration = "60s"
+  triggers        = { apis = join(",", sort([for api in google_project_service.network : api.service])) }
+}
+
 resource "google_compute_network" "this" {
   project                         = var.project_id
   name                            = "landfast"
   auto_create_subnetworks         = false
   delete_default_routes_on_create = true
+
+  depends_on = [time_sleep.network]
 }
 
 resource "google_compute_subnetwork" "run" {
@@ -66,6 +82,7 @@ resource "google_compute_firewall" "nothing_else" {
   }
 }
 
+# Waits with the network that it names.
 resource "google_dns_managed_zone" "googleapis" {
   project    = var.project_id
   name       = "landfast-googleapis"

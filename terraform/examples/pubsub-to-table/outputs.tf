@@ -1,8 +1,9 @@
 output "try_it" {
   description = "Publishes an order, and asks BigQuery for it."
   value       = <<-EOT
-    gcloud pubsub topics publish ${module.landfast.topics["orders"]} --message '{"id": 1, "at": "2026-11-22T12:00:00Z", "total": "9.50", "lines": [{"sku": "ice-axe", "n": 1}]}'
-    bq query --use_legacy_sql=false 'SELECT * FROM `${module.landfast.bigquery_tables["shop.orders"]}`'
+    gcloud pubsub topics publish ${module.landfast.topics["orders"]} --project=${var.project_id} --message '{"id": 1, "at": "2026-11-22T12:00:00Z", "total": "9.50", "lines": [{"sku": "ice-axe", "n": 1}]}'
+    sleep 20 # a new instance, and the commit
+    bq query --project_id=${var.project_id} --location=${var.region} --use_legacy_sql=false 'SELECT * FROM `${module.landfast.bigquery_tables["shop.orders"]}`'
   EOT
 }
 
@@ -11,7 +12,12 @@ output "config_files" {
   value       = module.landfast.config_files
 }
 
-output "dashboard_id" {
+output "check_command" {
+  description = "Runs `landfast check` as the service's account: `terraform output -raw check_command | sh`."
+  value       = module.landfast.check_command
+}
+
+output "dashboard_url" {
   description = "The dashboard."
-  value       = module.landfast.dashboard_id
+  value       = module.landfast.dashboard_url
 }

@@ -23,7 +23,7 @@ module "landfast" {
   worker_cpu            = "2"
   worker_instance_count = 1
 
-  # A secret that is there, for /metrics: printf %s "$(openssl rand -hex 32)" | gcloud secrets create landfast-token --data-file=-
+  # A secret that is there, for /metrics (README).
   api_token_secret = "landfast-token"
 
   force_destroy = true

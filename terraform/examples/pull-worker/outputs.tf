@@ -1,5 +1,5 @@
 output "worker_pool_name" {
-  description = "The worker: `gcloud run worker-pools update NAME --instances 2` for two."
+  description = "The worker: `gcloud run worker-pools update NAME --project=PROJECT --region=REGION --instances=2` for two, until the next apply."
   value       = module.landfast.worker_pool_name
 }
 
@@ -11,4 +11,14 @@ output "topics" {
 output "config_files" {
   description = "landfast's configuration, by process."
   value       = module.landfast.config_files
+}
+
+output "check_command" {
+  description = "Runs `landfast check` as the service's account: `terraform output -raw check_command | sh`."
+  value       = module.landfast.check_command
+}
+
+output "dashboard_url" {
+  description = "The dashboard."
+  value       = module.landfast.dashboard_url
 }

@@ -8,9 +8,9 @@ resource "google_biglake_iceberg_catalog_iam_member" "editors" {
   member  = each.value
 }
 
-# Each request charges the project (x-goog-user-project: serviceusage.services.use); Google has this role on projects only.
+# Each request charges the project (x-goog-user-project: serviceusage.services.use), a reader's as well; Google has this role on projects only.
 resource "google_project_iam_member" "consumers" {
-  for_each = var.editors
+  for_each = merge(var.editors, { for who, member in var.viewers : "viewers/${who}" => member })
 
   project = coalesce(var.user_project, var.project_id)
   role    = "roles/serviceusage.serviceUsageConsumer"

@@ -1,4 +1,8 @@
 locals {
+  # A trigger's name has 63 lower-case letters, digits and hyphens at most, and begins with a letter; a bucket's may have others, or as many.
+  plain         = replace(var.name, "/[^a-z0-9-]/", "-")
+  short         = length(var.name) <= 56 && local.plain == var.name && can(regex("^[a-z]", var.name))
+  trigger_name  = local.short ? "${var.name}-landed" : "landing-${substr(local.plain, 0, 46)}-${substr(sha256(var.name), 0, 8)}"
   storage_agent = "serviceAccount:service-${var.project_number}@gs-project-accounts.iam.gserviceaccount.com"
 }
 
@@ -69,7 +73,7 @@ resource "google_eventarc_trigger" "this" {
   count = var.transport == "eventarc" ? 1 : 0
 
   project         = var.project_id
-  name            = "${var.name}-landed"
+  name            = local.trigger_name
   location        = lower(var.location)
   labels          = var.labels
   service_account = var.eventarc.service_account_email

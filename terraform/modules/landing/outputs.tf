@@ -11,6 +11,11 @@ output "url" {
 }
 
 output "eventarc_subscription" {
-  description = "With eventarc: the subscription whose acknowledgement deadline is to be raised (`gcloud pubsub subscriptions update NAME --ack-deadline=600`); else null."
+  description = "With eventarc: the subscription whose acknowledgement deadline is to be raised (`gcloud pubsub subscriptions update NAME --project=PROJECT --ack-deadline=600`); else null."
   value       = try(google_eventarc_trigger.this[0].transport[0].pubsub[0].subscription, null)
+}
+
+output "eventarc_subscription_pattern" {
+  description = "With eventarc: what that subscription is called, as a regular expression that is known before it is there; else null."
+  value       = var.transport == "eventarc" ? "eventarc-${lower(var.location)}-${local.trigger_name}-sub-[0-9]+" : null
 }

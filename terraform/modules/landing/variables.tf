@@ -20,8 +20,8 @@ variable "name" {
   type        = string
   description = "The bucket's name, as a table's `from` says it."
   validation {
-    condition     = can(regex("^[a-z0-9][a-z0-9_.-]{1,61}[a-z0-9]$", var.name)) && !startswith(var.name, "goog") && !strcontains(var.name, "google")
-    error_message = "A bucket's name has 3 to 63 lower-case letters, digits, hyphens, underscores and dots, begins and ends with a letter or digit, and does not say google."
+    condition     = can(regex("^[a-z0-9][a-z0-9_.-]{1,61}[a-z0-9]$", var.name)) && !startswith(var.name, "goog") && !can(regex("g[o0][o0]g[l1]e|[.][.]|[.]-|-[.]|^[0-9]+[.][0-9]+[.][0-9]+[.][0-9]+$", var.name))
+    error_message = "A bucket's name has 3 to 63 lower-case letters, digits, hyphens, underscores and dots, begins and ends with a letter or digit, is no IP address, has no dot beside a dot or hyphen, and does not say google."
   }
 }
 

@@ -1,12 +1,14 @@
 locals {
-  jobs = merge(
-    { maintain = { schedule = var.schedule, timeout = var.timeout_seconds } },
-    var.verify_schedule == null ? {} : { verify = { schedule = var.verify_schedule, timeout = var.timeout_seconds } },
+  scheduled = { for command, schedule in { maintain = var.schedule, verify = var.verify_schedule } : command => schedule if schedule != null }
+  arguments = merge(
+    { for command in keys(local.scheduled) : command => ["--output", "json"] },
+    # Read by a person, once: a line of the log for each probe.
+    { for command in ["check"] : command => ["--project", var.project_id] if var.check },
   )
 }
 
 resource "google_cloud_run_v2_job" "this" {
-  for_each = local.jobs
+  for_each = local.arguments
 
   project             = var.project_id
   name                = "${var.name}-${each.key}"
@@ -21,7 +23,7 @@ resource "google_cloud_run_v2_job" "this" {
 
     template {
       service_account       = var.service_account_email
-      timeout               = "${each.value.timeout}s"
+      timeout               = "${var.timeout_seconds}s"
       execution_environment = "EXECUTION_ENVIRONMENT_GEN2"
       encryption_key        = var.kms_key_name
       # The next day's run does what this one left, and a table that fails fails again.
@@ -30,7 +32,7 @@ resource "google_cloud_run_v2_job" "this" {
       containers {
         name       = "landfast"
         image      = var.image
-        args       = [each.key, "--config", "/etc/landfast/landfast.yaml", "--log", "stackdriver", "--output", "json"]
+        args       = concat([each.key, "--config", "/etc/landfast/landfast.yaml", "--log", "stackdriver"], each.value)
         depends_on = var.cloud_sql_proxy == null ? null : ["cloud-sql-proxy"]
 
         resources {
@@ -147,13 +149,13 @@ resource "google_cloud_run_v2_job" "this" {
 }
 
 resource "google_cloud_scheduler_job" "this" {
-  for_each = local.jobs
+  for_each = local.scheduled
 
   project          = var.project_id
   name             = "${var.name}-${each.key}"
   region           = coalesce(var.scheduler_location, var.location)
   description      = "Starts the job ${var.name}-${each.key}."
-  schedule         = each.value.schedule
+  schedule         = each.value
   time_zone        = var.time_zone
   attempt_deadline = "60s"
 

@@ -139,17 +139,21 @@ variable "memory" {
   description = "Memory: eight bytes for each file that a table names, and the names of those that go."
   default     = "4Gi"
   validation {
-    condition     = can(regex("^[0-9]+(Mi|Gi)$", var.memory)) && try(tonumber(trimsuffix(trimsuffix(var.memory, "Gi"), "Mi")) * (endswith(var.memory, "Gi") ? 1024 : 1) >= 512, false)
-    error_message = "A size such as 1Gi, 512Mi at least."
+    condition = try(
+      tonumber(regex("^([0-9]+)(?:Mi|Gi)$", var.memory)[0]) * (endswith(var.memory, "Gi") ? 1024 : 1) >= { "1" = 512, "2" = 512, "4" = 2048, "6" = 4096, "8" = 4096 }[var.cpu] &&
+      tonumber(regex("^([0-9]+)(?:Mi|Gi)$", var.memory)[0]) * (endswith(var.memory, "Gi") ? 1024 : 1) <= { "1" = 4096, "2" = 8192, "4" = 16384, "6" = 24576, "8" = 32768 }[var.cpu], false
+    )
+    error_message = "A size such as 1Gi that Cloud Run gives with so many vCPUs: 512Mi to 4Gi with 1, to 8Gi with 2, 2Gi to 16Gi with 4, 4Gi to 24Gi with 6, 4Gi to 32Gi with 8."
   }
 }
 
 variable "scheduler_service_account_email" {
   type        = string
-  description = "The account as which Cloud Scheduler starts the jobs. It may do nothing else."
+  description = "The account as which Cloud Scheduler starts the jobs. It may do nothing else. Null where nothing is scheduled."
+  default     = null
   validation {
-    condition     = can(regex("@", var.scheduler_service_account_email))
-    error_message = "An account's e-mail address."
+    condition     = var.scheduler_service_account_email == null ? var.schedule == null && var.verify_schedule == null : strcontains(var.scheduler_service_account_email, "@")
+    error_message = "An account's e-mail address, where something is scheduled."
   }
 }
 
@@ -165,10 +169,10 @@ variable "scheduler_location" {
 
 variable "schedule" {
   type        = string
-  description = "When `landfast maintain` runs, as cron says it. Once a day: snapshots are thinned by hours and days."
+  description = "When `landfast maintain` runs, as cron says it. Once a day: snapshots are thinned by hours and days. Null: never."
   default     = "17 3 * * *"
   validation {
-    condition     = length(split(" ", var.schedule)) == 5
+    condition     = var.schedule == null || try(length(split(" ", var.schedule)) == 5, false)
     error_message = "A schedule has five fields: minute, hour, day, month, weekday."
   }
 }
@@ -180,6 +184,17 @@ variable "verify_schedule" {
   validation {
     condition     = var.verify_schedule == null || try(length(split(" ", var.verify_schedule)) == 5, false)
     error_message = "A schedule has five fields: minute, hour, day, month, weekday."
+  }
+}
+
+variable "check" {
+  type        = bool
+  description = "Whether there is a job for `landfast check`, which is started by hand: it probes what the account may do."
+  default     = false
+  nullable    = false
+  validation {
+    condition     = contains([true, false], var.check)
+    error_message = "true or false."
   }
 }
 

@@ -72,6 +72,11 @@ locals {
       lines = { "{{service_name}} {{response_code}}" = "sum by (service_name, response_code) (rate(run_googleapis_com:request_count{monitored_resource=\"cloud_run_revision\",service_name=~\"${local.services}\"}[5m]))" }
     },
     {
+      # With those that Cloud Run turned away by itself, which the chart of its answers has not.
+      title = "Pushes per second, by what Pub/Sub met"
+      lines = { "{{subscription_id}} {{response_class}}" = "sum by (subscription_id, response_class) (rate(${format(local.pushes, "")}[5m]))" }
+    },
+    {
       title = "Cost: instance-s/s"
       lines = { "{{service_name}}" = "sum by (service_name) (rate(run_googleapis_com:container_billable_instance_time{monitored_resource=\"cloud_run_revision\",service_name=~\"${local.services}\"}[5m]))" }
     },

@@ -1,6 +1,12 @@
 locals {
   services      = join("|", var.service_names)
-  subscriptions = join("|", var.subscription_names)
+  subscriptions = join("|", concat(var.subscription_names, var.subscription_patterns))
+  # Pub/Sub tells of requests that Cloud Run turns away before landfast sees them (IAM, no instance left): Cloud Run's own count leaves them out.
+  pushes = "pubsub_googleapis_com:subscription_push_request_count{monitored_resource=\"pubsub_subscription\",subscription_id=~\"${replace(local.subscriptions, "%", "%%")}\"%s}"
+
+  # An event that is counted. A counter begins with its first event, which Managed Service for Prometheus takes for its zero: so a series that
+  # was not there before is an event as well. By which labels, of which counter, in which time, how many are nothing unusual.
+  event = "(sum by (%[1]s) (increase(%[2]s[%[3]s])) > %[4]v) or (sum by (%[1]s) (%[2]s) >= %[4]v unless sum by (%[1]s) (%[2]s offset %[3]s))"
 
   # Google's metrics, which are there without the collector.
   google_queries = {
@@ -9,33 +15,37 @@ locals {
       severity     = "WARNING"
       duration     = "300s"
       query        = <<-EOT
-        sum by (service_name) (rate(run_googleapis_com:request_count{monitored_resource="cloud_run_revision",service_name=~"${local.services}",response_code=~"429|5.."}[5m]))
-        / sum by (service_name) (rate(run_googleapis_com:request_count{monitored_resource="cloud_run_revision",service_name=~"${local.services}"}[5m])) > ${var.refused_ratio}
+        (sum by (service_name) (rate(run_googleapis_com:request_count{monitored_resource="cloud_run_revision",service_name=~"${local.services}",response_code=~"429|5.."}[5m]))
+        / sum by (service_name) (rate(run_googleapis_com:request_count{monitored_resource="cloud_run_revision",service_name=~"${local.services}"}[5m])) > ${var.refused_ratio})
+        or (sum by (subscription_id) (rate(${format(local.pushes, ",response_class!=\"ack\"")}[5m]))
+        / sum by (subscription_id) (rate(${format(local.pushes, "")}[5m])) > ${var.refused_ratio})
       EOT
-      means        = "More than ${var.refused_ratio * 100} % of the requests are answered 429 or 5xx; they come again. The log says why, once a minute: the limits are reached, or store or catalog is away."
+      means        = "More than ${var.refused_ratio * 100} % of the requests are answered 429 or 5xx, or of the pushes are not acknowledged; they come again. The log says why, once a minute: the limits are reached, or store or catalog is away."
     }
     tokens_refused = length(var.service_names) == 0 ? null : {
       display_name = "a token is refused"
       severity     = "WARNING"
-      duration     = "0s"
+      duration     = "120s"
       query        = <<-EOT
-        sum by (service_name) (increase(run_googleapis_com:request_count{monitored_resource="cloud_run_revision",service_name=~"${local.services}",response_code=~"401|403"}[10m])) > 0
+        (sum by (service_name) (increase(run_googleapis_com:request_count{monitored_resource="cloud_run_revision",service_name=~"${local.services}",response_code=~"401|403"}[10m])) > 0)
+        or (sum by (subscription_id) (rate(${format(local.pushes, ",response_class=\"remote_server_4xx\"")}[5m]))
+        / sum by (subscription_id) (rate(${format(local.pushes, "")}[5m])) > 0.9)
       EOT
-      means        = "Somebody was not let in. If the backlog grows, it is Pub/Sub: look at roles/run.invoker of the push account, and whether Pub/Sub's agent may mint tokens for it."
+      means        = "Somebody was not let in, or nearly all pushes of a subscription are answered 4xx, as Cloud Run's IAM does. Look at roles/run.invoker of the push account, and whether Pub/Sub's agent may sign for it."
     }
   }
 
   # landfast's own, by docs/metrics.md.
   landfast_queries = {
-    nothing_lands = length(var.subscription_names) == 0 ? null : {
+    nothing_lands = local.subscriptions == "" ? null : {
       display_name = "nothing lands"
       severity     = "CRITICAL"
       duration     = "120s"
       query        = <<-EOT
-        (time() - max(landfast_last_commit_timestamp_seconds) > ${var.seconds_since_commit})
+        (time() - max(landfast_last_commit_timestamp_seconds) > ${var.seconds_since_commit} or absent(landfast_last_commit_timestamp_seconds))
         and on () (sum(pubsub_googleapis_com:subscription_num_undelivered_messages{monitored_resource="pubsub_subscription",subscription_id=~"${local.subscriptions}"}) > 0)
       EOT
-      means        = "No table had a commit for ${var.seconds_since_commit} s, and messages wait."
+      means        = "No table had a commit for ${var.seconds_since_commit} s, or no process tells of one at all, and messages wait."
     }
     deliveries_nacked = {
       display_name = "deliveries come again"
@@ -48,7 +58,7 @@ locals {
       display_name = "records became dead letters"
       severity     = "WARNING"
       duration     = "0s"
-      query        = "sum by (table, reason) (increase(landfast_dead_letters_total[10m])) > ${var.dead_letters}"
+      query        = format(local.event, "table, reason", "landfast_dead_letters_total", "10m", var.dead_letters)
       means        = "Records do not fit their table. Mend table or configuration, then `landfast replay`. too_old_to_prove, redivided and no_route want an operator."
     }
     publish_stale = {
@@ -76,15 +86,29 @@ locals {
       display_name = "a table's metadata nears BigLake's limit"
       severity     = "WARNING"
       duration     = "0s"
-      query        = "sum by (table) (increase(landfast_snapshots_pressed_out_total[1h])) > 0"
+      query        = format(local.event, "table", "landfast_snapshots_pressed_out_total", "1h", 0)
       means        = "Snapshots go before their time, because the metadata nears 1 MB, past which nothing lands."
     }
     may_land_twice = {
       display_name = "events may land twice"
       severity     = "WARNING"
       duration     = "0s"
-      query        = "increase(landfast_forwarded_messages_total[10m]) > 0 or increase(landfast_no_dedupe_attribute_total[10m]) > 0"
+      query        = "${format(local.event, "", "landfast_forwarded_messages_total", "10m", 0)} or ${format(local.event, "source", "landfast_no_dedupe_attribute_total", "10m", 0)}"
       means        = "A dead-letter policy of Pub/Sub forwarded messages, which have new ids, or messages lack their source's dedupe_attribute."
+    }
+    requests_full = {
+      display_name = "the limits are reached"
+      severity     = "WARNING"
+      duration     = "300s"
+      query        = "sum(rate(landfast_refused_requests_total{reason=\"full\"}[5m])) > 0"
+      means        = "Requests are answered 429 for minutes, since max_in_flight_requests or max_in_flight_bytes are held; they come again."
+    }
+    sender_wrong = {
+      display_name = "a sender is refused"
+      severity     = "WARNING"
+      duration     = "0s"
+      query        = format(local.event, "reason", "landfast_refused_requests_total{reason!~\"full|shutting_down|unavailable\"}", "10m", 0)
+      means        = "Requests are refused for what they are: the label reason says why, such as not_an_event, too_large or unauthenticated. Pub/Sub sends its own again and again."
     }
     store_failures = {
       display_name = "the bucket refuses"
@@ -97,7 +121,21 @@ locals {
 
   queries = { for name, query in merge(local.google_queries, var.landfast_metrics ? local.landfast_queries : {}) : name => query if query != null && !contains(var.disabled_alerts, name) }
 
-  documentation = { for name, query in local.queries : name => var.runbook_url == null ? query.means : "${query.means}\n\n[Runbook](${var.runbook_url}#${replace(name, "_", "-")})" }
+  ages = { for name, age in {
+    oldest_unacked_page = { severity = "CRITICAL", threshold = var.unacked_page_seconds, duration = "60s" }
+    oldest_unacked_warn = { severity = "WARNING", threshold = var.unacked_warn_seconds, duration = "300s" }
+  } : name => age if local.subscriptions != "" && !contains(var.disabled_alerts, name) }
+
+  # What every alert says, and where to read on.
+  means = merge(
+    { for name, query in local.queries : name => query.means },
+    { for name, age in local.ages : name => "The oldest message that is not acknowledged waits for longer than ${age.threshold} s: less lands than comes, or nothing does." },
+    {
+      memory = "Cloud Run ends an instance that goes past its memory; what it held comes again. Give it more memory, or lower server.max_in_flight_bytes."
+      jobs   = "The job's log names the table and the error. verify exits 3 where it found a table damaged."
+    },
+  )
+  documentation = { for name, text in local.means : name => "${text}\n\n${var.runbook_url == null ? "Runbook: docs/runbook.md#${name}" : "[Runbook](${var.runbook_url}#${name})"}" }
 }
 
 resource "google_monitoring_alert_policy" "queries" {
@@ -131,13 +169,6 @@ resource "google_monitoring_alert_policy" "queries" {
   }
 }
 
-locals {
-  ages = length(var.subscription_names) == 0 ? {} : {
-    page = { severity = "CRITICAL", threshold = var.unacked_page_seconds, duration = "60s" }
-    warn = { severity = "WARNING", threshold = var.unacked_warn_seconds, duration = "300s" }
-  }
-}
-
 resource "google_monitoring_alert_policy" "oldest_unacked" {
   for_each = local.ages
 
@@ -163,13 +194,17 @@ resource "google_monitoring_alert_policy" "oldest_unacked" {
   }
 
   documentation {
-    content   = "The oldest message that is not acknowledged waits for longer than ${each.value.threshold} s: less lands than comes, or nothing does."
+    content   = local.documentation[each.key]
     mime_type = "text/markdown"
+  }
+
+  alert_strategy {
+    auto_close = "86400s"
   }
 }
 
 resource "google_monitoring_alert_policy" "memory" {
-  count = length(var.service_names) == 0 ? 0 : 1
+  count = length(var.service_names) == 0 || contains(var.disabled_alerts, "memory") ? 0 : 1
 
   project               = var.project_id
   display_name          = "${var.name}: memory is short"
@@ -195,13 +230,17 @@ resource "google_monitoring_alert_policy" "memory" {
   }
 
   documentation {
-    content   = "Cloud Run ends an instance that goes past its memory; what it held comes again. Give it more memory, or lower server.max_in_flight_bytes."
+    content   = local.documentation["memory"]
     mime_type = "text/markdown"
+  }
+
+  alert_strategy {
+    auto_close = "86400s"
   }
 }
 
 resource "google_monitoring_alert_policy" "jobs" {
-  count = length(var.job_names) == 0 ? 0 : 1
+  count = length(var.job_names) == 0 || contains(var.disabled_alerts, "jobs") ? 0 : 1
 
   project               = var.project_id
   display_name          = "${var.name}: maintain or verify failed"
@@ -225,7 +264,11 @@ resource "google_monitoring_alert_policy" "jobs" {
   }
 
   documentation {
-    content   = "The job's log names the table and the error. verify exits 3 where it found a table damaged."
+    content   = local.documentation["jobs"]
     mime_type = "text/markdown"
+  }
+
+  alert_strategy {
+    auto_close = "86400s"
   }
 }

@@ -27,6 +27,16 @@ variable "subscription_names" {
   }
 }
 
+variable "subscription_patterns" {
+  type        = list(string)
+  description = "Regular expressions of subscriptions whose names Google chooses, such as Eventarc's."
+  default     = []
+  validation {
+    condition     = alltrue([for one in var.subscription_patterns : length(one) > 0 && !strcontains(one, "\"")])
+    error_message = "Regular expressions without quotes."
+  }
+}
+
 variable "service_names" {
   type        = list(string)
   description = "The Cloud Run services."
@@ -83,18 +93,21 @@ variable "disabled_alerts" {
   description = "Alerts to leave out, such as late or conflicts: the keys of the output alert_policies."
   default     = []
   validation {
-    condition     = alltrue([for one in var.disabled_alerts : can(regex("^[a-z_]+$", one))])
-    error_message = "Keys of alerts have lower-case letters and underscores."
+    condition = alltrue([for one in var.disabled_alerts : contains([
+      "conflicts", "dead_letters", "deliveries_nacked", "jobs", "late", "may_land_twice", "memory", "metadata_large", "nothing_lands",
+      "oldest_unacked_page", "oldest_unacked_warn", "publish_stale", "requests_full", "requests_refused", "sender_wrong", "store_failures", "tokens_refused",
+    ], one)])
+    error_message = "An alert is called as in the README's table: nothing_lands, oldest_unacked_page, jobs and so on."
   }
 }
 
 variable "runbook_url" {
   type        = string
-  description = "A page that alerts link to, with the alert's key as the fragment. Null: none."
+  description = "Where your team reads docs/runbook.md: alerts link to it with their key as the fragment, URL#nothing_lands. Null: alerts name the file."
   default     = null
   validation {
-    condition     = var.runbook_url == null || can(regex("^https?://", var.runbook_url))
-    error_message = "A URL."
+    condition     = var.runbook_url == null || can(regex("^https?://[^#]+$", var.runbook_url))
+    error_message = "A URL without a fragment."
   }
 }
 

@@ -23,8 +23,8 @@ resource "google_pubsub_subscription_iam_member" "subscribers" {
 }
 
 # A dead-letter policy, where one was asked for: Pub/Sub's agent publishes what it gives up (pubsub.topics.publish) …
-resource "google_pubsub_topic_iam_member" "dead_letters" {
-  for_each = local.dead_letters
+resource "google_pubsub_topic_iam_member" "forwards" {
+  for_each = local.forwards
 
   project = var.project_id
   topic   = each.value
@@ -33,8 +33,8 @@ resource "google_pubsub_topic_iam_member" "dead_letters" {
 }
 
 # … and acknowledges it where it was (pubsub.subscriptions.consume).
-resource "google_pubsub_subscription_iam_member" "dead_letters" {
-  for_each = local.dead_letters
+resource "google_pubsub_subscription_iam_member" "forwards" {
+  for_each = local.forwards
 
   project      = var.project_id
   subscription = try(google_pubsub_subscription.push[each.key].name, google_pubsub_subscription.pull[each.key].name)

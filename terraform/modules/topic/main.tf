@@ -1,9 +1,10 @@
 locals {
   # The full name, known while planning, and there once the topic is.
   topic = "projects/${var.project_id}/topics/${var.create_topic ? google_pubsub_topic.this[0].name : var.topic}"
-  dead_letters = merge(
-    { for name, subscription in var.push_subscriptions : name => subscription.dead_letter_topic if subscription.dead_letter_topic != null },
-    { for name, subscription in var.pull_subscriptions : name => subscription.dead_letter_topic if subscription.dead_letter_topic != null },
+  # Where the dead-letter policies forward to, by subscription.
+  forwards = merge(
+    { for name, subscription in var.push_subscriptions : name => subscription.dead_letter_policy.topic if subscription.dead_letter_policy != null },
+    { for name, subscription in var.pull_subscriptions : name => subscription.dead_letter_policy.topic if subscription.dead_letter_policy != null },
   )
   # Deterministic: made by Google with the API.
   pubsub_agent = "serviceAccount:service-${var.project_number}@gcp-sa-pubsub.iam.gserviceaccount.com"
@@ -66,10 +67,10 @@ resource "google_pubsub_subscription" "push" {
   }
 
   dynamic "dead_letter_policy" {
-    for_each = each.value.dead_letter_topic == null ? [] : [each.value.dead_letter_topic]
+    for_each = each.value.dead_letter_policy == null ? [] : [each.value.dead_letter_policy]
     content {
-      dead_letter_topic     = dead_letter_policy.value
-      max_delivery_attempts = each.value.max_delivery_attempts
+      dead_letter_topic     = dead_letter_policy.value.topic
+      max_delivery_attempts = dead_letter_policy.value.max_delivery_attempts
     }
   }
 }
@@ -96,10 +97,10 @@ resource "google_pubsub_subscription" "pull" {
   }
 
   dynamic "dead_letter_policy" {
-    for_each = each.value.dead_letter_topic == null ? [] : [each.value.dead_letter_topic]
+    for_each = each.value.dead_letter_policy == null ? [] : [each.value.dead_letter_policy]
     content {
-      dead_letter_topic     = dead_letter_policy.value
-      max_delivery_attempts = each.value.max_delivery_attempts
+      dead_letter_topic     = dead_letter_policy.value.topic
+      max_delivery_attempts = dead_letter_policy.value.max_delivery_attempts
     }
   }
 }

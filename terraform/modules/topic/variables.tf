@@ -51,8 +51,8 @@ variable "topic_message_retention_duration" {
   description = "How long the topic itself keeps messages, for seeks, such as 86400s. Null: not at all. The table's ledger.retention must be a day longer."
   default     = null
   validation {
-    condition     = var.topic_message_retention_duration == null || can(regex("^[0-9]+s$", var.topic_message_retention_duration))
-    error_message = "A duration is seconds with an s: 86400s."
+    condition     = var.topic_message_retention_duration == null || try(tonumber(trimsuffix(var.topic_message_retention_duration, "s")) >= 600 && tonumber(trimsuffix(var.topic_message_retention_duration, "s")) <= 2678400, false)
+    error_message = "A topic keeps messages for 600s to 2678400s (31 days)."
   }
 }
 
@@ -99,13 +99,15 @@ variable "push_subscriptions" {
     message_retention_duration = optional(string, "604800s")
     minimum_backoff            = optional(string, "1s")
     maximum_backoff            = optional(string, "60s")
-    dead_letter_topic          = optional(string)
-    max_delivery_attempts      = optional(number, 100)
+    dead_letter_policy = optional(object({
+      topic                 = string
+      max_delivery_attempts = optional(number, 100)
+    }))
   }))
   description = <<-EOT
     Push subscriptions by their names. Each push is signed for oidc_service_account_email, with the endpoint as its audience unless audience names another.
     ack_deadline_seconds 60: Pub/Sub's 10 is shorter than Cloud Run's queue and a retry; 600 for objects. Backoff 1s to 60s: a 429 must not come back at once.
-    dead_letter_topic (off), projects/P/topics/T, as text rather than from a resource, since grants hang on it: an outage would drain the subscription into it, and what it forwards has a new id, so that it can land twice; landfast keeps dead letters of its own.
+    dead_letter_policy (off) is Pub/Sub's own, with the topic that it forwards to, projects/P/topics/T, as text rather than from a resource, since grants hang on it: an outage would drain the subscription into it, and what it forwards has a new id, so that it can land twice. landfast keeps dead letters of its own.
   EOT
   default     = {}
   validation {
@@ -121,12 +123,12 @@ variable "push_subscriptions" {
     error_message = "A retention is 600s to 2678400s (31 days)."
   }
   validation {
-    condition     = alltrue([for one in values(var.push_subscriptions) : one.max_delivery_attempts >= 5 && one.max_delivery_attempts <= 100])
-    error_message = "Pub/Sub takes 5 to 100 delivery attempts."
+    condition     = alltrue([for one in values(var.push_subscriptions) : one.dead_letter_policy == null || try(can(regex("^projects/[^/]+/topics/[^/]+$", one.dead_letter_policy.topic)) && one.dead_letter_policy.max_delivery_attempts >= 5 && one.dead_letter_policy.max_delivery_attempts <= 100, false)])
+    error_message = "A dead-letter policy names its topic in full, projects/P/topics/T, and Pub/Sub takes 5 to 100 delivery attempts."
   }
   validation {
-    condition     = alltrue([for one in values(var.push_subscriptions) : one.dead_letter_topic == null || can(regex("^projects/[^/]+/topics/[^/]+$", one.dead_letter_topic))])
-    error_message = "A dead-letter topic is named in full, projects/P/topics/T."
+    condition     = alltrue([for one in values(var.push_subscriptions) : try(tonumber(trimsuffix(one.minimum_backoff, "s")) <= tonumber(trimsuffix(one.maximum_backoff, "s")) && tonumber(trimsuffix(one.maximum_backoff, "s")) <= 600, false)])
+    error_message = "A backoff is 0s to 600s, and the minimum is not above the maximum."
   }
 }
 
@@ -139,8 +141,10 @@ variable "pull_subscriptions" {
     enable_exactly_once_delivery = optional(bool, false)
     minimum_backoff              = optional(string, "1s")
     maximum_backoff              = optional(string, "60s")
-    dead_letter_topic            = optional(string)
-    max_delivery_attempts        = optional(number, 100)
+    dead_letter_policy = optional(object({
+      topic                 = string
+      max_delivery_attempts = optional(number, 100)
+    }))
   }))
   description = "Pull subscriptions by their names, and who may pull them. Exactly-once delivery is off: the table's ledger drops copies, and without it Pub/Sub is faster."
   default     = {}
@@ -161,8 +165,12 @@ variable "pull_subscriptions" {
     error_message = "A retention is 600s to 2678400s (31 days)."
   }
   validation {
-    condition     = alltrue([for one in values(var.pull_subscriptions) : one.dead_letter_topic == null || can(regex("^projects/[^/]+/topics/[^/]+$", one.dead_letter_topic))])
-    error_message = "A dead-letter topic is named in full, projects/P/topics/T."
+    condition     = alltrue([for one in values(var.pull_subscriptions) : one.dead_letter_policy == null || try(can(regex("^projects/[^/]+/topics/[^/]+$", one.dead_letter_policy.topic)) && one.dead_letter_policy.max_delivery_attempts >= 5 && one.dead_letter_policy.max_delivery_attempts <= 100, false)])
+    error_message = "A dead-letter policy names its topic in full, projects/P/topics/T, and Pub/Sub takes 5 to 100 delivery attempts."
+  }
+  validation {
+    condition     = alltrue([for one in values(var.pull_subscriptions) : try(tonumber(trimsuffix(one.minimum_backoff, "s")) <= tonumber(trimsuffix(one.maximum_backoff, "s")) && tonumber(trimsuffix(one.maximum_backoff, "s")) <= 600, false)])
+    error_message = "A backoff is 0s to 600s, and the minimum is not above the maximum."
   }
 }
 

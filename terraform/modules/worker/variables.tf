@@ -139,8 +139,11 @@ variable "memory" {
   description = "Memory for 20,000 messages or 256 MiB outstanding, decoded and encoded."
   default     = "2Gi"
   validation {
-    condition     = can(regex("^[0-9]+(Mi|Gi)$", var.memory)) && try(tonumber(trimsuffix(trimsuffix(var.memory, "Gi"), "Mi")) * (endswith(var.memory, "Gi") ? 1024 : 1) >= 512, false)
-    error_message = "A size such as 1Gi, 512Mi at least."
+    condition = try(
+      tonumber(regex("^([0-9]+)(?:Mi|Gi)$", var.memory)[0]) * (endswith(var.memory, "Gi") ? 1024 : 1) >= { "1" = 512, "2" = 512, "4" = 2048, "6" = 4096, "8" = 4096 }[var.cpu] &&
+      tonumber(regex("^([0-9]+)(?:Mi|Gi)$", var.memory)[0]) * (endswith(var.memory, "Gi") ? 1024 : 1) <= { "1" = 4096, "2" = 8192, "4" = 16384, "6" = 24576, "8" = 32768 }[var.cpu], false
+    )
+    error_message = "A size such as 1Gi that Cloud Run gives with so many vCPUs: 512Mi to 4Gi with 1, to 8Gi with 2, 2Gi to 16Gi with 4, 4Gi to 24Gi with 6, 4Gi to 32Gi with 8."
   }
 }
 

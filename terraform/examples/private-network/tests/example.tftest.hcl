@@ -18,6 +18,11 @@ override_resource {
   override_during = plan
   values          = { email = "landfast-scheduler@acme-data.iam.gserviceaccount.com", name = "projects/acme-data/serviceAccounts/landfast-scheduler@acme-data.iam.gserviceaccount.com" }
 }
+override_resource {
+  target          = module.landfast.google_service_account.this["maintain"]
+  override_during = plan
+  values          = { email = "landfast-maintain@acme-data.iam.gserviceaccount.com", name = "projects/acme-data/serviceAccounts/landfast-maintain@acme-data.iam.gserviceaccount.com" }
+}
 
 variables {
   project_id   = "acme-data"
@@ -35,6 +40,10 @@ run "private_network" {
   assert {
     condition     = google_compute_network.this.delete_default_routes_on_create && google_compute_subnetwork.run.private_ip_google_access && google_compute_route.googleapis.dest_range == "199.36.153.8/30"
     error_message = "There is a way to the internet, or none to Google."
+  }
+  assert {
+    condition     = toset(keys(google_project_service.network)) == toset(["compute.googleapis.com", "dns.googleapis.com"]) && time_sleep.network.create_duration == "60s"
+    error_message = "The network is made before its APIs are on."
   }
 }
 

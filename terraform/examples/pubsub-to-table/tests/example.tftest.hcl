@@ -18,6 +18,11 @@ override_resource {
   override_during = plan
   values          = { email = "landfast-scheduler@acme-data.iam.gserviceaccount.com", name = "projects/acme-data/serviceAccounts/landfast-scheduler@acme-data.iam.gserviceaccount.com" }
 }
+override_resource {
+  target          = module.landfast.google_service_account.this["maintain"]
+  override_during = plan
+  values          = { email = "landfast-maintain@acme-data.iam.gserviceaccount.com", name = "projects/acme-data/serviceAccounts/landfast-maintain@acme-data.iam.gserviceaccount.com" }
+}
 
 variables {
   project_id = "acme-data"
@@ -38,5 +43,9 @@ run "pubsub_to_table" {
   assert {
     condition     = strcontains(output.try_it, "acme-data.lake.shop.orders")
     error_message = "The query asks for another table."
+  }
+  assert {
+    condition     = strcontains(output.try_it, "gcloud pubsub topics publish projects/acme-data/topics/orders --project=acme-data") && strcontains(output.try_it, "bq query --project_id=acme-data --location=europe-west1") && startswith(output.check_command, "gcloud run jobs execute landfast-check --project=acme-data --region=europe-west1 --wait\n")
+    error_message = "A command leaves project or region to chance."
   }
 }

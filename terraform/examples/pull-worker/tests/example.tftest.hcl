@@ -18,6 +18,11 @@ override_resource {
   override_during = plan
   values          = { email = "landfast-scheduler@acme-data.iam.gserviceaccount.com", name = "projects/acme-data/serviceAccounts/landfast-scheduler@acme-data.iam.gserviceaccount.com" }
 }
+override_resource {
+  target          = module.landfast.google_service_account.this["maintain"]
+  override_during = plan
+  values          = { email = "landfast-maintain@acme-data.iam.gserviceaccount.com", name = "projects/acme-data/serviceAccounts/landfast-maintain@acme-data.iam.gserviceaccount.com" }
+}
 
 variables {
   project_id = "acme-data"

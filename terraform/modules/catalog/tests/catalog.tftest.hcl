@@ -30,6 +30,10 @@ run "landfast_edits_this_catalog_alone" {
     error_message = "landfast may not charge the project for its requests."
   }
   assert {
+    condition     = google_biglake_iceberg_catalog_iam_member.viewers["analysts"].role == "roles/biglake.viewer" && google_project_iam_member.consumers["viewers/analysts"].role == "roles/serviceusage.serviceUsageConsumer" && google_project_iam_member.consumers["viewers/analysts"].member == "group:analysts@acme.example"
+    error_message = "Readers may not ask the catalog, or not charge the project for it."
+  }
+  assert {
     condition     = length(google_storage_bucket_iam_member.vending) == 0 && google_storage_bucket_iam_member.viewers["acme-lake/analysts"].role == "roles/storage.objectViewer"
     error_message = "Without vending, readers want the bucket, and the catalog's account nothing."
   }

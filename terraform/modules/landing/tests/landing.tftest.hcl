@@ -55,8 +55,51 @@ run "eventarc_instead" {
     error_message = "The trigger takes other events."
   }
   assert {
+    condition     = google_eventarc_trigger.this[0].name == "acme-landing-landed" && output.eventarc_subscription_pattern == "eventarc-europe-west1-acme-landing-landed-sub-[0-9]+"
+    error_message = "The trigger is called otherwise, or its subscription is not found."
+  }
+  assert {
     condition     = google_project_iam_member.event_receiver[0].member == "serviceAccount:push@acme-data.iam.gserviceaccount.com" && google_project_iam_member.storage_agent[0].role == "roles/pubsub.publisher"
     error_message = "The trigger's account may not receive, or the storage agent may not publish."
+  }
+}
+
+run "a_trigger_has_a_name_that_eventarc_takes" {
+  command = plan
+
+  variables {
+    name      = "2026.the_longest-name-that-a-bucket-of-the-department-may-have1"
+    transport = "eventarc"
+    topic     = null
+    eventarc  = { service_account_email = "push@acme-data.iam.gserviceaccount.com", service_name = "landfast-objects", service_region = "europe-west1" }
+  }
+  assert {
+    condition     = can(regex("^[a-z][a-z0-9-]{0,61}[a-z0-9]$", google_eventarc_trigger.this[0].name)) && strcontains(google_eventarc_trigger.this[0].name, "2026-the-longest-name")
+    error_message = "Eventarc would refuse ${google_eventarc_trigger.this[0].name}."
+  }
+}
+
+run "so_has_one_of_a_long_name" {
+  command = plan
+
+  variables {
+    name      = "the-longest-of-all-the-names-that-a-bucket-here-may-have-is-it1"
+    transport = "eventarc"
+    topic     = null
+    eventarc  = { service_account_email = "push@acme-data.iam.gserviceaccount.com", service_name = "landfast-objects", service_region = "europe-west1" }
+  }
+  assert {
+    condition     = can(regex("^[a-z][a-z0-9-]{0,61}[a-z0-9]$", google_eventarc_trigger.this[0].name))
+    error_message = "Eventarc would refuse ${google_eventarc_trigger.this[0].name}."
+  }
+}
+
+run "names_that_cloud_storage_refuses" {
+  command         = plan
+  expect_failures = [var.name]
+
+  variables {
+    name = "192.168.0.1"
   }
 }
 

@@ -48,6 +48,45 @@ run "verify_runs_when_it_is_said" {
   }
 }
 
+run "check_runs_by_hand" {
+  command = plan
+
+  variables {
+    schedule                        = null
+    scheduler_service_account_email = null
+    check                           = true
+    cpu                             = "1"
+    memory                          = "1Gi"
+  }
+  assert {
+    condition     = google_cloud_run_v2_job.this["check"].template[0].template[0].containers[0].args == tolist(["check", "--config", "/etc/landfast/landfast.yaml", "--log", "stackdriver", "--project", "acme-data"])
+    error_message = "It is started otherwise."
+  }
+  assert {
+    condition     = length(google_cloud_scheduler_job.this) + length(google_cloud_run_v2_job_iam_member.scheduler) == 0 && output.job_names == { check = "landfast-check" }
+    error_message = "Something starts it by itself, or there is another job."
+  }
+}
+
+run "a_schedule_wants_an_account" {
+  command         = plan
+  expect_failures = [var.scheduler_service_account_email]
+
+  variables {
+    scheduler_service_account_email = null
+  }
+}
+
+run "memory_that_cloud_run_does_not_give" {
+  command         = plan
+  expect_failures = [var.memory]
+
+  variables {
+    cpu    = "1"
+    memory = "8Gi"
+  }
+}
+
 run "a_schedule_has_five_fields" {
   command         = plan
   expect_failures = [var.schedule]

@@ -128,3 +128,13 @@ run "an_image_that_changes_is_refused" {
     image = "gcr.io/acme/landfast:latest"
   }
 }
+
+run "memory_that_cloud_run_does_not_give" {
+  command         = plan
+  expect_failures = [var.memory]
+
+  variables {
+    cpu    = "4"
+    memory = "1Gi"
+  }
+}

@@ -57,7 +57,7 @@ run "subscriptions_are_as_landfast_wants_them" {
     error_message = "The publisher or the subscriber has another role."
   }
   assert {
-    condition     = length(google_pubsub_topic_iam_member.dead_letters) + length(google_pubsub_subscription_iam_member.dead_letters) == 0
+    condition     = length(google_pubsub_topic_iam_member.forwards) + length(google_pubsub_subscription_iam_member.forwards) == 0
     error_message = "Pub/Sub's agent has grants without a dead-letter policy."
   }
   assert {
@@ -74,7 +74,7 @@ run "a_dead_letter_policy_brings_its_two_grants" {
       orders-push = {
         push_endpoint              = "https://landfast-xyz.a.run.app/"
         oidc_service_account_email = "push@acme-data.iam.gserviceaccount.com"
-        dead_letter_topic          = "projects/acme-data/topics/orders-dead"
+        dead_letter_policy         = { topic = "projects/acme-data/topics/orders-dead" }
       }
     }
   }
@@ -83,11 +83,11 @@ run "a_dead_letter_policy_brings_its_two_grants" {
     error_message = "An outage of an hour would drain the subscription."
   }
   assert {
-    condition     = google_pubsub_topic_iam_member.dead_letters["orders-push"].topic == "projects/acme-data/topics/orders-dead" && google_pubsub_topic_iam_member.dead_letters["orders-push"].member == "serviceAccount:service-1234567890@gcp-sa-pubsub.iam.gserviceaccount.com"
+    condition     = google_pubsub_topic_iam_member.forwards["orders-push"].topic == "projects/acme-data/topics/orders-dead" && google_pubsub_topic_iam_member.forwards["orders-push"].member == "serviceAccount:service-1234567890@gcp-sa-pubsub.iam.gserviceaccount.com"
     error_message = "Pub/Sub's agent may not publish what it gives up."
   }
   assert {
-    condition     = google_pubsub_subscription_iam_member.dead_letters["orders-push"].role == "roles/pubsub.subscriber"
+    condition     = google_pubsub_subscription_iam_member.forwards["orders-push"].role == "roles/pubsub.subscriber"
     error_message = "Pub/Sub's agent may not acknowledge what it gave up."
   }
 }
@@ -133,13 +133,45 @@ run "a_name_that_pubsub_refuses_is_refused" {
   }
 }
 
-run "a_short_dead_letter_topic_is_refused" {
+run "a_short_name_in_a_dead_letter_policy_is_refused" {
   command         = plan
   expect_failures = [var.push_subscriptions]
 
   variables {
     push_subscriptions = {
-      orders-push = { push_endpoint = "https://x/", oidc_service_account_email = "a@b", dead_letter_topic = "orders-dead" }
+      orders-push = { push_endpoint = "https://x/", oidc_service_account_email = "a@b", dead_letter_policy = { topic = "orders-dead" } }
+    }
+  }
+}
+
+run "a_backoff_of_an_hour_is_refused" {
+  command         = plan
+  expect_failures = [var.push_subscriptions, var.topic_message_retention_duration]
+
+  variables {
+    push_subscriptions = {
+      orders-push = { push_endpoint = "https://x/", oidc_service_account_email = "a@b", maximum_backoff = "3600s" }
+    }
+    topic_message_retention_duration = "60s"
+  }
+}
+
+run "few_attempts_at_a_pull_are_refused" {
+  command         = plan
+  expect_failures = [var.pull_subscriptions]
+
+  variables {
+    pull_subscriptions = { orders-pull = { dead_letter_policy = { topic = "projects/acme-data/topics/orders-dead", max_delivery_attempts = 3 } } }
+  }
+}
+
+run "few_attempts_at_a_push_are_refused" {
+  command         = plan
+  expect_failures = [var.push_subscriptions]
+
+  variables {
+    push_subscriptions = {
+      orders-push = { push_endpoint = "https://x/", oidc_service_account_email = "a@b", dead_letter_policy = { topic = "projects/acme-data/topics/orders-dead", max_delivery_attempts = 3 } }
     }
   }
 }

@@ -44,3 +44,13 @@ run "a_short_subscription_is_refused" {
     subscriptions = ["orders-pull"]
   }
 }
+
+run "memory_that_cloud_run_does_not_give" {
+  command         = plan
+  expect_failures = [var.memory]
+
+  variables {
+    cpu    = "1"
+    memory = "5Gi"
+  }
+}

@@ -37,7 +37,7 @@ mutants seconds='60':
 doc:
     cargo doc --no-deps --locked --open
 
-# Renews docs/config.schema.json and the tables of docs/configuration.md after a change of a key's description.
+# Renews docs/config.schema.json and the tables of docs/configuration.md and docs/metrics.md after a change of what describes them.
 docs:
     LANDFAST_RENEW_DOCS=1 cargo test --locked --lib current
 

@@ -13,6 +13,7 @@ mod catalog;
 mod check;
 mod commit;
 mod connections;
+mod docs_commands;
 mod events_named;
 mod fakes;
 mod fire;
@@ -25,6 +26,7 @@ mod landing_folder;
 mod letter_topic;
 mod live;
 mod load;
+mod local_example;
 mod maintenance;
 mod objects;
 mod output;
@@ -81,6 +83,8 @@ fn main() -> ExitCode {
         traces::tests(),
         shutdown::tests(),
         surface::tests(),
+        docs_commands::tests(),
+        local_example::tests(),
         fire::tests(),
         fakes::tests(),
         catalog::tests(),

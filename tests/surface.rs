@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use landfast::telemetry::METRICS;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
@@ -255,6 +256,44 @@ async fn metrics_tell_what_happened() -> TestResult {
     }
     let last = value("landfast_last_commit_timestamp_seconds", &[table]).ok_or("a last commit")?;
     assert!((chrono::Utc::now().timestamp() as f64 - last).abs() < 60.0);
+    is_as_described(&text)
+}
+
+/// Every metric of the page has its help, its kind, and no label but those that are documented.
+fn is_as_described(page: &str) -> TestResult {
+    let described = |name: &str| {
+        let plain = ["_bucket", "_sum", "_count"]
+            .iter()
+            .find_map(|end| name.strip_suffix(end));
+        let of = |name: &str| METRICS.iter().find(|metric| metric.name == name);
+        of(name)
+            .or_else(|| plain.and_then(of))
+            .ok_or_else(|| format!("{name} is not described"))
+    };
+    for line in page.lines().filter(|line| !line.is_empty()) {
+        if let Some(typed) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = typed.split_once(' ').ok_or("a kind")?;
+            assert_eq!(
+                kind,
+                format!("{:?}", described(name)?.kind).to_lowercase(),
+                "{name}"
+            );
+            assert!(page.contains(&format!("# HELP {name} ")), "{name} has no help");
+        } else if !line.starts_with('#') {
+            let name = line.split(['{', ' ']).next().unwrap_or_default();
+            let labels = &described(name)?.labels;
+            let written = line
+                .split("=\"")
+                .map(|before| before.rsplit([',', '{']).next().unwrap_or_default());
+            let written: Vec<&str> = written.take(line.matches("=\"").count()).collect();
+            assert!(
+                written
+                    .iter()
+                    .all(|label| *label == "le" || labels.contains(label)),
+                "{line}"
+            );
+        }
+    }
     Ok(())
 }
 

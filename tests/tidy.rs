@@ -21,6 +21,9 @@ pub fn tests() -> Vec<Trial> {
         architecture_names_every_folder,
         architecture_names_tests_that_exist,
         metrics_are_documented,
+        alerts_are_in_the_runbook,
+        pages_are_linked,
+        links_lead_somewhere,
         no_machine_paths,
         planted_bugs_fit_the_code,
     ]
@@ -120,6 +123,88 @@ async fn metrics_are_documented() -> TestResult {
     let pages = of(|path| path == "README.md" || path.starts_with("docs/"));
     let pages: String = pages.map(|page| page.text.as_str()).collect();
     none(names.into_iter().filter(|name| !pages.contains(name)))
+}
+
+/// A section for each alert of Terraform's and of docs/metrics.md, and none without an alert.
+async fn alerts_are_in_the_runbook() -> TestResult {
+    let read = |path: &str| fs::read_to_string(Path::new(ROOT).join(path));
+    let runbook = read("docs/runbook.md")?;
+    let sections: BTreeSet<&str> = runbook
+        .lines()
+        .filter_map(|line| line.strip_prefix("## "))
+        .collect();
+    // Terraform's own test holds this list against the alerts.
+    let listed = read("terraform/modules/monitoring/tests/monitoring.tftest.hcl")?;
+    let (_, listed) = listed
+        .split_once("toset(keys(output.alert_policies)) == toset([")
+        .ok_or("a list")?;
+    let listed = listed.split("])").next().unwrap_or_default();
+    let mut alerts: BTreeSet<&str> = listed.split('"').skip(1).step_by(2).collect();
+    assert!(alerts.len() > 10, "{alerts:?}");
+    let metrics = read("docs/metrics.md")?;
+    let linked = metrics.split("(runbook.md#").skip(1);
+    alerts.extend(linked.filter_map(|rest| rest.split(')').next()));
+    alerts.insert("First of all");
+    none(sections.symmetric_difference(&alerts).copied())
+}
+
+/// A page that no other page links to is read by nobody.
+async fn pages_are_linked() -> TestResult {
+    let pages: Vec<File> = files(".md")?;
+    let index = pages
+        .iter()
+        .find(|page| page.path == "docs/README.md")
+        .ok_or("an index")?;
+    let in_docs = pages.iter().filter_map(|page| page.path.strip_prefix("docs/"));
+    let unlisted = in_docs
+        .filter(|name| !name.contains('/') && *name != "README.md")
+        .filter(|name| !index.text.contains(&format!("]({name})")));
+    none(unlisted)
+}
+
+/// Links of the pages to files and to headings of pages.
+async fn links_lead_somewhere() -> TestResult {
+    let mut dead = Vec::new();
+    for page in files(".md")? {
+        let folder = Path::new(ROOT).join(&page.path);
+        let folder = folder.parent().ok_or("a folder")?;
+        for link in page.text.split("](").skip(1) {
+            let link = link.split(')').next().unwrap_or_default();
+            let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
+            if link.contains("://")
+                || link.contains([' ', '('])
+                || link.is_empty()
+                || link.starts_with("NNNN")
+            {
+                continue;
+            }
+            let target = match path {
+                "" => Path::new(ROOT).join(&page.path),
+                _ => folder.join(path),
+            };
+            let has_heading = |text: String| {
+                text.lines()
+                    .any(|line| anchor_of(line).as_deref() == Some(anchor))
+            };
+            if !target.exists() || !anchor.is_empty() && !has_heading(fs::read_to_string(&target)?) {
+                dead.push(format!("{}: {link}", page.path));
+            }
+        }
+    }
+    none(dead)
+}
+
+/// What GitHub makes of a heading.
+fn anchor_of(line: &str) -> Option<String> {
+    let text = line.trim_start_matches('#');
+    let text = (text.len() < line.len()).then_some(text)?.trim().to_lowercase();
+    let kept = text
+        .chars()
+        .filter(|letter| letter.is_alphanumeric() || "-_ ".contains(*letter));
+    Some(
+        kept.map(|letter| if letter == ' ' { '-' } else { letter })
+            .collect(),
+    )
 }
 
 async fn no_machine_paths() -> TestResult {

@@ -4,6 +4,7 @@
 //! tells something needs no handle.
 
 mod logs;
+mod metric;
 mod otlp;
 mod project;
 mod span;
@@ -17,89 +18,22 @@ use chrono::{DateTime, Utc};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 pub use self::logs::{LogFormat, start_logs};
+use self::metric::MAX_FIELD_LABELS;
+pub use self::metric::{
+    BATCHES_ABANDONED, BATCHES_COMMITTED, BYTES_WRITTEN, COMMIT_DURATION, COMMIT_RETRIES, DEAD_LETTERS,
+    DEAD_LETTERS_CUT, DELIVERIES, DROPPED_SPANS, DUPLICATES, FILE_RETRIES, FORWARDED, FRESHNESS, HELD_BYTES,
+    HELD_REQUESTS, Kind, LABELS, LANDED_BYTES, LANDED_FILES, LAST_COMMIT, METRICS, Metric,
+    NO_DEDUPE_ATTRIBUTE, OBJECT_EVENTS, PUBLISH_DURATION, PUBLISHES, RECORDS_PER_BATCH, RECORDS_WRITTEN,
+    REFUSALS, REFUSED_FILES, SNAPSHOTS_PRESSED, STORE_FAILURES, UNCONFIRMED_ACKS, UNKNOWN_FIELDS,
+    UNPUBLISHED, VISIBLE, WAITING_FILES,
+};
 pub use self::otlp::{flush_traces, start_traces};
 pub use self::span::{COMMIT, DECODE, PUBLISH, Span, TRIGGER};
 pub use self::trace::{Trace, within};
 use crate::error::{Error, ErrorKind, Result};
 
-/// Rows in committed snapshots. Counter; label `table`.
-pub const RECORDS_WRITTEN: &str = "iceberg_records_written_total";
-/// Commits that landed. Counter; label `table`.
-pub const BATCHES_COMMITTED: &str = "iceberg_batches_committed_total";
-/// Bytes of data files in committed snapshots. Counter; label `table`.
-pub const BYTES_WRITTEN: &str = "iceberg_bytes_written_total";
-/// From the batch's hand-over to its commit, all attempts, in seconds. Histogram; label `table`.
-pub const COMMIT_DURATION: &str = "iceberg_commit_duration_seconds";
-/// Rows of one commit. Histogram; label `table`.
-pub const RECORDS_PER_BATCH: &str = "iceberg_records_per_batch";
-/// Deliveries by outcome: `landed`, `duplicate`, `dead_letter`, `nacked`. Counter; label `outcome`.
-pub const DELIVERIES: &str = "landfast_deliveries_total";
-/// Requests refused before a delivery was taken in. Counter; label `reason`, such as `full` or `not_an_event`.
-pub const REFUSALS: &str = "landfast_refused_requests_total";
-/// Acknowledgements that a subscription with exactly-once delivery did not confirm: their messages may come again.
-/// Counter; label `subscription`.
-pub const UNCONFIRMED_ACKS: &str = "landfast_unconfirmed_acks_total";
-/// Dead letters written. Counter; labels `table`, `reason`.
-pub const DEAD_LETTERS: &str = "landfast_dead_letters_total";
-/// Messages of dead letters that do not hold all of their letter. Counter; label `what`: `attributes`, `data`.
-pub const DEAD_LETTERS_CUT: &str = "landfast_dead_letters_cut_total";
-/// Messages that a policy of Pub/Sub has forwarded as dead letters. Counter.
-pub const FORWARDED: &str = "landfast_forwarded_messages_total";
-/// Messages without the attribute that their source tells repetitions by. Counter; label `source`.
-pub const NO_DEDUPE_ATTRIBUTE: &str = "landfast_no_dedupe_attribute_total";
-/// Copies of deliveries that were dropped: the first had `landed`, or was still `in_flight`. Counter; labels `table`,
-/// `reason`.
-pub const DUPLICATES: &str = "landfast_duplicates_total";
-/// Attempts that did not commit. Counter; labels `table`, `kind` (`conflict`, `outcome_unknown`).
-pub const COMMIT_RETRIES: &str = "landfast_commit_retries_total";
-/// Snapshots let go before their time, as the metadata neared the largest that the catalog takes. Counter; label `table`.
-pub const SNAPSHOTS_PRESSED: &str = "landfast_snapshots_pressed_out_total";
-/// Batches given up: their deliveries come again. Counter; labels `table`, `reason`.
-pub const BATCHES_ABANDONED: &str = "landfast_batches_abandoned_total";
-/// Fields of the input that the table has no column for. Counter; labels `table`, `field` (at most 100, the rest `*`).
-pub const UNKNOWN_FIELDS: &str = "landfast_unknown_fields_total";
-/// Requests that a bucket's server did not do this time; they are sent again for 10 s. Counter; label `status`.
-pub const STORE_FAILURES: &str = "landfast_store_failures_total";
-/// When the last commit landed, in seconds since the Unix epoch. Gauge; label `table`.
-pub const LAST_COMMIT: &str = "landfast_last_commit_timestamp_seconds";
-/// From publish time to committed, per delivery, in seconds. Histogram; label `table`.
-pub const FRESHNESS: &str = "landfast_freshness_seconds";
-/// Steps of publishing, by outcome: `moved`, `created`, `current` (nothing to do), `young` (another moved it a moment ago),
-/// `no_table`; `columns_refused`, `conflict`, `rate_limited`, `unavailable`, `refused` (all tried again). Counter; labels `table`, `outcome`.
-pub const PUBLISHES: &str = "landfast_publishes_total";
-/// One step of publishing, in seconds. Histogram; label `table`.
-pub const PUBLISH_DURATION: &str = "landfast_publish_duration_seconds";
-/// How long the oldest commit waits that BigQuery does not show, in seconds; 0 when none waits. Gauge; label `table`.
-pub const UNPUBLISHED: &str = "landfast_unpublished_seconds";
-/// From publish time to visible in BigQuery, of the oldest message of each publish, in seconds. Histogram; label `table`.
-pub const VISIBLE: &str = "landfast_visible_seconds";
-/// Files that landed from a landing folder. Counter; label `table`.
-pub const LANDED_FILES: &str = "landfast_landed_files_total";
-/// Bytes of those files, as they are stored. Counter; label `table`.
-pub const LANDED_BYTES: &str = "landfast_landed_bytes_total";
-/// Events of objects in landing buckets, by what became of them: `read` (its delivery is counted besides), `loaded`,
-/// `letter`, `refused` (it comes again), and what needs no landing: `gone`, `empty`, `marker`, `deleted`, `archived`,
-/// `metadata_updated`, `copy` of what was moved, `landed_before`; besides, of what landed, `put_away` or `stays`. Counter; label `outcome`.
-pub const OBJECT_EVENTS: &str = "landfast_object_events_total";
-/// Files of a landing folder that were moved to the dead letters. Counter; labels `table`, `reason`.
-pub const REFUSED_FILES: &str = "landfast_refused_files_total";
-/// Files of a landing folder that have to be taken or moved again. Counter; label `reason`, such as `unavailable`.
-pub const FILE_RETRIES: &str = "landfast_file_retries_total";
-/// Files in the landing folders at the last look. Gauge.
-pub const WAITING_FILES: &str = "landfast_waiting_files";
-/// Spans that were to be sent and were not: the queue was full (`queue_full`), the collector gave no good answer
-/// (`not_sent`), or took only others (`refused`). Counter; label `reason`.
-pub const DROPPED_SPANS: &str = "landfast_dropped_spans_total";
-/// Bytes held between request and answer. Gauge.
-pub const HELD_BYTES: &str = "landfast_held_bytes";
-/// Requests held between request and answer. Gauge.
-pub const HELD_REQUESTS: &str = "landfast_held_requests";
-
 const TELL_INTERVAL: Duration = Duration::from_secs(60);
 const MAX_TOLD: usize = 10_000;
-
-/// Field names per table that get a metric of their own; the rest are counted as `*`.
-const MAX_FIELD_LABELS: usize = 100;
 
 /// Buckets of durations, in seconds.
 const SECONDS: [f64; 14] = [
@@ -193,14 +127,16 @@ pub fn start_metrics() -> Result<PrometheusHandle> {
     let failed = |error: metrics_exporter_prometheus::BuildError| {
         Error::new(ErrorKind::Config, "The metrics recorder cannot be installed.").with_source(error)
     };
-    PrometheusBuilder::new()
+    let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Full(RECORDS_PER_BATCH.to_owned()), &ROWS)
         .map_err(failed)?
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)
         .map_err(failed)?
         .upkeep_timeout(Duration::from_secs(5))
         .install_recorder()
-        .map_err(failed)
+        .map_err(failed)?;
+    metric::describe();
+    Ok(handle)
 }
 
 #[cfg(test)]

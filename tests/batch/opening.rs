@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use iceberg::TableCreation;
 use iceberg::spec::{PrimitiveType, Transform, UnboundPartitionSpec};
+use iceberg::{TableCreation, TableIdent};
 use landfast::config::{PartitionBy, TableConfig};
 use landfast::error::ErrorKind;
 use libtest_mimic::Trial;
 
-use super::{House, INTERVAL, declared, idle, inferred, row};
+use super::{ACK_DEADLINE, House, INTERVAL, declared, idle, inferred, row};
 use crate::support::faults::{Fault, Op};
 use crate::support::tables::{column, order_creation, orders, schema};
 use crate::support::{TestResult, paused_trials};
@@ -25,6 +25,7 @@ pub fn tests() -> Vec<Trial> {
         good_traffic_behind_waiting_poison_lands,
         void_fields_are_no_partitions,
         no_records_for_no_table_are_no_letter,
+        tables_of_a_process_are_bounded,
     ]
 }
 
@@ -201,5 +202,30 @@ async fn good_traffic_behind_waiting_poison_lands() -> TestResult {
     poison.acked().await?;
     assert_eq!(house.ids().await?, [1]);
     assert_eq!(house.letter_kinds().await?.len(), 2);
+    house.close().await
+}
+
+/// So that labels, tasks and cached metadata are bounded whatever senders make routes name.
+async fn tables_of_a_process_are_bounded() -> TestResult {
+    let house = House::new(declared());
+    let send = |table: usize, patience| -> TestResult<_> {
+        let (delivery, sent) = house.delivery(&table.to_string(), &row(1), patience)?;
+        let ident = TableIdent::from_strs(["shop".to_owned(), format!("t{table}")])?;
+        house.writers.accept(ident, &house.config, delivery);
+        Ok(sent)
+    };
+    for table in 0..1000 {
+        // It has no time left, and so needs no table; its writer is there all the same.
+        let refused = send(table, Duration::ZERO)?.nacked().await?.report();
+        assert!(refused.contains("time left"), "{refused}");
+    }
+    let refused = send(1000, ACK_DEADLINE)?.nacked().await?;
+    super::unavailable(&refused);
+    assert!(
+        refused.report().contains("as many tables as it can"),
+        "{}",
+        refused.report()
+    );
+    send(7, ACK_DEADLINE)?.acked().await?;
     house.close().await
 }

@@ -20,8 +20,12 @@ pub use self::logs::{LogFormat, start_logs};
 pub use self::otlp::{flush_traces, start_traces};
 pub use self::span::{COMMIT, DECODE, PUBLISH, Span, TRIGGER};
 pub use self::trace::{Trace, within};
+use crate::config::Platform;
 use crate::error::{Error, ErrorKind, Result};
+use crate::version;
 
+/// 1, of the process that runs. Gauge; labels `version`, `commit`; on Cloud Run `service` and `revision`, elsewhere empty.
+pub const BUILD_INFO: &str = "landfast_build_info";
 /// Rows in committed snapshots. Counter; label `table`.
 pub const RECORDS_WRITTEN: &str = "iceberg_records_written_total";
 /// Commits that landed. Counter; label `table`.
@@ -185,22 +189,31 @@ impl UnknownFields {
     }
 }
 
-/// Installs the process's metrics recorder; the handle renders Prometheus text.
+/// Installs the process's metrics recorder, and tells it what runs; the handle renders Prometheus text.
 ///
 /// # Errors
 /// [`ErrorKind::Config`] when another recorder is installed.
-pub fn start_metrics() -> Result<PrometheusHandle> {
+pub fn start_metrics(platform: &Platform) -> Result<PrometheusHandle> {
     let failed = |error: metrics_exporter_prometheus::BuildError| {
         Error::new(ErrorKind::Config, "The metrics recorder cannot be installed.").with_source(error)
     };
-    PrometheusBuilder::new()
+    let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Full(RECORDS_PER_BATCH.to_owned()), &ROWS)
         .map_err(failed)?
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)
         .map_err(failed)?
         .upkeep_timeout(Duration::from_secs(5))
         .install_recorder()
-        .map_err(failed)
+        .map_err(failed)?;
+    let known = |value: Option<&str>| value.unwrap_or_default().to_owned();
+    let labels = [
+        ("version", version::VERSION.to_owned()),
+        ("commit", known(version::COMMIT)),
+        ("service", known(platform.service.as_deref())),
+        ("revision", known(platform.revision.as_deref())),
+    ];
+    metrics::gauge!(BUILD_INFO, &labels).set(1.0);
+    Ok(handle)
 }
 
 #[cfg(test)]

@@ -47,6 +47,7 @@ mod surface;
 mod tidy;
 mod traces;
 mod types;
+mod version;
 mod write;
 
 use std::process::ExitCode;
@@ -81,6 +82,7 @@ fn main() -> ExitCode {
         traces::tests(),
         shutdown::tests(),
         surface::tests(),
+        version::tests(),
         fire::tests(),
         fakes::tests(),
         catalog::tests(),

@@ -30,12 +30,13 @@ RUN mkdir -p /out/licenses \
 COPY docs/json.md docs/json.md
 COPY functions functions
 COPY src src
-# What `landfast version` tells: the commit that is built, and when it was made, in seconds since 1970.
+# What `landfast version` tells: the commit that is built, and when it was made, in seconds since 1970. Not by
+# SOURCE_DATE_EPOCH: each dependency with C in it is compiled anew where that changes.
 ARG COMMIT=
-ARG SOURCE_DATE_EPOCH=
+ARG COMMIT_EPOCH=
 # The copies may be older than the empty program.
 RUN touch functions/main.rs src/lib.rs \
-    && LANDFAST_COMMIT="${COMMIT}" cargo build --locked --bin landfast --profile "${PROFILE}" --features "${FEATURES}" \
+    && LANDFAST_COMMIT="${COMMIT}" LANDFAST_COMMIT_EPOCH="${COMMIT_EPOCH}" cargo build --locked --bin landfast --profile "${PROFILE}" --features "${FEATURES}" \
     && case "${PROFILE}" in dev) built=debug ;; *) built="${PROFILE}" ;; esac \
     && install -D --strip "target/${built}/landfast" /out/usr/local/bin/landfast
 

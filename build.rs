@@ -1,6 +1,6 @@
 //! Tells the crate which commit it is built from, and when that commit was made.
 //!
-//! The environment says it (`LANDFAST_COMMIT`, `SOURCE_DATE_EPOCH`), else git does, but for release builds alone: every
+//! The environment says it (`LANDFAST_COMMIT`, `LANDFAST_COMMIT_EPOCH` or `SOURCE_DATE_EPOCH`), else git does, but for release builds alone: every
 //! other would be made anew after each commit. What nobody says is left out. The clock is not asked, so that the same
 //! sources give the same program.
 
@@ -15,7 +15,7 @@ use std::process::Command;
 
 fn main() {
     let told_commit = variable("LANDFAST_COMMIT");
-    let told_epoch = variable("SOURCE_DATE_EPOCH");
+    let told_epoch = variable("LANDFAST_COMMIT_EPOCH").or_else(|| variable("SOURCE_DATE_EPOCH"));
     let asks_git = variable("PROFILE").as_deref() == Some("release") && told_commit.is_none() && is_ours();
     let (mut commit, mut epoch) = (told_commit, told_epoch);
     if asks_git {
@@ -34,7 +34,7 @@ fn main() {
     }
     // Whatever else changes, this need not run again.
     println!("cargo::rerun-if-changed=build.rs");
-    for name in ["LANDFAST_COMMIT", "SOURCE_DATE_EPOCH"] {
+    for name in ["LANDFAST_COMMIT", "LANDFAST_COMMIT_EPOCH", "SOURCE_DATE_EPOCH"] {
         println!("cargo::rerun-if-env-changed={name}");
     }
 }

@@ -28,7 +28,7 @@ static LINE: LazyLock<String> = LazyLock::new(|| {
     format!("{VERSION} (commit {commit}, {day})")
 });
 
-/// The build's date, RFC 3339: when the commit was made, or what `SOURCE_DATE_EPOCH` said. It is no clock's, so that the
+/// The build's date, RFC 3339: when the commit was made, or what the build was told. It is no clock's, so that the
 /// same sources give the same program.
 pub fn date() -> Option<String> {
     let seconds = option_env!("LANDFAST_BUILD_EPOCH")?.parse().ok()?;

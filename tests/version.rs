@@ -80,6 +80,7 @@ impl Script {
         let output = Command::new(&self.program)
             .current_dir(sources)
             .env_remove("LANDFAST_COMMIT")
+            .env_remove("LANDFAST_COMMIT_EPOCH")
             .env_remove("SOURCE_DATE_EPOCH")
             .env("TARGET", "the-target")
             .env("PROFILE", profile)
@@ -138,6 +139,12 @@ async fn build_knows_its_commit_or_says_nothing() -> TestResult {
     let lines = script.told(&repository, "release", &said)?;
     is_told(&lines, "LANDFAST_BUILD_COMMIT", Some("abc"));
     is_told(&lines, "LANDFAST_BUILD_EPOCH", Some("1"));
+    let both = [said[1], ("LANDFAST_COMMIT_EPOCH", "2")];
+    is_told(
+        &script.told(&repository, "release", &both)?,
+        "LANDFAST_BUILD_EPOCH",
+        Some("2"),
+    );
     let empty = [("LANDFAST_COMMIT", ""), ("SOURCE_DATE_EPOCH", "")];
     let head = git(&repository, &["rev-parse", "HEAD"])?;
     let lines = script.told(&repository, "release", &empty)?;

@@ -53,6 +53,11 @@ terraform-plants:
     tests/terraform/run install-lint .tools/terraform
     tests/terraform/run lint .tools/terraform
 
+# Builds the image as a user would and measures it: root, Debian, half an hour of two cores.
+image:
+    tests/image/run install .tools/image
+    tests/image/run release .tools/image
+
 # Licences, advisories and sources of the dependencies.
 deny:
     cargo deny --locked check

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::output::{
-    OutputFormat, block_on, complain, failed, listening, say, shutdown_signal, start_traces, tell,
+    OutputFormat, block_on, complain, failed, listening, platform, say, shutdown_signal, start_traces, tell,
 };
 
 const DEMO_SUBSCRIPTION: &str = "projects/local/subscriptions/orders";
@@ -56,7 +56,7 @@ pub fn run(args: &DevArgs, output: OutputFormat) -> ExitCode {
 }
 
 async fn dev(config: Arc<Config>, args: &DevArgs, output: OutputFormat) -> Result<()> {
-    let metrics = telemetry::start_metrics()?;
+    let metrics = telemetry::start_metrics(&platform())?;
     start_traces()?;
     let app = App::new(config.clone(), Parts::from_config(&config).await?);
     let files = app.landing()?;

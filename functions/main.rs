@@ -13,6 +13,7 @@ mod replay;
 mod serve;
 mod show;
 mod verify;
+mod version;
 
 use std::process::ExitCode;
 
@@ -28,7 +29,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// Lands events in Apache Iceberg tables: acknowledged means committed.
 #[derive(Debug, Parser)]
-#[command(version, propagate_version = true)]
+#[command(version = landfast::version::line(), propagate_version = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -86,6 +87,10 @@ enum Command {
     /// Checks and shows configurations.
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Which landfast this is: version, commit, build date and target.
+    #[command(after_help = "Example:\n  landfast version --output json\n\n\
+        Exit status: 0 printed, 1 the answer could not be written, 2 wrong usage.")]
+    Version,
 }
 
 fn main() -> ExitCode {
@@ -107,5 +112,6 @@ fn main() -> ExitCode {
         Command::Ledger(command) => ledger::run(&command, cli.output),
         Command::Show(args) => show::run(&args, cli.output),
         Command::Config(command) => config::run(command, cli.output),
+        Command::Version => version::run(cli.output),
     }
 }

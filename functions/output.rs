@@ -98,7 +98,8 @@ impl ConfigArgs {
 
 /// Starts logging. `RUST_LOG` overrides what is logged.
 pub fn start_logs(format: Option<LogFormat>, quiet: bool) -> Result<()> {
-    let format = format.unwrap_or(if on_cloud_run() {
+    let platform = platform();
+    let format = format.unwrap_or(if platform.is_cloud_run() {
         LogFormat::Stackdriver
     } else {
         LogFormat::Text
@@ -114,7 +115,6 @@ pub fn start_logs(format: Option<LogFormat>, quiet: bool) -> Result<()> {
     }
     // The clients of buckets log every attempt; a metric counts them.
     let default = if quiet { "warn" } else { "info,object_store=warn" };
-    let platform = Platform::from_env(&process_env);
     let Some(filter) = process_env("RUST_LOG") else {
         return telemetry::start_logs(format, default, &platform);
     };
@@ -138,9 +138,9 @@ pub fn start_traces() -> Result<()> {
     Ok(())
 }
 
-/// Whether Cloud Run started this process.
-pub fn on_cloud_run() -> bool {
-    process_env("K_SERVICE").is_some()
+/// Where this process runs.
+pub fn platform() -> Platform {
+    Platform::from_env(&process_env)
 }
 
 /// Tells why a command failed, and gives its exit code: 2 for configuration, else 1.

@@ -11,8 +11,9 @@ use landfast::error::Result;
 use landfast::google::{EMULATOR, PROJECT};
 use landfast::telemetry;
 use landfast::trigger::{Pulls, subscriptions};
+use landfast::version;
 
-use crate::output::{block_on, failed, listening, shutdown_signal, start_traces};
+use crate::output::{block_on, failed, listening, platform, shutdown_signal, start_traces};
 
 /// Arguments of `pull`.
 #[derive(Debug, Args)]
@@ -60,14 +61,15 @@ pub fn run(args: &PullArgs) -> ExitCode {
 }
 
 async fn pull(config: Arc<Config>, names: Vec<String>, emulator: Option<String>) -> Result<()> {
-    let metrics = telemetry::start_metrics()?;
+    let metrics = telemetry::start_metrics(&platform())?;
     start_traces()?;
     let pulls = Pulls::connect(emulator.as_deref(), names.clone()).await?;
     let app = App::new(config.clone(), Parts::from_config(&config).await?);
     app.check_warehouse().await?;
     let listener = app::bind(config.server.listen).await?;
     tracing::info!(
-        version = env!("CARGO_PKG_VERSION"),
+        version = version::VERSION,
+        commit = version::COMMIT,
         warehouse = %config.warehouse,
         tables = config.tables.len(),
         routes = config.routes.len(),

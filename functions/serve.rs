@@ -9,8 +9,9 @@ use landfast::app::{self, App, Parts, Work};
 use landfast::config::{Config, PushAuth, Scheme, process_env};
 use landfast::error::Result;
 use landfast::telemetry;
+use landfast::version;
 
-use crate::output::{block_on, failed, listening, on_cloud_run, shutdown_signal, start_traces};
+use crate::output::{block_on, failed, listening, platform, shutdown_signal, start_traces};
 
 /// Arguments of `serve`.
 #[derive(Debug, Args)]
@@ -33,10 +34,11 @@ pub fn run(args: &ServeArgs) -> ExitCode {
 }
 
 async fn serve(config: Arc<Config>) -> Result<()> {
-    let metrics = telemetry::start_metrics()?;
+    let platform = platform();
+    let metrics = telemetry::start_metrics(&platform)?;
     start_traces()?;
     tell_who_may_push(config.server.require_push_auth()?);
-    if on_cloud_run() && config.warehouse.scheme() == Scheme::File {
+    if platform.is_cloud_run() && config.warehouse.scheme() == Scheme::File {
         tracing::warn!(
             "The warehouse is a folder: on Cloud Run it is this instance's memory unless a volume is mounted there."
         );
@@ -46,7 +48,8 @@ async fn serve(config: Arc<Config>) -> Result<()> {
     let files = app.landing()?;
     let listener = app::bind(config.server.listen).await?;
     tracing::info!(
-        version = env!("CARGO_PKG_VERSION"),
+        version = version::VERSION,
+        commit = version::COMMIT,
         warehouse = %config.warehouse,
         tables = config.tables.len(),
         routes = config.routes.len(),

@@ -45,3 +45,5 @@ pub mod check;
 pub mod clock;
 
 pub mod random;
+
+pub mod version;

@@ -49,6 +49,7 @@ mod surface;
 mod tidy;
 mod traces;
 mod types;
+mod version;
 mod write;
 
 use std::process::ExitCode;
@@ -85,6 +86,7 @@ fn main() -> ExitCode {
         surface::tests(),
         docs_commands::tests(),
         local_example::tests(),
+        version::tests(),
         fire::tests(),
         fakes::tests(),
         catalog::tests(),

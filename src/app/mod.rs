@@ -112,6 +112,7 @@ pub struct App {
     shared: Arc<Shared>,
     writers: Arc<Writers>,
     objects: Arc<Objects>,
+    memory: Option<u64>,
     /// Keeps the log of messages without their attribute short.
     told: telemetry::Seldom,
 }
@@ -120,7 +121,7 @@ impl App {
     /// Puts the stages together.
     pub fn new(config: Arc<Config>, parts: Parts) -> Arc<Self> {
         let server = &config.server;
-        let max_bytes = usize::try_from(server.max_in_flight_bytes).unwrap_or(usize::MAX);
+        let max_bytes = usize::try_from(server.held_bytes(parts.memory)).unwrap_or(usize::MAX);
         let publishers = Publishers::from_config(
             &config,
             parts.catalog.clone(),
@@ -148,6 +149,7 @@ impl App {
             shared,
             writers,
             objects: Arc::new(objects),
+            memory: parts.memory,
             told: telemetry::Seldom::default(),
         })
     }
@@ -237,6 +239,25 @@ impl App {
         }
     }
 
+    /// Tells what may be held, and warns where the memory is too little for it.
+    fn tell_bounds(&self) {
+        let server = &self.config.server;
+        let (held, memory) = (server.held_bytes(self.memory), self.memory);
+        tracing::info!(
+            max_in_flight_bytes = held,
+            memory_limit = memory,
+            "What is held between request and answer is bounded."
+        );
+        if server.outgrows(memory) {
+            tracing::warn!(
+                max_in_flight_bytes = held,
+                memory_limit = memory,
+                "server.max_in_flight_bytes is more than a quarter of the memory's limit, so the process may be killed once \
+                 as much is held: lower it, leave it out, or give the container more memory."
+            );
+        }
+    }
+
     /// Counts a message without the attribute that its source wants, and tells of it once a minute.
     fn tell_no_attribute(&self, source: &str, attribute: &str) {
         metrics::counter!(telemetry::NO_DEDUPE_ATTRIBUTE, "source" => source.to_owned()).increment(1);
@@ -287,6 +308,7 @@ pub async fn run(
     metrics: PrometheusHandle,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<()> {
+    app.tell_bounds();
     let config = &app.config.server;
     let address = listener.local_addr().map_err(listener_failed)?;
     let access = match &config.api_auth {

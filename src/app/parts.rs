@@ -7,7 +7,7 @@ use crate::catalog::{
 };
 use crate::clock::{Clock, SystemClock};
 use crate::commit::Engine;
-use crate::config::{CatalogConfig, Config, process_env};
+use crate::config::{CatalogConfig, Config, memory_limit, process_env};
 use crate::dead_letter::{DeadLetters, Topic};
 use crate::error::Result;
 use crate::ledger::Ledger;
@@ -27,6 +27,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// Names and jitter.
     pub random: Arc<Random>,
+    /// The limit of the process's memory, in bytes; where none of the configuration's is, what may be held depends on it.
+    pub memory: Option<u64>,
 }
 
 impl Parts {
@@ -79,6 +81,7 @@ impl Parts {
             dead_letters,
             clock,
             random,
+            memory: memory_limit(),
         })
     }
 

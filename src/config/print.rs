@@ -123,10 +123,9 @@ fn print_server(server: &ServerConfig, keys: &mut Keys) {
     if server.api_auth.is_some() {
         keys.map(&server::API_AUTH, |keys| keys.value(&server::BEARER, SECRET));
     }
-    keys.value(
-        &server::MAX_IN_FLIGHT_BYTES,
-        &size_text(server.max_in_flight_bytes),
-    );
+    if let Some(bytes) = server.max_in_flight_bytes {
+        keys.value(&server::MAX_IN_FLIGHT_BYTES, &size_text(bytes));
+    }
     keys.value(
         &server::MAX_IN_FLIGHT_REQUESTS,
         &server.max_in_flight_requests.to_string(),

@@ -14,6 +14,12 @@ use crate::error::{Error, ErrorKind, Result};
 /// The subscription's acknowledgement deadline that Pub/Sub allows.
 const ACK_DEADLINES: std::ops::RangeInclusive<Duration> = Duration::from_secs(10)..=Duration::from_secs(600);
 
+/// What may be held where neither the key nor a limit of the memory says it.
+const HELD_BYTES: u64 = 256 << 20;
+
+/// The memory is so many times what may be held.
+const MEMORY_PER_HELD_BYTE: u64 = 4;
+
 pub(super) const LISTEN: Key = Key::defaulted(
     "listen",
     Shape::Text(&ADDRESS),
@@ -35,11 +41,13 @@ pub(super) const BEARER: Key = Key::required(
     }),
     "the token that callers send, of visible ASCII characters; never printed",
 );
-pub(super) const MAX_IN_FLIGHT_BYTES: Key = Key::defaulted(
+pub(super) const MAX_IN_FLIGHT_BYTES: Key = Key::optional(
     "max_in_flight_bytes",
     Shape::Size,
-    || size_text(ServerConfig::default().max_in_flight_bytes),
-    "payload held at one time; past it 429",
+    "a quarter of the container's memory limit, at least `max_body_bytes`; `256MiB` where there is no limit",
+    "payload held at one time; past it 429. A held byte takes about three of memory: its own, and two as columns and \
+     Parquet; the fourth is for the process and what it remembers of ledgers. The start logs what holds, and warns where \
+     it is more than a quarter",
 );
 pub(super) const MAX_IN_FLIGHT_REQUESTS: Key = Key::defaulted(
     "max_in_flight_requests",
@@ -111,8 +119,9 @@ pub struct ServerConfig {
     /// Key `api_auth`, default none: who may use the records, status and metrics calls. Without it they are open on a
     /// loopback address and refused elsewhere.
     pub api_auth: Option<ApiAuth>,
-    /// Key `max_in_flight_bytes`, default `256MiB`, in bytes: payload held at one time; past it, 429.
-    pub max_in_flight_bytes: u64,
+    /// Key `max_in_flight_bytes`, in bytes: payload held at one time; past it, 429. Without it the memory decides, see
+    /// [`ServerConfig::held_bytes`].
+    pub max_in_flight_bytes: Option<u64>,
     /// Key `max_in_flight_requests`, default `1000`: requests held at one time; past it, 429.
     pub max_in_flight_requests: usize,
     /// Key `max_body_bytes`, default `32MiB`, in bytes: the largest request body; at most `max_in_flight_bytes`.
@@ -146,7 +155,7 @@ impl Default for ServerConfig {
             listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8080),
             push_auth: None,
             api_auth: None,
-            max_in_flight_bytes: 256 << 20,
+            max_in_flight_bytes: None,
             max_in_flight_requests: 1000,
             max_body_bytes: 32 << 20,
             ack_deadline: Duration::from_secs(60),
@@ -172,6 +181,19 @@ impl ServerConfig {
         })
     }
 
+    /// The bytes of payload that may be held in a process whose memory is limited so: the key's, else a share of the limit.
+    pub fn held_bytes(&self, memory: Option<u64>) -> u64 {
+        let share = memory.map_or(HELD_BYTES, |memory| memory / MEMORY_PER_HELD_BYTE);
+        // A body that could never be held would be sent again for ever.
+        self.max_in_flight_bytes
+            .unwrap_or_else(|| share.max(self.max_body_bytes))
+    }
+
+    /// Whether what may be held takes more than that memory, once it is held.
+    pub fn outgrows(&self, memory: Option<u64>) -> bool {
+        memory.is_some_and(|memory| self.held_bytes(Some(memory)) > memory / MEMORY_PER_HELD_BYTE)
+    }
+
     /// Reads the key `server`.
     pub(super) fn read(field: &Field<'_>) -> Self {
         let mut server = Self::default();
@@ -185,7 +207,7 @@ impl ServerConfig {
         server.api_auth = keys.key(&API_AUTH).and_then(|field| read_api_auth(&field));
         let in_flight = keys.key(&MAX_IN_FLIGHT_BYTES);
         if let Some(bytes) = in_flight.as_ref().and_then(Field::size) {
-            server.max_in_flight_bytes = bytes;
+            server.max_in_flight_bytes = Some(bytes);
         }
         let requests = keys.key(&MAX_IN_FLIGHT_REQUESTS).and_then(|field| field.count());
         if let Some(requests) = requests {
@@ -196,7 +218,8 @@ impl ServerConfig {
         if let Some(bytes) = body.as_ref().and_then(Field::size) {
             server.max_body_bytes = bytes;
         }
-        if server.max_body_bytes > server.max_in_flight_bytes
+        // Without the key as on a machine without a limit, so that a file that is right here is right there.
+        if server.max_body_bytes > server.max_in_flight_bytes.unwrap_or(HELD_BYTES)
             && let Some(field) = body.or(in_flight)
         {
             field.problem(

@@ -39,23 +39,37 @@ pub struct Platform {
     pub project: Option<String>,
     /// The host that knows the project, on Cloud Run: Google's, or that of `GCE_METADATA_HOST`.
     pub metadata_host: Option<String>,
-    /// The service, from Cloud Run's `K_SERVICE`.
+    /// The service, job or worker pool of Cloud Run, which says its name in a variable of its own kind.
     pub service: Option<String>,
-    /// Its revision, from Cloud Run's `K_REVISION`.
+    /// Its revision; of a job, the execution.
     pub revision: Option<String>,
 }
+
+/// Where each kind of Cloud Run says what runs, and which of its revisions.
+const CLOUD_RUN: [[&str; 2]; 3] = [
+    ["K_SERVICE", "K_REVISION"],
+    ["CLOUD_RUN_JOB", "CLOUD_RUN_EXECUTION"],
+    ["CLOUD_RUN_WORKER_POOL", "CLOUD_RUN_WORKER_POOL_REVISION"],
+];
 
 impl Platform {
     /// Reads an environment.
     pub fn from_env(env: Env<'_>) -> Self {
-        let service = set(env, "K_SERVICE");
+        let mut kinds = CLOUD_RUN.into_iter();
+        let run = kinds.find_map(|[service, revision]| Some((set(env, service)?, set(env, revision))));
+        let (service, revision) = run.unzip();
         let host = || set(env, "GCE_METADATA_HOST").unwrap_or_else(|| METADATA_HOST.to_owned());
         Self {
             project: set(env, "GOOGLE_CLOUD_PROJECT"),
             metadata_host: service.is_some().then(host),
             service,
-            revision: set(env, "K_REVISION"),
+            revision: revision.flatten(),
         }
+    }
+
+    /// Whether Cloud Run started this process.
+    pub fn is_cloud_run(&self) -> bool {
+        self.service.is_some()
     }
 }
 
@@ -326,6 +340,39 @@ mod tests {
         assert_eq!(named(&[(SERVICE_NAME, "own"), listed]), "own");
         let resource: BTreeMap<_, _> = read_one(&[listed]).resource.into_iter().collect();
         assert_eq!(resource["deployment.environment"], "a,b");
+    }
+
+    #[test]
+    fn platform_is_named_by_each_kind_of_cloud_run() {
+        let platform = |variables: &[(&str, &str)]| {
+            let variables: BTreeMap<&str, &str> = variables.iter().copied().collect();
+            Platform::from_env(&|name| variables.get(name).map(ToString::to_string))
+        };
+        for (service, revision) in [
+            (("K_SERVICE", "ingest"), ("K_REVISION", "ingest-00007-abc")),
+            (
+                ("CLOUD_RUN_JOB", "upkeep"),
+                ("CLOUD_RUN_EXECUTION", "upkeep-x7k2p"),
+            ),
+            (
+                ("CLOUD_RUN_WORKER_POOL", "pull"),
+                ("CLOUD_RUN_WORKER_POOL_REVISION", "pull-00002-xyz"),
+            ),
+        ] {
+            let named = platform(&[service, revision]);
+            assert!(named.is_cloud_run());
+            assert_eq!(named.service.as_deref(), Some(service.1));
+            assert_eq!(named.revision.as_deref(), Some(revision.1));
+            assert_eq!(named.metadata_host.as_deref(), Some(METADATA_HOST));
+            assert_eq!(platform(&[service]).revision, None);
+        }
+        let elsewhere = platform(&[
+            ("GOOGLE_CLOUD_PROJECT", "acme"),
+            ("K_REVISION", "r"),
+            ("K_SERVICE", ""),
+        ]);
+        assert!(!elsewhere.is_cloud_run());
+        assert_eq!((elsewhere.revision, elsewhere.metadata_host), (None, None));
     }
 
     #[test]

@@ -42,6 +42,10 @@ pub static LABELS: &[(&str, &str)] = &[
         "field",
         "100 names a table, in the order in which they come; the rest are `*`",
     ),
+    ("version", "one a process, as `landfast version` tells it"),
+    ("commit", "one a process"),
+    ("service", "one a process, from Cloud Run"),
+    ("revision", "one a process, from Cloud Run"),
     ("source", "the configuration's `sources`"),
     ("subscription", "the subscriptions that the process pulls"),
     ("status", "HTTP statuses that are tried again, and `no_answer`"),
@@ -69,6 +73,9 @@ macro_rules! described {
 }
 
 described! {
+    BUILD_INFO = "landfast_build_info", Gauge, "1", ["version", "commit", "service", "revision"],
+        "1: what runs. Without a commit where the build did not know it ([image](image.md#which-one-runs)); service and revision as in \
+        the [logs](logs.md#cloud-loggings-lines)";
     RECORDS_WRITTEN = "iceberg_records_written_total", Counter, "rows", ["table"],
         "rows in committed snapshots";
     BATCHES_COMMITTED = "iceberg_batches_committed_total", Counter, "commits", ["table"],

@@ -20,7 +20,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 pub use self::logs::{LogFormat, start_logs};
 use self::metric::MAX_FIELD_LABELS;
 pub use self::metric::{
-    BATCHES_ABANDONED, BATCHES_COMMITTED, BYTES_WRITTEN, COMMIT_DURATION, COMMIT_RETRIES, DEAD_LETTERS,
+    BATCHES_ABANDONED, BATCHES_COMMITTED, BUILD_INFO, BYTES_WRITTEN, COMMIT_DURATION, COMMIT_RETRIES, DEAD_LETTERS,
     DEAD_LETTERS_CUT, DELIVERIES, DROPPED_SPANS, DUPLICATES, FILE_RETRIES, FORWARDED, FRESHNESS, HELD_BYTES,
     HELD_REQUESTS, Kind, LABELS, LANDED_BYTES, LANDED_FILES, LAST_COMMIT, METRICS, Metric,
     NO_DEDUPE_ATTRIBUTE, OBJECT_EVENTS, PUBLISH_DURATION, PUBLISHES, RECORDS_PER_BATCH, RECORDS_WRITTEN,
@@ -30,7 +30,9 @@ pub use self::metric::{
 pub use self::otlp::{flush_traces, start_traces};
 pub use self::span::{COMMIT, DECODE, PUBLISH, Span, TRIGGER};
 pub use self::trace::{Trace, within};
+use crate::config::Platform;
 use crate::error::{Error, ErrorKind, Result};
+use crate::version;
 
 const TELL_INTERVAL: Duration = Duration::from_secs(60);
 const MAX_TOLD: usize = 10_000;
@@ -119,11 +121,11 @@ impl UnknownFields {
     }
 }
 
-/// Installs the process's metrics recorder; the handle renders Prometheus text.
+/// Installs the process's metrics recorder, and tells it what runs; the handle renders Prometheus text.
 ///
 /// # Errors
 /// [`ErrorKind::Config`] when another recorder is installed.
-pub fn start_metrics() -> Result<PrometheusHandle> {
+pub fn start_metrics(platform: &Platform) -> Result<PrometheusHandle> {
     let failed = |error: metrics_exporter_prometheus::BuildError| {
         Error::new(ErrorKind::Config, "The metrics recorder cannot be installed.").with_source(error)
     };
@@ -136,6 +138,14 @@ pub fn start_metrics() -> Result<PrometheusHandle> {
         .install_recorder()
         .map_err(failed)?;
     metric::describe();
+    let known = |value: Option<&str>| value.unwrap_or_default().to_owned();
+    let labels = [
+        ("version", version::VERSION.to_owned()),
+        ("commit", known(version::COMMIT)),
+        ("service", known(platform.service.as_deref())),
+        ("revision", known(platform.revision.as_deref())),
+    ];
+    metrics::gauge!(BUILD_INFO, &labels).set(1.0);
     Ok(handle)
 }
 

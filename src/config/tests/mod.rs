@@ -101,7 +101,7 @@ fn defaults_are_those_of_the_documentation() {
         config.server.listen,
         "0.0.0.0:8080".parse::<SocketAddr>().unwrap()
     );
-    assert_eq!(config.server.max_in_flight_bytes, 268_435_456);
+    assert_eq!(config.server.held_bytes(None), 268_435_456);
     assert_eq!(config.server.max_in_flight_requests, 1000);
     assert_eq!(config.server.max_body_bytes, 33_554_432);
     assert_eq!(config.server.ack_deadline, Duration::from_secs(60));
@@ -112,6 +112,29 @@ fn defaults_are_those_of_the_documentation() {
         (table.batch.max_bytes, table.batch.max_rows),
         (33_554_432, 100_000)
     );
+}
+
+#[test]
+fn memory_decides_what_may_be_held_unless_the_file_does() {
+    const MIB: u64 = 1 << 20;
+    let server = |keys: &str| parse(&format!("{HEAD}{TABLE}server: {{{keys}}}\n")).server;
+    let own = server("");
+    for (memory, held) in [
+        (None, 256),
+        (Some(512), 128),
+        (Some(1024), 256),
+        (Some(8192), 2048),
+    ] {
+        assert_eq!(own.held_bytes(memory.map(|memory| memory * MIB)), held * MIB);
+        assert!(!own.outgrows(memory.map(|memory| memory * MIB)));
+    }
+    // So small a container cannot hold the largest body and what is made of it.
+    assert_eq!(own.held_bytes(Some(64 * MIB)), 32 * MIB);
+    assert!(own.outgrows(Some(64 * MIB)));
+    let explicit = server("max_in_flight_bytes: 300MiB");
+    assert_eq!(explicit.held_bytes(Some(1024 * MIB)), 300 * MIB);
+    assert!(explicit.outgrows(Some(1024 * MIB)));
+    assert!(!explicit.outgrows(Some(1200 * MIB)) && !explicit.outgrows(None));
 }
 
 #[test]

@@ -19,7 +19,7 @@ fn main() {
     let (mut commit, mut epoch) = (told_commit, told_epoch);
     if asks_git {
         watch_head();
-        commit = git(&["rev-parse", "HEAD"]);
+        commit = git(&["rev-parse", "HEAD"]).map(|commit| commit + changed());
         epoch = epoch.or_else(|| git(&["log", "-1", "--format=%ct"]));
     }
     for (name, value) in [
@@ -46,6 +46,14 @@ fn variable(name: &str) -> Option<String> {
 /// Whether this folder is the top of a repository: sources may be unpacked within another's.
 fn is_ours() -> bool {
     git(&["rev-parse", "--is-inside-work-tree"]).is_some() && git(&["rev-parse", "--show-prefix"]).is_none()
+}
+
+/// What a commit is followed by where files differ from it.
+fn changed() -> &'static str {
+    match git(&["status", "--porcelain", "--untracked-files=no"]) {
+        Some(_) => "-dirty",
+        None => "",
+    }
 }
 
 /// Has the script run again when another commit is checked out or made: git notes each of these in one file.

@@ -245,6 +245,8 @@ impl App {
         let (held, memory) = (server.held_bytes(self.memory), self.memory);
         tracing::info!(
             max_in_flight_bytes = held,
+            max_unpacked_bytes = self.shared.limits.max_unpacked_bytes(),
+            max_column_bytes = self.shared.limits.max_column_bytes(),
             memory_limit = memory,
             "What is held between request and answer is bounded."
         );
@@ -252,8 +254,9 @@ impl App {
             tracing::warn!(
                 max_in_flight_bytes = held,
                 memory_limit = memory,
-                "server.max_in_flight_bytes is more than a quarter of the memory's limit, so the process may be killed once \
-                 as much is held: lower it, leave it out, or give the container more memory."
+                "What may be held (server.max_in_flight_bytes, or max_body_bytes where that key is not set) is more than a \
+                 quarter of the memory's limit, so the process may be killed once as much is held: lower it, or give the \
+                 container more memory."
             );
         }
     }

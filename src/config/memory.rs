@@ -29,7 +29,13 @@ fn limit_under(root: &Path) -> Option<u64> {
             _ => None,
         }
     });
+    // Where no file names the groups (gVisor has none), what is mounted is the container's own.
+    let own = [
+        (hierarchies.clone(), "memory.max", "/"),
+        (hierarchies.join("memory"), "memory.limit_in_bytes", "/"),
+    ];
     named
+        .chain(own)
         .filter_map(|(hierarchy, file, group)| lowest(&hierarchy, file, group))
         .min()
 }
@@ -84,6 +90,14 @@ mod tests {
             limit(&[own, ("sys/fs/cgroup/cgroup.controllers", "cpu memory\n")]),
             None
         );
+    }
+
+    #[test]
+    fn limit_is_found_where_no_file_names_the_groups() {
+        let first = ("sys/fs/cgroup/memory/memory.limit_in_bytes", "1073741824\n");
+        assert_eq!(limit(&[first]), Some(GIB));
+        assert_eq!(limit(&[("sys/fs/cgroup/memory.max", "1073741824\n")]), Some(GIB));
+        assert_eq!(limit(&[]), None);
     }
 
     #[test]

@@ -45,9 +45,10 @@ pub(super) const MAX_IN_FLIGHT_BYTES: Key = Key::optional(
     "max_in_flight_bytes",
     Shape::Size,
     "a quarter of the container's memory limit, at least `max_body_bytes`; `256MiB` where there is no limit",
-    "payload held at one time; past it 429. A held byte takes about three of memory: its own, and two as columns and \
-     Parquet; the fourth is for the process and what it remembers of ledgers. The start logs what holds, and warns where \
-     it is more than a quarter",
+    "payload held at one time; past it 429. A held byte is reckoned to take three of memory: its own, and two as columns \
+     and Parquet; the fourth is for the process and what it remembers of ledgers. One payload may unpack to a quarter of \
+     it, and take half of it as columns: more is a dead letter, so set the key where large payloads come to small \
+     containers. The start logs what holds, and warns where it is more than a quarter of the memory",
 );
 pub(super) const MAX_IN_FLIGHT_REQUESTS: Key = Key::defaulted(
     "max_in_flight_requests",

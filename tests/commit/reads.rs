@@ -64,7 +64,10 @@ async fn late_commit_asks_for_no_more_than_an_early_one(world: World, mut head: 
     }
     assert_eq!(early[0], 0, "nothing is listed");
     assert_eq!((early[1], early[3]), (0, 0), "nothing is read");
-    assert_eq!(early[2], 4, "manifest, list, head, metadata: docs/cost.md counts them, and the data file");
+    assert_eq!(
+        early[2], 4,
+        "manifest, list, head, metadata: docs/cost.md counts them, and the data file"
+    );
     // However many there were, each was read about once, beside.
     let merged: usize = BESIDE.iter().map(|name| world.faults.calls(Op::Get, name)).sum();
     assert!(merged <= 2 * 300, "{merged} manifests were read");

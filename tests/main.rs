@@ -42,6 +42,7 @@ mod schema;
 mod shutdown;
 mod simulation;
 mod sql;
+mod status_page;
 mod storage_faults;
 mod stores;
 mod support;
@@ -85,6 +86,7 @@ fn main() -> ExitCode {
         surface::tests(),
         docs_commands::tests(),
         local_example::tests(),
+        status_page::tests(),
         fire::tests(),
         fakes::tests(),
         catalog::tests(),

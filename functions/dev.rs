@@ -14,6 +14,7 @@ use clap::Args;
 use futures::{StreamExt, TryStreamExt, stream};
 use iceberg::TableIdent;
 use landfast::app::{self, App, Parts, Work};
+use landfast::commit::total_records;
 use landfast::config::Config;
 use landfast::error::{Error, ErrorKind, Result};
 use landfast::telemetry;
@@ -94,6 +95,7 @@ fn greet(config: &Config, address: SocketAddr) {
     );
     let warehouse = Path::new(config.warehouse.path());
     listening(address);
+    say(&format!("  status page   http://{address}/"));
     say(&format!("  tables        {}", warehouse.display()));
     for landing in config.landing_folders() {
         say(&format!("  landing       {}", landing.path()));
@@ -278,15 +280,10 @@ impl Shown {
         let ident = TableIdent::new(namespace, name.to_owned());
         let table = app.catalog().load_table(&ident).await?;
         let rows = read_rows(&table, limit).await?;
-        let snapshot = table.metadata().current_snapshot();
-        let total = snapshot.and_then(|snapshot| {
-            let summary = &snapshot.summary().additional_properties;
-            summary.get("total-records")?.parse().ok()
-        });
         Ok(Self {
             table: ident.to_string(),
             rows,
-            total: total.unwrap_or_default(),
+            total: total_records(&table).unwrap_or_default(),
             location: table.metadata_location().unwrap_or_default().to_owned(),
         })
     }

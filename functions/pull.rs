@@ -21,8 +21,8 @@ use crate::output::{block_on, failed, listening, platform, shutdown_signal, star
     landfast pull --config landfast.yaml --project acme\n  \
     landfast pull --config landfast.yaml --subscription projects/acme/subscriptions/orders-pull\n\n\
     Without --subscription it pulls every subscription that the configuration names in a table's `from`, in a route or \
-    under `sources`. A message is acknowledged once its rows are committed. GET /health/live, /health/ready and /metrics \
-    are on server.listen. PUBSUB_EMULATOR_HOST=HOST:PORT pulls from an emulator.\n\n\
+    under `sources`. A message is acknowledged once its rows are committed. GET /, /health/live, /health/ready and \
+    /metrics are on server.listen. PUBSUB_EMULATOR_HOST=HOST:PORT pulls from an emulator.\n\n\
     Exit status: 0 stopped with everything answered, 1 it could not start, may not pull a subscription or left something \
     unanswered, 2 wrong usage or configuration.")]
 pub struct PullArgs {

@@ -42,6 +42,7 @@ mod schema;
 mod shutdown;
 mod simulation;
 mod sql;
+mod status_page;
 mod storage_faults;
 mod stores;
 mod support;
@@ -87,6 +88,7 @@ fn main() -> ExitCode {
         docs_commands::tests(),
         local_example::tests(),
         version::tests(),
+        status_page::tests(),
         fire::tests(),
         fakes::tests(),
         catalog::tests(),

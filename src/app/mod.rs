@@ -22,7 +22,7 @@ use crate::batch::{Shared, Writers, accept_by_record, keep_whole};
 use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::commit::Engine;
-use crate::config::{CatalogConfig, Config, ServerConfig};
+use crate::config::{CatalogConfig, Config, Platform, ServerConfig, process_env};
 use crate::dead_letter::LETTER;
 use crate::decode::Reason;
 use crate::error::{Error, ErrorKind, Result};
@@ -31,7 +31,7 @@ use crate::publish::Publishers;
 use crate::route::{Route, Router};
 use crate::telemetry::{self, UnknownFields, flush_traces, within};
 use crate::trigger::{
-    Access, Connections, Delivery, Landing, Limits, Objects, Pulls, Pushers, Server, probes, router,
+    Access, Connections, Delivery, Landing, Limits, Objects, Page, Pulls, Pushers, Server, probes, router,
 };
 
 /// From the signal to the exit. Cloud Run kills after 10 s.
@@ -59,7 +59,7 @@ pub struct Files {
 pub enum Work {
     /// Pushes and rows over HTTP, and the files of landing folders.
     Serve(Files),
-    /// Messages of subscriptions. Over HTTP there are only health and metrics.
+    /// Messages of subscriptions. Over HTTP there are only health, metrics and the status page.
     Pull(Pulls),
 }
 
@@ -319,6 +319,12 @@ pub async fn run(
         None if address.ip().is_loopback() => Access::Open,
         None => Access::Refused,
     };
+    let page = Page::from_config(
+        &app.config,
+        app.shared.clone(),
+        &access,
+        Platform::from_env(&process_env),
+    );
     let server = Arc::new(Server {
         intake: app.clone(),
         limits: app.shared.limits.clone(),
@@ -327,6 +333,7 @@ pub async fn run(
         metrics: metrics.clone(),
         pushers: work.pushers(config, app.shared.clock.clone())?,
         access,
+        page,
         max_body_bytes: usize::try_from(config.max_body_bytes).unwrap_or(usize::MAX),
         ack_deadline: config.ack_deadline,
         refusals: telemetry::Seldom::default(),

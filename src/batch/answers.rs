@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use futures::{StreamExt, stream};
 use iceberg::TableIdent;
 use iceberg::table::Table;
@@ -17,12 +16,13 @@ use super::flight::{EarlierAttempt, Flight};
 use super::part::{self, Part, divided_otherwise};
 use super::whole::write_whole;
 use super::writers::Shared;
+use crate::commit::total_records;
 use crate::dead_letter::{LetterName, still_rejected};
 use crate::decode::{Reason, RejectKind};
 use crate::error::{Error, Result};
 use crate::ledger::{Kept, Known};
 use crate::publish::{Note, Publication};
-use crate::telemetry::{self, within};
+use crate::telemetry::{self, Landed, within};
 
 /// Dead letters of one batch that are written at the same time.
 const DEAD_LETTERS_AT_ONCE: usize = 16;
@@ -68,7 +68,7 @@ impl Answers {
             };
             match first.join(part) {
                 true => {
-                    self.duplicate("in_flight");
+                    telemetry::count_duplicates(&self.table_name, "in_flight", 1);
                     outcome("duplicate", 1);
                 }
                 false => outcome("nacked", 1),
@@ -163,7 +163,7 @@ impl Answers {
                 once_visible(publication, part, move |part| part.ack(attempt.snapshot_id));
             }
             None => {
-                self.duplicate("landed");
+                telemetry::count_duplicates(&self.table_name, "landed", 1);
                 outcome("duplicate", 1);
                 once_visible(publication, part, move |part| part.ack_copy(&kept));
             }
@@ -323,7 +323,7 @@ impl Answers {
         let deadline = flight.deadline;
         let note = Note::of(table, flight.oldest_published());
         // Commit before ack: a crash here redelivers what is already in the table, and the ledger drops it.
-        let parts = self.tell_landed(flight, snapshot_id, log);
+        let parts = self.tell_landed(flight, snapshot_id, table, log);
         let (with_letters, mut without): (Vec<Part>, Vec<Part>) =
             parts.into_iter().partition(|part| part.letters.is_some());
         let mut publication = self.shared.publishers.committed(&self.ident, note);
@@ -377,10 +377,23 @@ impl Answers {
         }
     }
 
-    fn tell_landed(&self, mut flight: Flight, snapshot_id: i64, log: &mut CommitLog) -> Vec<Part> {
+    fn tell_landed(
+        &self,
+        mut flight: Flight,
+        snapshot_id: i64,
+        table: Option<&Table>,
+        log: &mut CommitLog,
+    ) -> Vec<Part> {
         let (changes, elapsed) = (&flight.changes, flight.started.elapsed());
-        let (rows, bytes) = (changes.row_count(), changes.byte_count());
-        telemetry::count_commit(&self.table_name, rows, bytes, elapsed, self.shared.clock.now());
+        let landed = Landed {
+            at: self.shared.clock.now(),
+            row_count: changes.row_count(),
+            byte_count: changes.byte_count(),
+            elapsed,
+            age: None,
+            snapshot_id,
+            total_rows: table.and_then(total_records),
+        };
         log.committed(
             changes,
             snapshot_id,
@@ -389,25 +402,23 @@ impl Answers {
         );
         flight.tell_landed(&self.table_name, snapshot_id);
         let parts: Vec<Part> = flight.into_parts().collect();
-        self.tell_freshness(&parts);
+        let age = self.tell_freshness(&parts);
+        telemetry::count_commit(&self.table_name, Landed { age, ..landed });
         parts
     }
 
-    /// Counts how old rows are that a commit has just landed, whatever becomes of their deliveries' dead letters.
-    fn tell_freshness(&self, parts: &[Part]) {
+    /// Counts how old rows are that a commit has just landed, whatever becomes of their deliveries' dead letters. Gives the
+    /// age of the oldest.
+    fn tell_freshness(&self, parts: &[Part]) -> Option<Duration> {
         let freshness = metrics::histogram!(telemetry::FRESHNESS, "table" => self.table_name.clone());
         let now = self.shared.clock.now();
-        for part in parts.iter().filter(|part| !part.rows.is_empty()) {
-            freshness.record(seconds_between(part.envelope.published_at, now));
-        }
+        let with_rows = parts.iter().filter(|part| !part.rows.is_empty());
+        let ages = with_rows.map(|part| (now - part.envelope.published_at).to_std().unwrap_or_default());
+        ages.inspect(|age| freshness.record(age.as_secs_f64())).max()
     }
 
     pub(super) fn tell_abandoned(&self, error: &Error, deliveries: usize) {
-        let labels = [
-            ("table", self.table_name.clone()),
-            ("reason", error.kind().name().to_owned()),
-        ];
-        metrics::counter!(telemetry::BATCHES_ABANDONED, &labels).increment(1);
+        telemetry::count_abandoned(&self.table_name, error.kind());
         outcome("nacked", deliveries as u64);
         tracing::error!(
             table.ident = %self.ident,
@@ -428,21 +439,12 @@ impl Answers {
     }
 
     pub(super) fn tell_retry(&self, error: &Error) {
-        let labels = [
-            ("table", self.table_name.clone()),
-            ("kind", error.kind().name().to_owned()),
-        ];
-        metrics::counter!(telemetry::COMMIT_RETRIES, &labels).increment(1);
+        telemetry::count_retry(&self.table_name, error.kind());
         tracing::debug!(
             table.ident = %self.ident,
             error = error.report(),
             "The commit is attempted again."
         );
-    }
-
-    fn duplicate(&self, reason: &'static str) {
-        let labels = [("table", self.table_name.clone()), ("reason", reason.to_owned())];
-        metrics::counter!(telemetry::DUPLICATES, &labels).increment(1);
     }
 }
 
@@ -460,8 +462,4 @@ fn once_visible(publication: Option<Publication>, part: Part, answer: impl FnOnc
 
 pub(super) fn outcome(outcome: &'static str, deliveries: u64) {
     metrics::counter!(telemetry::DELIVERIES, "outcome" => outcome).increment(deliveries);
-}
-
-fn seconds_between(from: DateTime<Utc>, to: DateTime<Utc>) -> f64 {
-    (to - from).to_std().unwrap_or(Duration::ZERO).as_secs_f64()
 }

@@ -11,9 +11,10 @@ use super::decoding::{Decoded, Sample, decode};
 use super::opening::{TableSettings, create_inferred, open};
 use super::part::{Batch, Part, Want, nack_all};
 use super::writers::{Gauge, Shared};
+use crate::commit::total_records;
 use crate::decode::Decoder;
 use crate::error::{Error, ErrorKind, Result};
-use crate::telemetry::within;
+use crate::telemetry::{self, within};
 use crate::trigger::Delivery;
 
 /// Most deliveries and payload bytes that are decoded in one go: long enough to be worth a thread, short enough that
@@ -375,6 +376,7 @@ impl Writer {
         let opening = open(self.shared.engine.catalog(), &self.ident, &self.settings);
         match in_time(opening).await {
             Ok(Some((table, decoder))) => {
+                telemetry::table_opened(&self.ident.to_string(), total_records(&table));
                 self.state = State::Open(Box::new(Open { table, decoder }));
                 Ok(())
             }
@@ -392,6 +394,7 @@ impl Writer {
 
     /// Remembers, and tells once, why the table cannot be written to.
     fn failed(&mut self, error: Error) -> Error {
+        telemetry::table_not_opened(&self.ident.to_string(), error.kind());
         tracing::error!(
             table.ident = %self.ident,
             error = error.report(),

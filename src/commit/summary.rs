@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use iceberg::spec::{DataFile, Operation, Summary};
+use iceberg::table::Table;
 use uuid::Uuid;
 
 use super::overwrite::Removed;
@@ -59,6 +60,15 @@ pub(super) fn of(
         },
         additional_properties: fields,
     }
+}
+
+/// The rows of a table, as its current snapshot's summary says; none where it does not say.
+pub fn total_records(table: &Table) -> Option<u64> {
+    let Some(snapshot) = table.metadata().current_snapshot() else {
+        return Some(0);
+    };
+    let fields = &snapshot.summary().additional_properties;
+    fields.get("total-records")?.parse().ok()
 }
 
 /// A table without partitions is one partition, as Java counts.

@@ -14,7 +14,7 @@ use super::{
 };
 use super::{
     after, biglake, catalog, conditions, dead_letters, field, files, ledger, load, partition, property,
-    publish, push_auth, rest_catalog, route, schema, server, source, table,
+    publish, push_auth, rest_catalog, route, schema, server, source, status_page, table,
 };
 
 /// What stands for a secret.
@@ -123,6 +123,7 @@ fn print_server(server: &ServerConfig, keys: &mut Keys) {
     if server.api_auth.is_some() {
         keys.map(&server::API_AUTH, |keys| keys.value(&server::BEARER, SECRET));
     }
+    keys.value(&status_page::STATUS_PAGE, server.status_page.name());
     if let Some(bytes) = server.max_in_flight_bytes {
         keys.value(&server::MAX_IN_FLIGHT_BYTES, &size_text(bytes));
     }

@@ -9,6 +9,7 @@ use super::key::{Key, Keys, Shape, Text};
 use super::push_auth::{self, PUSH_AUTH, PushAuth};
 use super::quantity::{duration_text, size_text};
 use super::reader::{Context, Field};
+use super::status_page::{self, STATUS_PAGE, StatusPage};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The subscription's acknowledgement deadline that Pub/Sub allows.
@@ -30,7 +31,7 @@ pub(super) const API_AUTH: Key = Key::optional(
     "api_auth",
     Shape::Map(&API_AUTH_KEYS),
     "none: open on a loopback address, refused elsewhere",
-    "who may send records and see `/metrics`",
+    "who may send records, and see `/metrics` and the status page",
 );
 pub(super) const BEARER: Key = Key::required(
     "bearer",
@@ -84,13 +85,14 @@ pub(super) const SERVER: Keys = Keys {
         LISTEN,
         PUSH_AUTH,
         API_AUTH,
+        STATUS_PAGE,
         MAX_IN_FLIGHT_BYTES,
         MAX_IN_FLIGHT_REQUESTS,
         MAX_BODY_BYTES,
         ACK_DEADLINE,
         CPU_IDLE,
     ]],
-    later: &[&["status_page", "drain"]],
+    later: &[&["drain"]],
     ..Keys::NONE
 };
 
@@ -120,6 +122,8 @@ pub struct ServerConfig {
     /// Key `api_auth`, default none: who may use the records, status and metrics calls. Without it they are open on a
     /// loopback address and refused elsewhere.
     pub api_auth: Option<ApiAuth>,
+    /// Key `status_page`, default `protected`: who may see the status page.
+    pub status_page: StatusPage,
     /// Key `max_in_flight_bytes`, in bytes: payload held at one time; past it, 429. Without it the memory decides, see
     /// [`ServerConfig::held_bytes`].
     pub max_in_flight_bytes: Option<u64>,
@@ -156,6 +160,7 @@ impl Default for ServerConfig {
             listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8080),
             push_auth: None,
             api_auth: None,
+            status_page: StatusPage::default(),
             max_in_flight_bytes: None,
             max_in_flight_requests: 1000,
             max_body_bytes: 32 << 20,
@@ -206,6 +211,9 @@ impl ServerConfig {
         }
         server.push_auth = keys.key(&PUSH_AUTH).and_then(|field| push_auth::read(&field));
         server.api_auth = keys.key(&API_AUTH).and_then(|field| read_api_auth(&field));
+        if let Some(page) = keys.key(&STATUS_PAGE).and_then(|field| status_page::read(&field)) {
+            server.status_page = page;
+        }
         let in_flight = keys.key(&MAX_IN_FLIGHT_BYTES);
         if let Some(bytes) = in_flight.as_ref().and_then(Field::size) {
             server.max_in_flight_bytes = Some(bytes);

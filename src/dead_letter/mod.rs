@@ -145,8 +145,11 @@ impl DeadLetters {
             }
         }
         for letter in parse(letters) {
-            let table = letter.table.as_deref().unwrap_or("none");
-            self.count(table, &letter.reason.kind, &letter.reason.message);
+            self.count(
+                letter.table.as_deref(),
+                &letter.reason.kind,
+                &letter.reason.message,
+            );
         }
         Ok(())
     }
@@ -276,9 +279,9 @@ impl DeadLetters {
     }
 
     /// Counts a letter, and tells of the first and then once a minute: they are acknowledged, so nobody else will.
-    fn count(&self, table: &str, kind: &str, message: &str) {
-        let labels = [("table", table.to_owned()), ("reason", kind.to_owned())];
-        metrics::counter!(telemetry::DEAD_LETTERS, &labels).increment(1);
+    fn count(&self, table: Option<&str>, kind: &str, message: &str) {
+        telemetry::count_letter(table, kind);
+        let table = table.unwrap_or("none");
         if let Some(count) = self.told.tell(&format!("{table} {kind}")) {
             tracing::warn!(
                 table.ident = table,

@@ -12,7 +12,7 @@ use super::Loaded;
 use super::prepare::Prepared;
 use crate::batch::Shared;
 use crate::clock::Moment;
-use crate::commit::{ChangeSet, Committed, Group, Head, validate_append};
+use crate::commit::{ChangeSet, Committed, Group, Head, total_records, validate_append};
 use crate::dead_letter::LetterName;
 use crate::error::Result;
 use crate::ledger::{Entry, Kept, Known};
@@ -80,10 +80,19 @@ pub(super) async fn finish(
         let committed = shared.engine.commit(&mut head, &mut changes, deadline).await;
         let committed = committed.inspect_err(|error| span.failed(error.kind()))?;
         tell_results(&mut loaded, &changes, committed);
-        if let Committed::Now(_) = committed {
-            let (rows, bytes) = (changes.row_count(), changes.byte_count());
-            telemetry::count_commit(&table_name, rows, bytes, started.elapsed(), shared.clock.now());
+        if let Committed::Now(snapshot_id) = committed {
             oldest = terms.published_at;
+            let now = shared.clock.now();
+            let landed = telemetry::Landed {
+                at: now,
+                row_count: changes.row_count(),
+                byte_count: changes.byte_count(),
+                elapsed: started.elapsed(),
+                age: oldest.map(|oldest| (now - oldest).to_std().unwrap_or_default()),
+                snapshot_id,
+                total_rows: total_records(head.table()),
+            };
+            telemetry::count_commit(&table_name, landed);
         }
         (trace, is_there) = (span.trace(), true);
     }
@@ -94,8 +103,7 @@ pub(super) async fn finish(
     }
     confirm_letters(shared, &table_name, &head, &entries).await?;
     let duplicates = loaded.iter().filter(|file| file.duplicate).count() as u64;
-    let labels = [("table", table_name), ("reason", "landed".to_owned())];
-    metrics::counter!(telemetry::DUPLICATES, &labels).increment(duplicates);
+    telemetry::count_duplicates(&table_name, "landed", duplicates);
     Ok(loaded)
 }
 

@@ -51,6 +51,21 @@ struct State {
     runs: bool,
 }
 
+/// Where a published table stands.
+#[derive(Debug, Clone)]
+pub struct PublishStatus {
+    /// The external table.
+    pub to: String,
+    /// For how long the oldest commit waits that BigQuery does not show; none when none waits.
+    pub behind: Option<Duration>,
+    /// Whether there was a commit to publish at all.
+    pub was_noted: bool,
+    /// What the last step came to that settled commits, such as `moved`.
+    pub last: Option<&'static str>,
+    /// Why the last step failed, while commits wait.
+    pub failed: Option<ErrorKind>,
+}
+
 /// Follows one table.
 #[derive(Debug)]
 pub(super) struct Follower {
@@ -161,6 +176,18 @@ impl Follower {
     /// What the last step came to.
     pub(super) fn last(&self) -> Option<&'static str> {
         self.state().last
+    }
+
+    /// Where the external table stands, as far as this process knows.
+    pub(super) fn status(&self) -> PublishStatus {
+        let state = self.state();
+        PublishStatus {
+            to: self.to.to_string(),
+            behind: state.waiting.since().map(|since| since.elapsed()),
+            was_noted: state.waiting.noted() > 0,
+            last: state.last,
+            failed: state.failed.as_ref().map(Error::kind),
+        }
     }
 
     /// Tells how long the oldest commit waits.

@@ -30,6 +30,7 @@ mod waiting;
 #[cfg(test)]
 mod tests;
 
+pub use follower::PublishStatus;
 pub use probe::Probe;
 pub use publishers::{Publication, Publishers};
 pub use reconcile::{Reconciled, reconcile};

@@ -8,7 +8,7 @@ use tokio::sync::OnceCell;
 use tokio::task::JoinHandle;
 use tokio::time::{Duration, Instant, interval, timeout_at};
 
-use super::follower::{Follower, Ground};
+use super::follower::{Follower, Ground, PublishStatus};
 use super::waiting::Note;
 use crate::catalog::Catalog;
 use crate::clock::Clock;
@@ -148,6 +148,11 @@ impl Publishers {
         followers
             .filter_map(|(ident, follower)| Some((ident.clone(), follower.unpublished()?)))
             .collect()
+    }
+
+    /// Where a table's external table stands; none where the table is not published.
+    pub fn status(&self, ident: &TableIdent) -> Option<PublishStatus> {
+        Some(self.followers.get(ident)?.status())
     }
 
     /// What became of a table's last publish, such as `moved`.

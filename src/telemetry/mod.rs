@@ -8,13 +8,13 @@ mod metric;
 mod otlp;
 mod project;
 mod span;
+mod tables;
 mod trace;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, Utc};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 pub use self::logs::{LogFormat, start_logs};
@@ -29,6 +29,10 @@ pub use self::metric::{
 };
 pub use self::otlp::{flush_traces, start_traces};
 pub use self::span::{COMMIT, DECODE, PUBLISH, Span, TRIGGER};
+pub use self::tables::{
+    Failure, Landed, Letters, MAX_COMMITS, Sums, Table, Tables, count_abandoned, count_commit,
+    count_duplicates, count_letter, count_retry, read_tables, table_not_opened, table_opened,
+};
 pub use self::trace::{Trace, within};
 use crate::config::Platform;
 use crate::error::{Error, ErrorKind, Result};
@@ -84,17 +88,6 @@ pub fn shown(text: &str) -> String {
         shown.push('…');
     }
     shown
-}
-
-/// Counts a commit that landed, of whatever it came by. `elapsed` is from the hand-over, all attempts.
-pub fn count_commit(table: &str, rows: u64, bytes: u64, elapsed: Duration, at: DateTime<Utc>) {
-    let table = table.to_owned();
-    metrics::counter!(RECORDS_WRITTEN, "table" => table.clone()).increment(rows);
-    metrics::counter!(BATCHES_COMMITTED, "table" => table.clone()).increment(1);
-    metrics::counter!(BYTES_WRITTEN, "table" => table.clone()).increment(bytes);
-    metrics::histogram!(COMMIT_DURATION, "table" => table.clone()).record(elapsed.as_secs_f64());
-    metrics::histogram!(RECORDS_PER_BATCH, "table" => table.clone()).record(rows as f64);
-    metrics::gauge!(LAST_COMMIT, "table" => table).set(at.timestamp() as f64);
 }
 
 /// Counts the fields of the input that tables have no column for.

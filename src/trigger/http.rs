@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -17,16 +17,14 @@ use chrono::DateTime;
 use http_body_util::BodyExt;
 use iceberg::TableIdent;
 use metrics_exporter_prometheus::PrometheusHandle;
-use secrecy::{ExposeSecret, SecretString};
-use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 use super::delivery::fingerprint;
 use super::event::{Event, Form, Told};
 use super::problem::Problem;
 use super::{
-    Ack, Answer, Delivery, DeliveryId, Envelope, Held, Limits, ObjectEvent, Push, Pushers, Receipt,
-    forwarded, objects, records,
+    Access, Ack, Answer, Delivery, DeliveryId, Envelope, Held, Limits, ObjectEvent, Page, Push, Pushers,
+    Receipt, forwarded, objects, page, records,
 };
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
@@ -69,17 +67,6 @@ pub trait Intake: Send + Sync {
     fn accept_rows(&self, table: TableIdent, delivery: Delivery);
 }
 
-/// Who may see the calls that are not pushes.
-#[derive(Debug, Clone)]
-pub enum Access {
-    /// Anyone: the server listens on a loopback address only.
-    Open,
-    /// Nobody: no token is configured.
-    Refused,
-    /// Whoever sends this bearer token.
-    Bearer(SecretString),
-}
-
 /// What the handlers share.
 pub struct Server {
     /// Takes deliveries in.
@@ -96,6 +83,8 @@ pub struct Server {
     pub pushers: Pushers,
     /// Who may send rows and see the metrics.
     pub access: Access,
+    /// The status page, where there is one.
+    pub page: Option<Page>,
     /// Largest request body, in bytes.
     pub max_body_bytes: usize,
     /// The subscription's acknowledgement deadline.
@@ -106,9 +95,9 @@ pub struct Server {
     pub draining: AtomicBool,
 }
 
-/// The routes of the server: pushes, rows sent directly, health and metrics.
+/// The routes of the server: pushes, rows sent directly, health, metrics and the status page.
 pub fn router(server: Arc<Server>) -> Router {
-    probed()
+    probed(&server)
         .route("/", post(push))
         .route("/v1/tables/{table}/records", post(records::post_records))
         .method_not_allowed_fallback(no_such_method)
@@ -116,21 +105,24 @@ pub fn router(server: Arc<Server>) -> Router {
         .with_state(server)
 }
 
-/// The routes of a process that takes nothing over HTTP: health and metrics.
+/// The routes of a process that takes nothing over HTTP: health, metrics and the status page.
 pub fn probes(server: Arc<Server>) -> Router {
-    probed().fallback(nothing_to_send_here).with_state(server)
+    probed(&server)
+        .method_not_allowed_fallback(nothing_to_send_here)
+        .fallback(nothing_to_send_here)
+        .with_state(server)
 }
 
-fn probed() -> Router<Arc<Server>> {
-    Router::new()
+fn probed(server: &Server) -> Router<Arc<Server>> {
+    page::routes(server.page.is_some())
         .route("/health/live", get(|| async { "live\n" }))
         .route("/health/ready", get(ready))
         .route("/metrics", get(render_metrics))
 }
 
 async fn nothing_to_send_here() -> Response {
-    let message = "This process pulls: it answers GET /health/live, /health/ready and /metrics, and takes nothing. Pushes \
-                   and rows go to `landfast serve`.";
+    let message = "This process pulls: it answers GET /, /v1/tables, /health/live, /health/ready and /metrics, and takes \
+                   nothing. Pushes and rows go to `landfast serve`.";
     Problem(Error::new(ErrorKind::NotFound, message)).with_status(404)
 }
 
@@ -458,35 +450,4 @@ pub(super) fn media_type(headers: &HeaderMap) -> Option<String> {
 
 pub(super) fn is_json(media_type: &str) -> bool {
     media_type == "application/json" || media_type.ends_with("+json")
-}
-
-impl Access {
-    /// Whether the caller may use the calls that are not pushes.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Unauthenticated`] without the token, [`ErrorKind::Forbidden`] where there is none to send.
-    pub(super) fn check(&self, headers: &HeaderMap) -> Result<()> {
-        match self {
-            Self::Open => Ok(()),
-            Self::Refused => Err(Error::new(
-                ErrorKind::Forbidden,
-                "Set server.api_auth to use this call on an address that is not loopback.",
-            )),
-            Self::Bearer(token) => {
-                let sent = headers
-                    .get(AUTHORIZATION)
-                    .and_then(|value| value.to_str().ok())
-                    .and_then(|value| value.strip_prefix("Bearer "));
-                // Digests, so that the time of the comparison tells nothing of the token.
-                let digest = |text: &str| Sha256::digest(text.as_bytes());
-                match sent {
-                    Some(sent) if digest(sent) == digest(token.expose_secret()) => Ok(()),
-                    _ => Err(Error::new(
-                        ErrorKind::Unauthenticated,
-                        "The call needs the bearer token of api_auth.",
-                    )),
-                }
-            }
-        }
-    }
 }

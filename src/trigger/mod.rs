@@ -5,6 +5,7 @@
 //! Keeps invariant 1 (an answer of success is only ever sent for an [`Ack::ack`]) and invariant 4 (nothing is read
 //! into memory that the [`Limits`] have no room for).
 
+mod access;
 mod answer;
 mod connections;
 mod delivery;
@@ -14,21 +15,24 @@ mod http;
 mod landing;
 mod limits;
 mod objects;
+mod page;
 mod problem;
 mod pull;
 mod push;
 mod push_auth;
 mod records;
 
+pub use access::Access;
 pub use answer::{Ack, Answer, Receipt};
 pub use connections::Connections;
 pub use delivery::{Delivery, DeliveryId, Envelope, PartOf};
 pub use event::ObjectEvent;
 pub(crate) use forwarded::is_forwarded;
-pub use http::{Access, Intake, Server, probes, router};
+pub use http::{Intake, Server, probes, router};
 pub use landing::Landing;
 pub use limits::{Held, Limits};
 pub use objects::Objects;
+pub use page::Page;
 pub use pull::{Pulls, subscriptions};
 pub(crate) use pull::{admin as subscription_admin, named as named_subscriptions};
 pub use push::Push;

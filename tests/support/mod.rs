@@ -6,6 +6,7 @@ pub mod accounts;
 pub mod aged;
 pub mod biglake;
 pub mod bigquery;
+pub mod browser;
 pub mod bucket;
 pub mod clock;
 pub mod faults;
@@ -83,6 +84,8 @@ pub enum Component {
     S3,
     /// A project of Google Cloud; its id. The run's own script gives none.
     Live,
+    /// A headless Chromium: the folder of what drives it, and its program, with a space between.
+    Browser,
     /// A Python with Spark, and beside it the jars of Iceberg and of database drivers.
     Spark,
 }
@@ -99,6 +102,7 @@ pub fn needs(component: Component) -> TestResult<String> {
         Component::Live => ("Google Cloud", "LANDFAST_TEST_LIVE"),
         Component::Nessie => ("Nessie", "LANDFAST_TEST_NESSIE"),
         Component::S3 => ("S3 server", "LANDFAST_TEST_S3"),
+        Component::Browser => ("browser", "LANDFAST_TEST_BROWSER"),
         Component::Spark => ("Spark", "LANDFAST_TEST_SPARK"),
     };
     #[expect(

@@ -75,6 +75,11 @@ impl Server {
         Ok(server)
     }
 
+    /// The process's number.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The base address, `http://127.0.0.1:PORT`.
     pub fn url(&self) -> &str {
         &self.url

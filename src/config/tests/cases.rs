@@ -64,7 +64,11 @@ pub const VALID: &[(&str, &str)] = &[
     ),
     (
         "type: storage",
-        "server: {push_auth: false}\ntables: {}\nroutes: [{table: a.b}]\n",
+        "server: {status_page: open}\nroutes: [{table: a.b}]\n",
+    ),
+    (
+        "type: storage",
+        "server: {push_auth: false, status_page: false}\ntables: {}\nroutes: [{table: a.b}]\n",
     ),
     (
         "type: storage",
@@ -270,6 +274,10 @@ pub const MISTAKES: &[(&str, &str)] = &[
     (
         "server: {api_auth: {bearer: a b}}\ntables: {a.b: {}}\n",
         ":4:29: server.api_auth.bearer: the token is empty or holds other",
+    ),
+    (
+        "server: {status_page: on}\ntables: {a.b: {}}\n",
+        ":4:23: server.status_page: `on` does not say who may see the page; write `protected` or `open` or `off`",
     ),
     (
         "server: {drain: 5s}\ntables: {a.b: {}}\n",

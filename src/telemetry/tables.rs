@@ -1,0 +1,353 @@
+//! What happened to each table: counted for Prometheus, and kept in short for the status page.
+//!
+//! Each fact is told here once, and goes to both. What is kept is bounded, and holds no payload: names of tables, numbers,
+//! times, and kinds of errors and of dead letters.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+
+use super::{
+    BATCHES_ABANDONED, BATCHES_COMMITTED, BYTES_WRITTEN, COMMIT_DURATION, COMMIT_RETRIES, DEAD_LETTERS,
+    DUPLICATES, LAST_COMMIT, RECORDS_PER_BATCH, RECORDS_WRITTEN,
+};
+use crate::error::ErrorKind;
+
+/// Tables that are kept, as many as a process feeds; what happens to others is in the sums alone.
+const MAX_TABLES: usize = 1000;
+
+/// The newest commits of a table that are kept.
+pub const MAX_COMMITS: usize = 60;
+
+/// Reasons of dead letters that are told apart; there are fewer, but those of letters of other versions are read back.
+const MAX_REASONS: usize = 32;
+
+/// A commit that landed, of whatever it came by.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Landed {
+    /// When.
+    pub at: DateTime<Utc>,
+    /// Rows that it added.
+    pub row_count: u64,
+    /// Bytes of its data files.
+    pub byte_count: u64,
+    /// From the hand-over, all attempts.
+    pub elapsed: Duration,
+    /// How old its oldest row was, since it was published; none where nobody knows.
+    pub age: Option<Duration>,
+    /// The snapshot that it made.
+    pub snapshot_id: i64,
+    /// The rows of the table since then; none where its summary does not say.
+    pub total_rows: Option<u64>,
+}
+
+/// Why the last batch of a table did not land, or the table could not be opened.
+#[derive(Debug, Clone, Copy)]
+pub struct Failure {
+    /// The kind of the error.
+    pub kind: ErrorKind,
+    /// When.
+    pub at: Instant,
+    /// Whether the table was not even open.
+    is_of_opening: bool,
+    /// Whether nothing shows that it has passed.
+    pub lasts: bool,
+}
+
+/// Dead letters, by reason.
+#[derive(Debug, Default)]
+pub struct Letters {
+    /// All of them.
+    pub count: u64,
+    reasons: BTreeMap<String, (u64, Instant)>,
+}
+
+impl Letters {
+    fn count(&mut self, reason: &str) {
+        self.count += 1;
+        let is_known = self.reasons.contains_key(reason) || self.reasons.len() < MAX_REASONS;
+        let reason = if is_known { reason } else { "other" };
+        let (count, last) = self
+            .reasons
+            .entry(reason.to_owned())
+            .or_insert_with(|| (0, Instant::now()));
+        *count += 1;
+        *last = Instant::now();
+    }
+
+    /// The reasons of the latest letters, the latest first: each with its count, and when it was last met.
+    pub fn latest(&self, most: usize) -> Vec<(&str, u64, Instant)> {
+        let reasons = self.reasons.iter();
+        let mut reasons: Vec<_> = reasons
+            .map(|(reason, (count, last))| (reason.as_str(), *count, *last))
+            .collect();
+        reasons.sort_by_key(|(_, _, last)| std::cmp::Reverse(*last));
+        reasons.truncate(most);
+        reasons
+    }
+}
+
+/// Sums, of one table or of all.
+#[derive(Debug, Default)]
+pub struct Sums {
+    /// Commits that landed.
+    pub commit_count: u64,
+    /// Rows that they added.
+    pub row_count: u64,
+    /// Bytes of their data files.
+    pub byte_count: u64,
+    /// Attempts that another commit was before.
+    pub conflict_count: u64,
+    /// Attempts whose outcome never came back.
+    pub unknown_outcome_count: u64,
+    /// Copies of deliveries that were dropped.
+    pub duplicate_count: u64,
+    /// Batches given up.
+    pub abandoned_count: u64,
+    /// Dead letters that count.
+    pub letters: Letters,
+}
+
+/// What happened to one table.
+#[derive(Debug, Default)]
+pub struct Table {
+    /// Its sums.
+    pub sums: Sums,
+    /// Whether this process has had it open: letters may be all there is of a table.
+    pub was_open: bool,
+    /// Its rows when it was last looked at; none where its summary does not say.
+    pub total_rows: Option<u64>,
+    /// Its newest commits, the oldest first.
+    pub commits: VecDeque<Landed>,
+    /// The last failure.
+    pub failure: Option<Failure>,
+}
+
+/// What happened to all of them, since the process started.
+#[derive(Debug, Default)]
+pub struct Tables {
+    tables: BTreeMap<String, Table>,
+    /// Over all tables, those that are not kept too.
+    pub sums: Sums,
+    /// Dead letters that no table wants.
+    pub unrouted: Letters,
+    /// Whether there are tables that are not kept.
+    pub are_cut: bool,
+}
+
+impl Tables {
+    /// What happened to a table; nothing where nothing did.
+    pub fn of(&self, table: &str) -> Option<&Table> {
+        self.tables.get(table)
+    }
+
+    /// All that are kept, by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Table)> {
+        self.tables.iter().map(|(name, table)| (name.as_str(), table))
+    }
+
+    /// Does the same to the sums of all tables and to those of one.
+    fn add(&mut self, table: &str, add: impl Fn(&mut Sums)) {
+        add(&mut self.sums);
+        if let Some(table) = self.table(table) {
+            add(&mut table.sums);
+        }
+    }
+
+    fn table(&mut self, name: &str) -> Option<&mut Table> {
+        if !self.tables.contains_key(name) {
+            if self.tables.len() >= MAX_TABLES {
+                self.are_cut = true;
+                return None;
+            }
+            self.tables.insert(name.to_owned(), Table::default());
+        }
+        self.tables.get_mut(name)
+    }
+
+    fn landed(&mut self, table: &str, landed: Landed) {
+        self.add(table, |sums| {
+            sums.commit_count += 1;
+            sums.row_count += landed.row_count;
+            sums.byte_count += landed.byte_count;
+        });
+        let Some(table) = self.table(table) else { return };
+        if table.commits.len() >= MAX_COMMITS {
+            table.commits.pop_front();
+        }
+        table.commits.push_back(landed);
+        table.was_open = true;
+        table.total_rows = landed.total_rows;
+        if let Some(failure) = &mut table.failure {
+            failure.lasts = false;
+        }
+    }
+
+    fn opened(&mut self, table: &str, total_rows: Option<u64>) {
+        let Some(table) = self.table(table) else { return };
+        table.was_open = true;
+        table.total_rows = total_rows;
+        if let Some(failure) = table.failure.as_mut().filter(|failure| failure.is_of_opening) {
+            failure.lasts = false;
+        }
+    }
+
+    fn failed(&mut self, table: &str, kind: ErrorKind, is_of_opening: bool) {
+        let Some(table) = self.table(table) else { return };
+        table.failure = Some(Failure {
+            kind,
+            at: Instant::now(),
+            is_of_opening,
+            lasts: true,
+        });
+    }
+
+    fn letter(&mut self, table: Option<&str>, reason: &str) {
+        self.sums.letters.count(reason);
+        let letters = match table {
+            None => Some(&mut self.unrouted),
+            Some(table) => self.table(table).map(|table| &mut table.sums.letters),
+        };
+        if let Some(letters) = letters {
+            letters.count(reason);
+        }
+    }
+}
+
+/// The process's own, as its metrics are.
+static TABLES: LazyLock<Mutex<Tables>> = LazyLock::new(Mutex::default);
+
+fn tables() -> MutexGuard<'static, Tables> {
+    TABLES.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Looks at what happened. Whatever counts something meanwhile waits for it.
+pub fn read_tables<T>(look: impl FnOnce(&Tables) -> T) -> T {
+    look(&tables())
+}
+
+/// Counts a commit that landed.
+pub fn count_commit(table: &str, landed: Landed) {
+    let name = table.to_owned();
+    metrics::counter!(RECORDS_WRITTEN, "table" => name.clone()).increment(landed.row_count);
+    metrics::counter!(BATCHES_COMMITTED, "table" => name.clone()).increment(1);
+    metrics::counter!(BYTES_WRITTEN, "table" => name.clone()).increment(landed.byte_count);
+    metrics::histogram!(COMMIT_DURATION, "table" => name.clone()).record(landed.elapsed.as_secs_f64());
+    metrics::histogram!(RECORDS_PER_BATCH, "table" => name.clone()).record(landed.row_count as f64);
+    metrics::gauge!(LAST_COMMIT, "table" => name).set(landed.at.timestamp() as f64);
+    tables().landed(table, landed);
+}
+
+/// Counts copies of deliveries that are dropped. `reason` is what became of the first.
+pub fn count_duplicates(table: &str, reason: &'static str, copies: u64) {
+    let labels = [("table", table.to_owned()), ("reason", reason.to_owned())];
+    metrics::counter!(DUPLICATES, &labels).increment(copies);
+    tables().add(table, |sums| sums.duplicate_count += copies);
+}
+
+/// Counts an attempt that did not commit, and is made again.
+pub fn count_retry(table: &str, kind: ErrorKind) {
+    let labels = [("table", table.to_owned()), ("kind", kind.name().to_owned())];
+    metrics::counter!(COMMIT_RETRIES, &labels).increment(1);
+    tables().add(table, |sums| match kind {
+        ErrorKind::Conflict => sums.conflict_count += 1,
+        _ => sums.unknown_outcome_count += 1,
+    });
+}
+
+/// Counts a batch that is given up.
+pub fn count_abandoned(table: &str, kind: ErrorKind) {
+    let labels = [("table", table.to_owned()), ("reason", kind.name().to_owned())];
+    metrics::counter!(BATCHES_ABANDONED, &labels).increment(1);
+    let mut tables = tables();
+    tables.add(table, |sums| sums.abandoned_count += 1);
+    tables.failed(table, kind, false);
+}
+
+/// Counts a dead letter. `table` is none where no table wanted it.
+pub fn count_letter(table: Option<&str>, reason: &str) {
+    let name = table.unwrap_or("none");
+    let labels = [("table", name.to_owned()), ("reason", reason.to_owned())];
+    metrics::counter!(DEAD_LETTERS, &labels).increment(1);
+    tables().letter(table, reason);
+}
+
+/// Takes note that a table is open, and how many rows it has.
+pub fn table_opened(table: &str, total_rows: Option<u64>) {
+    tables().opened(table, total_rows);
+}
+
+/// Takes note that a table cannot be opened.
+pub fn table_not_opened(table: &str, kind: ErrorKind) {
+    tables().failed(table, kind, true);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_bounded_and_the_sums_are_whole() {
+        let mut tables = Tables::default();
+        for number in 0..MAX_TABLES + 10 {
+            let landed = Landed {
+                row_count: 2,
+                ..Landed::default()
+            };
+            tables.landed(&format!("t.{number}"), landed);
+            tables.letter(Some("t.1"), &format!("reason {number}"));
+        }
+        assert_eq!(tables.iter().count(), MAX_TABLES);
+        assert!(tables.are_cut && tables.of("t.1000").is_none());
+        assert_eq!(tables.sums.row_count, 2 * (MAX_TABLES as u64 + 10));
+        let letters = &tables.of("t.1").unwrap().sums.letters;
+        assert_eq!(letters.count, MAX_TABLES as u64 + 10);
+        assert_eq!(letters.reasons.len(), MAX_REASONS + 1);
+        assert_eq!(letters.latest(1).first().unwrap().0, "other");
+        for snapshot_id in 0..100 {
+            let landed = Landed {
+                snapshot_id,
+                ..Landed::default()
+            };
+            tables.landed("t.1", landed);
+        }
+        let commits = &tables.of("t.1").unwrap().commits;
+        assert_eq!(
+            (commits.len(), commits.back().unwrap().snapshot_id),
+            (MAX_COMMITS, 99)
+        );
+    }
+
+    #[test]
+    fn failures_last_until_something_shows_otherwise() {
+        let mut tables = Tables::default();
+        let lasts = |tables: &Tables| tables.of("t").unwrap().failure.unwrap().lasts;
+        tables.failed("t", ErrorKind::TableMismatch, true);
+        assert!(lasts(&tables));
+        tables.opened("t", Some(7));
+        assert!(!lasts(&tables));
+        tables.failed("t", ErrorKind::Unavailable, false);
+        tables.opened("t", Some(7));
+        assert!(lasts(&tables), "it is opened anew for each batch that fails");
+        tables.landed("t", Landed::default());
+        assert!(!lasts(&tables));
+    }
+
+    #[test]
+    fn latest_reasons_are_those_met_last() {
+        let mut letters = Letters::default();
+        for reason in ["a", "b", "c", "a"] {
+            letters.count(reason);
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        let latest: Vec<_> = letters
+            .latest(2)
+            .into_iter()
+            .map(|(reason, count, _)| (reason, count))
+            .collect();
+        assert_eq!(latest, [("a", 2), ("c", 1)]);
+        assert_eq!(letters.count, 4);
+    }
+}

@@ -88,7 +88,7 @@ pub(super) async fn finish(
                 row_count: changes.row_count(),
                 byte_count: changes.byte_count(),
                 elapsed: started.elapsed(),
-                age: oldest.map(|oldest| (now - oldest).to_std().unwrap_or_default()),
+                age: oldest.and_then(|oldest| (now - oldest).to_std().ok()),
                 snapshot_id,
                 total_rows: total_records(head.table()),
             };

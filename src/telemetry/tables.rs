@@ -185,6 +185,15 @@ impl Tables {
         }
     }
 
+    /// Copies of what has landed, perhaps by a commit whose answer was lost, show that a failure has passed.
+    fn duplicates(&mut self, table: &str, copies: u64, have_landed: bool) {
+        self.add(table, |sums| sums.duplicate_count += copies);
+        let failure = self.table(table).and_then(|table| table.failure.as_mut());
+        if let Some(failure) = failure.filter(|_| have_landed && copies > 0) {
+            failure.lasts = false;
+        }
+    }
+
     fn opened(&mut self, table: &str, total_rows: Option<u64>) {
         let Some(table) = self.table(table) else { return };
         table.was_open = true;
@@ -244,7 +253,7 @@ pub fn count_commit(table: &str, landed: Landed) {
 pub fn count_duplicates(table: &str, reason: &'static str, copies: u64) {
     let labels = [("table", table.to_owned()), ("reason", reason.to_owned())];
     metrics::counter!(DUPLICATES, &labels).increment(copies);
-    tables().add(table, |sums| sums.duplicate_count += copies);
+    tables().duplicates(table, copies, reason == "landed");
 }
 
 /// Counts an attempt that did not commit, and is made again.
@@ -333,6 +342,12 @@ mod tests {
         assert!(lasts(&tables), "it is opened anew for each batch that fails");
         tables.landed("t", Landed::default());
         assert!(!lasts(&tables));
+        tables.failed("t", ErrorKind::OutcomeUnknown, false);
+        tables.duplicates("t", 1, false);
+        tables.duplicates("t", 0, true);
+        assert!(lasts(&tables));
+        tables.duplicates("t", 1, true);
+        assert!(!lasts(&tables), "the commit whose answer was lost has landed");
     }
 
     #[test]

@@ -22,8 +22,10 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
+use tokio::sync::OwnedSemaphorePermit;
 
 pub use self::status::Page;
 
@@ -57,20 +59,21 @@ pub(super) fn routes(has_page: bool) -> Router<Arc<Server>> {
 }
 
 async fn show(State(server): State<Arc<Server>>, headers: HeaderMap, uri: Uri) -> Response {
-    answer(&server, &headers, |page| {
+    answer(&server, &headers, |page, permit| {
         let status = page.status(is_draining(&server), number(&uri));
         let headers = [
             (CONTENT_TYPE, "text/html; charset=utf-8"),
             (CONTENT_SECURITY_POLICY, POLICY.as_str()),
             (REFERRER_POLICY, "no-referrer"),
         ];
-        Ok((headers, html::page(&status)).into_response())
+        let text = html::page(&status).into_bytes();
+        Ok((headers, Held::body(text, permit)).into_response())
     })
 }
 
 async fn list(State(server): State<Arc<Server>>, headers: HeaderMap, uri: Uri) -> Response {
-    answer(&server, &headers, |page| {
-        Ok(json(&page.status(is_draining(&server), number(&uri))))
+    answer(&server, &headers, |page, permit| {
+        Ok(json(&page.status(is_draining(&server), number(&uri)), permit))
     })
 }
 
@@ -79,20 +82,52 @@ async fn tell(
     headers: HeaderMap,
     table: Result<Path<String>, PathRejection>,
 ) -> Response {
-    answer(&server, &headers, |page| {
+    answer(&server, &headers, |page, permit| {
         let found = table.ok().and_then(|Path(table)| page.table(&table));
         let unknown = || {
             let message = "The configuration has no table of this name, and this process has met none.";
             Error::new(ErrorKind::NotFound, message)
         };
-        Ok(json(&found.ok_or_else(unknown)?))
+        Ok(json(&found.ok_or_else(unknown)?, permit))
     })
 }
 
-/// Answers whoever may look. What is shown is of this moment, and for no cache.
-fn answer(server: &Server, headers: &HeaderMap, show: impl FnOnce(&Page) -> Result<Response>) -> Response {
+/// An answer, counted until the last of it is sent: a viewer may take long to read it.
+struct Held {
+    body: Vec<u8>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Held {
+    fn body(body: Vec<u8>, permit: OwnedSemaphorePermit) -> Bytes {
+        let _permit = permit;
+        Bytes::from_owner(Self { body, _permit })
+    }
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.body
+    }
+}
+
+/// Answers whoever may look, a few at a time. What is shown is of this moment, and for no cache.
+fn answer(
+    server: &Server,
+    headers: &HeaderMap,
+    show: impl FnOnce(&Page, OwnedSemaphorePermit) -> Result<Response>,
+) -> Response {
     let shown = match &server.page {
-        Some(page) => page.access.check_viewer(headers).and_then(|()| show(page)),
+        Some(page) => page.access.check_viewer(headers).and_then(|()| {
+            let permit = page.answers.clone().try_acquire_owned();
+            let full = |_| {
+                Error::new(
+                    ErrorKind::Full,
+                    "As many look at the status page as may at one time.",
+                )
+            };
+            show(page, permit.map_err(full)?)
+        }),
         None => Err(Error::new(ErrorKind::NotFound, "There is no status page.")),
     };
     let mut response = shown.unwrap_or_else(refusal);
@@ -118,11 +153,11 @@ fn refusal(error: Error) -> Response {
     response
 }
 
-fn json(value: &impl Serialize) -> Response {
+fn json(value: &impl Serialize, permit: OwnedSemaphorePermit) -> Response {
     // Numbers and text always serialise.
     let mut body = serde_json::to_vec(value).unwrap_or_default();
     body.push(b'\n');
-    ([(CONTENT_TYPE, "application/json")], body).into_response()
+    ([(CONTENT_TYPE, "application/json")], Held::body(body, permit)).into_response()
 }
 
 fn is_draining(server: &Server) -> bool {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, SecondsFormat, Utc};
 use iceberg::TableIdent;
 use serde::{Serialize, Serializer};
+use tokio::sync::Semaphore;
 
 use crate::batch::Shared;
 use crate::config::{CatalogConfig, Config, Platform, StatusPage};
@@ -14,6 +15,10 @@ use crate::error::ErrorKind;
 use crate::publish::PublishStatus;
 use crate::telemetry::{self, Landed, Tables, read_tables};
 use crate::trigger::Access;
+use crate::version::VERSION;
+
+/// Answers that are made or sent at one time. One of a full page of tables takes about a megabyte, which nothing else counts.
+const MOST_ANSWERS: usize = 8;
 
 /// Tables on one page.
 const MOST_TABLES: usize = 100;
@@ -28,6 +33,8 @@ const BEHIND: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Page {
     pub(super) access: Access,
+    /// Room for answers.
+    pub(super) answers: Arc<Semaphore>,
     instance: Instance,
     /// The configured tables, by name.
     tables: BTreeMap<String, TableIdent>,
@@ -202,8 +209,9 @@ impl Page {
         let id = shared.random.uuid().simple().to_string();
         Some(Self {
             access,
+            answers: Arc::new(Semaphore::new(MOST_ANSWERS)),
             instance: Instance {
-                version: env!("CARGO_PKG_VERSION"),
+                version: VERSION,
                 service: platform.service,
                 revision: platform.revision,
                 host: host(),

@@ -63,7 +63,8 @@ impl Platform {
             project: set(env, "GOOGLE_CLOUD_PROJECT"),
             metadata_host: service.is_some().then(host),
             service,
-            revision: revision.flatten(),
+            // Knative has the revision where nothing names the service.
+            revision: revision.unwrap_or_else(|| set(env, "K_REVISION")),
         }
     }
 
@@ -372,7 +373,10 @@ mod tests {
             ("K_SERVICE", ""),
         ]);
         assert!(!elsewhere.is_cloud_run());
-        assert_eq!((elsewhere.revision, elsewhere.metadata_host), (None, None));
+        assert_eq!(
+            (elsewhere.revision.as_deref(), elsewhere.metadata_host),
+            (Some("r"), None)
+        );
     }
 
     #[test]

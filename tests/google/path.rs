@@ -45,6 +45,9 @@ const MESSAGES: i64 = 10;
 /// Until everything landed, redeliveries by the emulator included.
 const UNTIL: Duration = Duration::from_secs(120);
 
+/// The same of pulls. Beside other tests, the emulator gave a process that lived nothing for two minutes.
+const UNTIL_PULLED: Duration = Duration::from_secs(600);
+
 /// When nothing came for as long, nothing comes again: the emulator sends what is not acknowledged every second or so.
 const QUIET: Duration = Duration::from_secs(4);
 
@@ -54,6 +57,15 @@ enum Way {
     Objects,
     Pushes,
     Pulls,
+}
+
+impl Way {
+    fn until(self) -> Duration {
+        match self {
+            Self::Objects | Self::Pushes => UNTIL,
+            Self::Pulls => UNTIL_PULLED,
+        }
+    }
 }
 
 /// A pipeline of its own: its prefix of the buckets, its subscription, its table.
@@ -98,7 +110,7 @@ async fn fire(pipeline: &Pipeline) -> TestResult {
             .then(|| pipeline.front.hold("/metadata/v", random.random_bool(0.5)));
         pipeline.send(step).await?;
         match in_commit {
-            Some(commit) => timeout(UNTIL, commit.notified()).await?,
+            Some(commit) => timeout(way.until(), commit.notified()).await?,
             None => sleep(Duration::from_millis(random.random_range(0..400))).await,
         }
         if is_killed {
@@ -118,12 +130,12 @@ async fn fire(pipeline: &Pipeline) -> TestResult {
     // A process that was killed after an answer leaves the pointer to the next commit.
     pipeline.send(STEPS).await?;
     let all: BTreeSet<i64> = (0..=STEPS).flat_map(|step| pipeline.rows(step)).collect();
-    wait_for("all rows", UNTIL, async || {
+    wait_for("all rows", way.until(), async || {
         let (ids, _) = pipeline.ids(Reader::pyiceberg().ok()?).await.ok()?;
         (ids == all).then_some(())
     })
     .await?;
-    wait_until_quiet(&fleet).await?;
+    wait_until_quiet(&fleet, way.until()).await?;
     // What BigQuery reads is what others do, in the end.
     let published = wait_for("the pointer to be at the newest metadata", UNTIL, async || {
         let uri = pipeline.bigquery.uri("orders").await.ok()?;
@@ -149,9 +161,9 @@ async fn fire(pipeline: &Pipeline) -> TestResult {
 }
 
 /// Waits until no delivery has come to any of them for a while.
-async fn wait_until_quiet(fleet: &[Server]) -> TestResult {
+async fn wait_until_quiet(fleet: &[Server], until: Duration) -> TestResult {
     let mut last = (f64::NAN, Instant::now());
-    wait_for("the last redelivery", UNTIL, async || {
+    wait_for("the last redelivery", until, async || {
         let mut count = 0.0;
         for server in fleet {
             // None yet where nothing came to it.

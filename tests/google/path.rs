@@ -15,6 +15,7 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
@@ -45,8 +46,8 @@ const MESSAGES: i64 = 10;
 /// Until everything landed, redeliveries by the emulator included.
 const UNTIL: Duration = Duration::from_secs(120);
 
-/// The same of pulls. Beside other tests, the emulator gave a process that lived nothing for two minutes.
-const UNTIL_PULLED: Duration = Duration::from_secs(600);
+/// The emulator gives what waits to one stream at a time, until the lease ends; those of the dead have turns, too.
+const ROUND: Duration = Duration::from_secs(10);
 
 /// When nothing came for as long, nothing comes again: the emulator sends what is not acknowledged every second or so.
 const QUIET: Duration = Duration::from_secs(4);
@@ -57,15 +58,6 @@ enum Way {
     Objects,
     Pushes,
     Pulls,
-}
-
-impl Way {
-    fn until(self) -> Duration {
-        match self {
-            Self::Objects | Self::Pushes => UNTIL,
-            Self::Pulls => UNTIL_PULLED,
-        }
-    }
 }
 
 /// A pipeline of its own: its prefix of the buckets, its subscription, its table.
@@ -110,7 +102,8 @@ async fn fire(pipeline: &Pipeline) -> TestResult {
             .then(|| pipeline.front.hold("/metadata/v", random.random_bool(0.5)));
         pipeline.send(step).await?;
         match in_commit {
-            Some(commit) => timeout(way.until(), commit.notified()).await?,
+            // Whoever joined meanwhile is killed as well.
+            Some(commit) => drop(timeout(UNTIL, pipeline.reach(&commit)).await??),
             None => sleep(Duration::from_millis(random.random_range(0..400))).await,
         }
         if is_killed {
@@ -130,12 +123,12 @@ async fn fire(pipeline: &Pipeline) -> TestResult {
     // A process that was killed after an answer leaves the pointer to the next commit.
     pipeline.send(STEPS).await?;
     let all: BTreeSet<i64> = (0..=STEPS).flat_map(|step| pipeline.rows(step)).collect();
-    wait_for("all rows", way.until(), async || {
+    wait_for("all rows", UNTIL, async || {
         let (ids, _) = pipeline.ids(Reader::pyiceberg().ok()?).await.ok()?;
         (ids == all).then_some(())
     })
     .await?;
-    wait_until_quiet(&fleet, way.until()).await?;
+    wait_until_quiet(&fleet).await?;
     // What BigQuery reads is what others do, in the end.
     let published = wait_for("the pointer to be at the newest metadata", UNTIL, async || {
         let uri = pipeline.bigquery.uri("orders").await.ok()?;
@@ -161,9 +154,9 @@ async fn fire(pipeline: &Pipeline) -> TestResult {
 }
 
 /// Waits until no delivery has come to any of them for a while.
-async fn wait_until_quiet(fleet: &[Server], until: Duration) -> TestResult {
+async fn wait_until_quiet(fleet: &[Server]) -> TestResult {
     let mut last = (f64::NAN, Instant::now());
-    wait_for("the last redelivery", until, async || {
+    wait_for("the last redelivery", UNTIL, async || {
         let mut count = 0.0;
         for server in fleet {
             // None yet where nothing came to it.
@@ -258,6 +251,17 @@ impl Pipeline {
 
     async fn start(&self) -> TestResult<Server> {
         Server::start(self.command()).await
+    }
+
+    /// Waits until a commit is held. Of pulls, one more process joins each round, so that the living have most of the turns.
+    async fn reach(&self, commit: &Notify) -> TestResult<Vec<Server>> {
+        let mut joined = Vec::new();
+        while timeout(ROUND, commit.notified()).await.is_err() {
+            if self.way == Way::Pulls {
+                joined.push(self.start().await?);
+            }
+        }
+        Ok(joined)
     }
 
     /// After a while in which nobody is there.

@@ -48,23 +48,29 @@ locals {
   }
   api_auth = var.api_token_secret == null ? {} : { api_auth = { bearer = "$${API_TOKEN}" } }
 
+  # What landfast takes by itself where it sees its container's limit. Said here, since nobody has looked whether Cloud Run shows it.
+  quarters = { for process, memory in { service = var.service_memory, objects = var.objects_memory, worker = var.worker_memory } :
+    process => "${floor(tonumber(trimsuffix(trimsuffix(memory, "Gi"), "Mi")) * (endswith(memory, "Gi") ? 1024 : 1) / 4)}MiB"
+  }
+
   servers = {
     service = {
       ack_deadline           = "${var.service_ack_deadline_seconds}s"
       max_in_flight_requests = var.service_concurrency
-      max_in_flight_bytes    = var.service_max_in_flight_bytes
+      max_in_flight_bytes    = coalesce(var.service_max_in_flight_bytes, local.quarters.service)
       cpu_idle               = var.service_cpu_idle
+      status_page            = var.status_page
     }
     objects = {
       ack_deadline           = "600s"
       max_in_flight_requests = var.objects_concurrency
-      max_in_flight_bytes    = "256MiB"
+      max_in_flight_bytes    = local.quarters.objects
       cpu_idle               = false
     }
     worker = {
       ack_deadline           = "60s"
       max_in_flight_requests = var.worker_max_in_flight_requests
-      max_in_flight_bytes    = var.worker_max_in_flight_bytes
+      max_in_flight_bytes    = coalesce(var.worker_max_in_flight_bytes, local.quarters.worker)
       cpu_idle               = false
     }
     maintenance = {}
@@ -76,6 +82,8 @@ locals {
     local.maintains ? ["maintenance"] : [],
   ))
   maintains = var.maintenance_schedule != null || var.verify_schedule != null
+  # Whose arguments are replaced to run another command.
+  upkeep_job = try(coalesce(try(module.maintenance[0].job_names["maintain"], null), try(module.maintenance[0].job_names["verify"], null)), null)
   # `landfast check` probes with the configuration of the first that is there.
   checked = try([for process in ["service", "objects", "worker"] : process if contains(local.processes, process)][0], null)
   config_files = {

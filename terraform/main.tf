@@ -169,7 +169,7 @@ module "topic" {
   publishers                       = each.value.publishers
 
   push_subscriptions = { for name in each.value.push ? ["${each.key}-push"] : [] : name => {
-    push_endpoint              = "${module.service[0].service_uri}/"
+    push_endpoint              = each.value.paused ? null : "${module.service[0].service_uri}/"
     audience                   = module.service[0].service_uri
     oidc_service_account_email = google_service_account.this["push"].email
     filter                     = each.value.filter
@@ -281,6 +281,8 @@ module "maintenance" {
   config_version                  = module.config["maintenance"].version
   schedule                        = var.maintenance_schedule
   verify_schedule                 = var.verify_schedule
+  cpu                             = var.maintenance_cpu
+  memory                          = var.maintenance_memory
   time_zone                       = var.time_zone
   environment                     = var.environment
   secret_environment              = { for name, value in local.secret_environment : name => value if name != "API_TOKEN" }
@@ -331,6 +333,8 @@ module "monitoring" {
   landfast_metrics      = local.collects_metrics
   subscription_names    = sort(concat(local.made_subscriptions, [for name in keys(module.landing_topic) : "${var.name}-${name}-push"]))
   subscription_patterns = compact([for landing in module.landing : landing.eventarc_subscription_pattern])
+  metrics_namespace     = var.name
+  worker_pool_names     = module.worker[*].worker_pool_name
   service_names         = concat(module.service[*].service_name, module.objects[*].service_name)
   job_names             = flatten([for maintenance in module.maintenance : values(maintenance.job_names)])
   bucket_names          = concat([module.warehouse.bucket, module.warehouse.dead_letters_bucket], [for landing in module.landing : landing.bucket])

@@ -25,11 +25,17 @@ output "job_names" {
 
 output "check_command" {
   description = "Runs `landfast check` as the service's account and prints what it says. In your own module: `terraform output -raw check_command | sh`, once you put this out."
-  value = one([for job in module.check[*].job_names["check"] : <<-EOT
-    gcloud run jobs execute ${job} --project=${var.project_id} --region=${var.region} --wait
-    gcloud logging read 'resource.type="cloud_run_job" resource.labels.job_name="${job}" textPayload:*' --project=${var.project_id} --freshness=1h --order=asc --format='value(textPayload)'
-  EOT
-  ])
+  value       = one([for job in module.check[*].job_names["check"] : templatefile("${path.module}/job.sh.tftpl", { job = job, project = var.project_id, region = var.region, takes_words = false })])
+}
+
+output "run_command" {
+  description = "Runs another command of landfast as the account for maintenance and prints what it says: `terraform output -raw run_command | sh -s -- show shop.orders`; likewise replay, ledger, verify. Null without a job for maintenance."
+  value       = local.upkeep_job == null ? null : templatefile("${path.module}/job.sh.tftpl", { job = local.upkeep_job, project = var.project_id, region = var.region, takes_words = true })
+}
+
+output "status_page_command" {
+  description = "Brings the status page to http://127.0.0.1:8080/, for those of service_invokers; null unless status_page is open and service_ingress INGRESS_TRAFFIC_ALL."
+  value       = var.status_page != "open" || var.service_ingress != "INGRESS_TRAFFIC_ALL" ? null : one([for name in module.service[*].service_name : "gcloud run services proxy ${name} --project=${var.project_id} --region=${var.region} --port=8080"])
 }
 
 output "topics" {

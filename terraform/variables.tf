@@ -86,6 +86,7 @@ variable "topics" {
     create                           = optional(bool, true)
     push                             = optional(bool, true)
     pull                             = optional(bool, false)
+    paused                           = optional(bool, false)
     filter                           = optional(string)
     message_retention_duration       = optional(string, "604800s")
     topic_message_retention_duration = optional(string)
@@ -98,12 +99,17 @@ variable "topics" {
   description = <<-EOT
     Topics by a name T of yours: the topic is called T unless name says otherwise, its subscriptions T-push and T-pull, as a table's `from` says them.
     create: false takes a topic that is there. push: to the service. pull: by a worker, the step up from about 1,000 messages/s; with both, a message counts once.
+    paused: the push subscription has no endpoint, so that messages wait in it (message_retention_duration long) until this is false.
     dead_letter_policy (off): Pub/Sub's own, with the topic that it forwards to, projects/P/topics/T, as text. In an outage it would drain the subscription, and what it forwards has a new id. landfast keeps dead letters of its own, whatever this says.
   EOT
   default     = {}
   validation {
     condition     = alltrue([for topic in values(var.topics) : topic.push || topic.pull])
     error_message = "A topic is pushed, pulled, or both."
+  }
+  validation {
+    condition     = alltrue([for topic in values(var.topics) : topic.push || !topic.paused])
+    error_message = "What is pushed can be paused. What is pulled waits while there is no worker: worker_instance_count = 0."
   }
   validation {
     condition = alltrue(flatten([for topic in values(var.topics) : [for duration in [topic.message_retention_duration, coalesce(topic.topic_message_retention_duration, "600s")] :
@@ -370,7 +376,7 @@ variable "service_cpu" {
 
 variable "service_memory" {
   type        = string
-  description = "Memory: 256 MiB of held payload, twice that to decode and encode, and the ledger's cache."
+  description = "Memory: a quarter for held payload, twice that to decode and encode it, and a quarter for the process and what it remembers of ledgers."
   default     = "1Gi"
   validation {
     condition = try(
@@ -434,10 +440,10 @@ variable "service_ack_deadline_seconds" {
 
 variable "service_max_in_flight_bytes" {
   type        = string
-  description = "Payload that an instance holds; past it 429. 1,000 messages of 10 MB would be 10 GB, so bytes are counted."
-  default     = "256MiB"
+  description = "Payload that an instance holds, such as 256MiB; past it 429. 1,000 messages of 10 MB would be 10 GB, so bytes are counted. Null: a quarter of service_memory."
+  default     = null
   validation {
-    condition     = can(regex("^[0-9]+(KiB|MiB|GiB|KB|MB|GB)$", var.service_max_in_flight_bytes))
+    condition     = var.service_max_in_flight_bytes == null || can(regex("^[0-9]+(KiB|MiB|GiB|KB|MB|GB)$", var.service_max_in_flight_bytes))
     error_message = "A size such as 256MiB."
   }
 }
@@ -449,6 +455,16 @@ variable "service_ingress" {
   validation {
     condition     = contains(["INGRESS_TRAFFIC_INTERNAL_ONLY", "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER", "INGRESS_TRAFFIC_ALL"], var.service_ingress)
     error_message = "INGRESS_TRAFFIC_INTERNAL_ONLY, INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER or INGRESS_TRAFFIC_ALL."
+  }
+}
+
+variable "status_page" {
+  type        = string
+  description = "Who may see the status page of the service that takes messages. protected: with the token of api_token_secret; open: whoever Cloud Run lets in, so that `gcloud run services proxy` shows it (README); off: nobody."
+  default     = "protected"
+  validation {
+    condition     = contains(["protected", "open", "off"], var.status_page)
+    error_message = "protected, open or off."
   }
 }
 
@@ -476,7 +492,7 @@ variable "objects_cpu" {
 
 variable "objects_memory" {
   type        = string
-  description = "Memory for four objects at a time."
+  description = "Memory for four objects at a time. A quarter is for what is held of them."
   default     = "2Gi"
   validation {
     condition = try(
@@ -521,7 +537,7 @@ variable "worker_cpu" {
 
 variable "worker_memory" {
   type        = string
-  description = "Memory for what is outstanding, decoded and encoded."
+  description = "Memory: a quarter for the payload that is outstanding, twice that to decode and encode it."
   default     = "2Gi"
   validation {
     condition = try(
@@ -554,10 +570,10 @@ variable "worker_max_in_flight_requests" {
 
 variable "worker_max_in_flight_bytes" {
   type        = string
-  description = "Bytes outstanding."
-  default     = "256MiB"
+  description = "Payload outstanding, such as 512MiB. Null: a quarter of worker_memory."
+  default     = null
   validation {
-    condition     = can(regex("^[0-9]+(KiB|MiB|GiB|KB|MB|GB)$", var.worker_max_in_flight_bytes))
+    condition     = var.worker_max_in_flight_bytes == null || can(regex("^[0-9]+(KiB|MiB|GiB|KB|MB|GB)$", var.worker_max_in_flight_bytes))
     error_message = "A size such as 256MiB."
   }
 }
@@ -581,6 +597,29 @@ variable "verify_schedule" {
   validation {
     condition     = var.verify_schedule == null || try(length(split(" ", var.verify_schedule)) == 5, false)
     error_message = "A schedule has five fields: minute, hour, day, month, weekday."
+  }
+}
+
+variable "maintenance_cpu" {
+  type        = string
+  description = "vCPUs of the jobs for maintain and verify."
+  default     = "2"
+  validation {
+    condition     = contains(["1", "2", "4", "6", "8"], var.maintenance_cpu)
+    error_message = "1, 2, 4, 6 or 8 CPUs: less than one takes one request at a time."
+  }
+}
+
+variable "maintenance_memory" {
+  type        = string
+  description = "Memory of the jobs for maintain and verify: eight bytes for each file that a table names, and the names of those that go."
+  default     = "4Gi"
+  validation {
+    condition = try(
+      tonumber(regex("^([0-9]+)(?:Mi|Gi)$", var.maintenance_memory)[0]) * (endswith(var.maintenance_memory, "Gi") ? 1024 : 1) >= { "1" = 512, "2" = 512, "4" = 2048, "6" = 4096, "8" = 4096 }[var.maintenance_cpu] &&
+      tonumber(regex("^([0-9]+)(?:Mi|Gi)$", var.maintenance_memory)[0]) * (endswith(var.maintenance_memory, "Gi") ? 1024 : 1) <= { "1" = 4096, "2" = 8192, "4" = 16384, "6" = 24576, "8" = 32768 }[var.maintenance_cpu], false
+    )
+    error_message = "A size such as 1Gi that Cloud Run gives with so many vCPUs: 512Mi to 4Gi with 1, to 8Gi with 2, 2Gi to 16Gi with 4, 4Gi to 24Gi with 6, 4Gi to 32Gi with 8."
   }
 }
 

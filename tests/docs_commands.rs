@@ -1,4 +1,4 @@
-//! What the documentation tells people to type: the commands of README.md and docs are run, in the order of their page.
+//! What the documentation tells people to type: the commands of README.md, docs and terraform's pages are run, in the order of their page.
 //! What wants more than this machine is in [`NOT_RUN`] with its reason, or is at least read by the real command line; a
 //! command that none of the lists knows fails.
 
@@ -29,6 +29,7 @@ const RUN: &[&str] = &[
     "mkdir -p landfast-data/landing/",
     "echo ",
     "landfast config validate ",
+    "API_TOKEN=x landfast config validate ",
     "landfast check --config landfast.yaml",
     "landfast load ",
     "zcat old/*.gz | landfast load ",
@@ -71,6 +72,11 @@ const NOT_RUN: &[(&str, &str)] = &[
         "terraform ",
         "wants Google Cloud; tests/terraform plans and applies with mocks",
     ),
+    ("export PROJECT=", "is for what wants Google Cloud"),
+    ("export IMAGE=", "is for what wants Google Cloud"),
+    ("cd terraform/examples/", "is for what wants Google Cloud"),
+    ("cat >terraform.tfvars ", "is for what wants Google Cloud"),
+    ("openssl rand ", "wants Google Cloud"),
     ("docker ", "wants a Docker engine; the image has tests of its own"),
     ("cosign ", "wants a release"),
     ("gh ", "wants a release"),
@@ -90,7 +96,9 @@ pub fn tests() -> Vec<Trial> {
         whole_configurations_are_valid,
     ];
     for page in pages().expect("the documentation is there") {
-        if fences(&page, "sh").is_ok_and(|fences| !fences.is_empty()) {
+        let fences = fences(&page, "sh").expect("the page is there");
+        let mut commands = fences.iter().flat_map(|fence| commands(fence));
+        if commands.any(|command| plan(&command) != Some(Plan::NotRun)) {
             let name = format!("{}::commands_of_{page}", module_path!());
             tests.push(test(&name, async move || commands_of(&page).await));
         }
@@ -133,16 +141,46 @@ async fn every_command_is_known() -> TestResult {
         }
     }
     assert_eq!(unknown, [""; 0], "neither run nor listed with a reason");
+    for (page, output) in outputs_asked_for()? {
+        let made = format!("output \"{output}\" {{");
+        assert!(
+            fs::read_to_string(Path::new(ROOT).join("terraform/examples/pubsub-to-table/outputs.tf"))?.contains(&made),
+            "{page}: Terraform's example has no output {output}"
+        );
+    }
     let unused: Vec<_> = RUN.iter().filter(|prefix| !used.contains(**prefix)).collect();
     assert!(unused.is_empty(), "no page has {unused:?}");
     Ok(())
 }
 
+/// What `terraform output` is asked for, and by which page.
+fn outputs_asked_for() -> TestResult<Vec<(String, String)>> {
+    let mut asked = Vec::new();
+    for page in pages()? {
+        for command in fences(&page, "sh")?.iter().flat_map(|fence| commands(fence)) {
+            let Some(rest) = command.strip_prefix("terraform output -") else {
+                continue;
+            };
+            let name = rest.split(' ').nth(1).ok_or("a name")?;
+            asked.push((page.clone(), name.to_owned()));
+        }
+    }
+    assert!(asked.len() > 3, "{asked:?}");
+    Ok(asked)
+}
+
 async fn commands_are_told_apart() -> TestResult {
-    let fence = "a  b # why\n# nothing\nc 'd # e' \\\n  --f\n\ncurl -d '{\"x\":\n  1}' \"$y\"  # z\n";
+    let fence = "a  b # why\n# nothing\nc 'd # e' \\\n  --f\n\ncurl -d '{\"x\":\n  1}' \"$y\"  # z\n\
+                 cat >t <<EOF\nx = 1\nEOF\nd\n";
     assert_eq!(
         commands(fence),
-        ["a b", "c 'd # e' --f", "curl -d '{\"x\":\n  1}' \"$y\""]
+        [
+            "a b",
+            "c 'd # e' --f",
+            "curl -d '{\"x\":\n  1}' \"$y\"",
+            "cat >t <<EOF\nx = 1\nEOF",
+            "d"
+        ]
     );
     assert_eq!(
         plan("landfast check --config landfast.yaml --project acme"),
@@ -264,7 +302,7 @@ async fn whole_configurations_are_valid() -> TestResult {
             // Those that have no default.
             for variable in fence.split("${").skip(1) {
                 match variable.split('}').next() {
-                    Some(name) if !name.contains(":-") => command.env(name, "x"),
+                    Some(name) if !name.contains(":-") => command.env(name, "/x"),
                     _ => &mut command,
                 };
             }
@@ -295,10 +333,10 @@ impl Place {
         let config = readme.iter().find(|fence| fence.starts_with("# landfast.yaml"));
         let config = config.ok_or("README.md has landfast.yaml")?;
         let config = config
-            .replace("file:///lake/", &format!("file://{}/lake/", dir.display()))
+            .replace("${HOME}", &dir.display().to_string())
             .replace("\nserver:\n", "\nserver:\n  listen: 127.0.0.1:0\n");
         assert!(
-            config.contains("127.0.0.1:0") && !config.contains("file:///lake/"),
+            config.contains("127.0.0.1:0") && !config.contains("${HOME}"),
             "{config}"
         );
         lake.write_config(&config)?;
@@ -378,7 +416,7 @@ impl Place {
     }
 }
 
-/// README.md and the pages of docs, by their paths.
+/// README.md, the pages of docs, and those of terraform and its examples, by their paths.
 fn pages() -> TestResult<Vec<String>> {
     let mut pages = vec!["README.md".to_owned()];
     for entry in fs::read_dir(Path::new(ROOT).join("docs"))? {
@@ -386,6 +424,11 @@ fn pages() -> TestResult<Vec<String>> {
         if name.extension().is_some_and(|extension| extension == "md") {
             pages.push(name.to_string_lossy().into_owned());
         }
+    }
+    pages.push("terraform/README.md".to_owned());
+    for entry in fs::read_dir(Path::new(ROOT).join("terraform/examples"))? {
+        let name = PathBuf::from("terraform/examples").join(entry?.file_name());
+        pages.push(name.join("README.md").to_string_lossy().into_owned());
     }
     pages.sort();
     Ok(pages)
@@ -411,7 +454,7 @@ fn fences(page: &str, kind: &str) -> TestResult<Vec<String>> {
     Ok(fences)
 }
 
-/// The commands of a shell's text: lines, where neither a quote nor a backslash goes on; without comments.
+/// The commands of a shell's text: lines, where neither a quote, a backslash nor `<<EOF` goes on; without comments.
 fn commands(fence: &str) -> Vec<String> {
     let mut commands = vec![String::new()];
     let (mut quote, mut is_comment) = (None, false);
@@ -419,6 +462,13 @@ fn commands(fence: &str) -> Vec<String> {
     while let Some(letter) = letters.next() {
         let command = commands.last_mut().expect("there is one");
         match (letter, quote) {
+            ('\n', None) if command.ends_with("<<EOF") || command.contains("<<EOF\n") => {
+                // Ends with the line that is its word.
+                command.push('\n');
+                if command.ends_with("\nEOF\n") {
+                    commands.push(String::new());
+                }
+            }
             ('\n', None) => {
                 is_comment = false;
                 commands.push(String::new());

@@ -114,6 +114,15 @@ run "a_landing_bucket_elsewhere_than_its_key" {
   }
 }
 
+run "a_pause_of_what_is_pulled_and_a_page_for_everybody" {
+  command         = plan
+  expect_failures = [var.topics, var.status_page]
+  variables {
+    topics      = { orders = { push = false, pull = true, paused = true } }
+    status_page = "public"
+  }
+}
+
 run "messages_that_are_kept_for_weeks_in_days" {
   command         = plan
   expect_failures = [var.topics]
@@ -191,6 +200,7 @@ run "values_that_google_refuses" {
     var.soft_delete_retention_seconds,
     var.objects_memory,
     var.worker_memory,
+    var.maintenance_memory,
     var.topics,
     var.replayed_retention_days,
     var.confirmed_retention_days,
@@ -214,6 +224,7 @@ run "values_that_google_refuses" {
     objects_memory                = "2Gi"
     worker_cpu                    = "2"
     worker_memory                 = "16Gi"
+    maintenance_memory            = "256Mi"
     topics                        = { orders = { dead_letter_policy = { topic = "projects/acme-data/topics/dead", max_delivery_attempts = 500 } } }
     ledger_retention_days         = 32
     replayed_retention_days       = 32

@@ -56,7 +56,7 @@ run "messages_to_a_table_of_biglake" {
       dead_letters = "gs://acme-data-landfast-dead-letters/dead-letters"
       defaults     = { ledger = { retention = "8d" } }
       tables       = { "shop.orders" = { from = [{ subscription = "orders-push" }], schema = [{ name = "id", type = "long", required = true }, { name = "total", type = "decimal(12,2)" }] } }
-      server       = { push_auth = "off", ack_deadline = "60s", max_in_flight_requests = 1000, max_in_flight_bytes = "256MiB", cpu_idle = false }
+      server       = { push_auth = "off", ack_deadline = "60s", max_in_flight_requests = 1000, max_in_flight_bytes = "256MiB", cpu_idle = false, status_page = "protected" }
     }
     error_message = "The service's configuration is another:\n${output.config_files["service"]}"
   }
@@ -81,8 +81,8 @@ run "messages_to_a_table_of_biglake" {
     error_message = "There is more, or less, than a service and two jobs."
   }
   assert {
-    condition     = strcontains(output.check_command, "gcloud run jobs execute landfast-check --project=acme-data --region=europe-west1 --wait") && strcontains(output.check_command, "resource.labels.job_name=\"landfast-check\"")
-    error_message = "The check is started, or read, elsewhere."
+    condition     = strcontains(output.check_command, "job=landfast-check project=acme-data region=europe-west1\n") && strcontains(output.run_command, "job=landfast-maintain project=acme-data region=europe-west1\n") && output.status_page_command == null
+    error_message = "A command is started elsewhere, or a page shown that nobody gets to."
   }
 }
 
@@ -100,6 +100,17 @@ run "everything_at_once" {
     }
     routes          = [{ bucket = "acme-data-drop", table = "landing.{folder}" }]
     verify_schedule = "17 5 * * 0"
+    worker_memory   = "4096Mi"
+    status_page     = "open"
+    service_ingress = "INGRESS_TRAFFIC_ALL"
+  }
+  assert {
+    condition     = yamldecode(output.config_files["worker"]).server.max_in_flight_bytes == "1024MiB" && yamldecode(output.config_files["objects"]).server.max_in_flight_bytes == "512MiB"
+    error_message = "More, or less, than a quarter of the memory is held."
+  }
+  assert {
+    condition     = yamldecode(output.config_files["service"]).server.status_page == "open" && output.status_page_command == "gcloud run services proxy landfast --project=acme-data --region=europe-west1 --port=8080"
+    error_message = "The page stays closed, or nobody is told how to get there."
   }
   assert {
     condition     = output.subscription_names == tolist(["audit-push", "landfast-landing-push", "orders-pull", "orders-push"])
@@ -160,7 +171,7 @@ run "letters_to_a_topic_and_a_check_without_a_service" {
     error_message = "Letters may not be published."
   }
   assert {
-    condition     = output.job_names == { check = "landfast-check", verify = "landfast-verify" } && google_secret_manager_secret_iam_member.maintain_environment["some-key"].role == "roles/secretmanager.secretAccessor"
+    condition     = strcontains(output.run_command, "job=landfast-verify ") && output.job_names == { check = "landfast-check", verify = "landfast-verify" } && google_secret_manager_secret_iam_member.maintain_environment["some-key"].role == "roles/secretmanager.secretAccessor"
     error_message = "verify does not run by itself, or cannot read what it starts with."
   }
 }
@@ -231,5 +242,20 @@ run "a_key_of_yours" {
   assert {
     condition     = toset(keys(google_kms_crypto_key_iam_member.agents)) == toset(["pubsub", "run", "secretmanager", "storage"])
     error_message = "Other agents use the key."
+  }
+}
+
+run "a_topic_that_waits" {
+  command = plan
+
+  variables {
+    topics                      = { orders = { paused = true }, clicks = {} }
+    maintenance_schedule        = null
+    service_max_in_flight_bytes = "100MiB"
+  }
+  # planned/a_topic_that_waits.txt has one endpoint, that of the other topic.
+  assert {
+    condition     = output.run_command == null && yamldecode(output.config_files["service"]).server.max_in_flight_bytes == "100MiB"
+    error_message = "A command has no job to run in, or a size is not taken."
   }
 }

@@ -17,6 +17,16 @@ output "check_command" {
   value       = module.landfast.check_command
 }
 
+output "run_command" {
+  description = "Runs another command of landfast: `terraform output -raw run_command | sh -s -- show shop.orders`."
+  value       = module.landfast.run_command
+}
+
+output "dead_letters" {
+  description = "Where records lie that did not fit, with their reasons."
+  value       = module.landfast.dead_letters
+}
+
 output "dashboard_url" {
   description = "The dashboard."
   value       = module.landfast.dashboard_url

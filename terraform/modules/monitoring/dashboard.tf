@@ -4,57 +4,57 @@ locals {
     {
       title = "Freshness: publish to commit, s"
       lines = {
-        "p50 {{table}}" = "histogram_quantile(0.5, sum by (le, table) (rate(landfast_freshness_seconds_bucket[5m])))"
-        "p99 {{table}}" = "histogram_quantile(0.99, sum by (le, table) (rate(landfast_freshness_seconds_bucket[5m])))"
+        "p50 {{table}}" = "histogram_quantile(0.5, sum by (le, table) (rate(landfast_freshness_seconds_bucket${local.own}[5m])))"
+        "p99 {{table}}" = "histogram_quantile(0.99, sum by (le, table) (rate(landfast_freshness_seconds_bucket${local.own}[5m])))"
       }
     },
     {
       title = "Freshness: publish to BigQuery, s"
-      lines = { "p99 {{table}}" = "histogram_quantile(0.99, sum by (le, table) (rate(landfast_visible_seconds_bucket[5m])))", "unpublished {{table}}" = "max by (table) (landfast_unpublished_seconds)" }
+      lines = { "p99 {{table}}" = "histogram_quantile(0.99, sum by (le, table) (rate(landfast_visible_seconds_bucket${local.own}[5m])))", "unpublished {{table}}" = "max by (table) (landfast_unpublished_seconds${local.own})" }
     },
     {
       title = "Rows per second"
-      lines = { "{{table}}" = "sum by (table) (rate(iceberg_records_written_total[5m]))" }
+      lines = { "{{table}}" = "sum by (table) (rate(iceberg_records_written_total${local.own}[5m]))" }
     },
     {
       title = "Bytes per second"
-      lines = { "{{table}}" = "sum by (table) (rate(iceberg_bytes_written_total[5m]))" }
+      lines = { "{{table}}" = "sum by (table) (rate(iceberg_bytes_written_total${local.own}[5m]))" }
     },
     {
       title = "Commits per second"
-      lines = { "{{table}}" = "sum by (table) (rate(iceberg_batches_committed_total[5m]))" }
+      lines = { "{{table}}" = "sum by (table) (rate(iceberg_batches_committed_total${local.own}[5m]))" }
     },
     {
       title = "Commit, s"
-      lines = { "p99 {{table}}" = "histogram_quantile(0.99, sum by (le, table) (rate(iceberg_commit_duration_seconds_bucket[5m])))" }
+      lines = { "p99 {{table}}" = "histogram_quantile(0.99, sum by (le, table) (rate(iceberg_commit_duration_seconds_bucket${local.own}[5m])))" }
     },
     {
       title = "Conflicts and unknown outcomes"
-      lines = { "{{table}} {{kind}}" = "sum by (table, kind) (rate(landfast_commit_retries_total[5m]))" }
+      lines = { "{{table}} {{kind}}" = "sum by (table, kind) (rate(landfast_commit_retries_total${local.own}[5m]))" }
     },
     {
       title = "Duplicates dropped"
-      lines = { "{{table}} {{reason}}" = "sum by (table, reason) (rate(landfast_duplicates_total[5m]))" }
+      lines = { "{{table}} {{reason}}" = "sum by (table, reason) (rate(landfast_duplicates_total${local.own}[5m]))" }
     },
     {
       title = "Dead letters"
-      lines = { "{{table}} {{reason}}" = "sum by (table, reason) (increase(landfast_dead_letters_total[5m]))" }
+      lines = { "{{table}} {{reason}}" = "sum by (table, reason) (increase(landfast_dead_letters_total${local.own}[5m]))" }
     },
     {
       title = "Deliveries by outcome"
-      lines = { "{{outcome}}" = "sum by (outcome) (rate(landfast_deliveries_total[5m]))" }
+      lines = { "{{outcome}}" = "sum by (outcome) (rate(landfast_deliveries_total${local.own}[5m]))" }
     },
     {
       title = "Held requests"
-      lines = { "{{instance}}" = "max by (instance) (landfast_held_requests)" }
+      lines = { "{{instance}}" = "max by (instance) (landfast_held_requests${local.own})" }
     },
     {
       title = "Held bytes"
-      lines = { "{{instance}}" = "max by (instance) (landfast_held_bytes)" }
+      lines = { "{{instance}}" = "max by (instance) (landfast_held_bytes${local.own})" }
     },
     {
       title = "Objects of landing buckets"
-      lines = { "{{outcome}}" = "sum by (outcome) (rate(landfast_object_events_total[5m]))" }
+      lines = { "{{outcome}}" = "sum by (outcome) (rate(landfast_object_events_total${local.own}[5m]))" }
     },
   ]
 

@@ -4,6 +4,10 @@ locals {
   # Pub/Sub tells of requests that Cloud Run turns away before landfast sees them (IAM, no instance left): Cloud Run's own count leaves them out.
   pushes = "pubsub_googleapis_com:subscription_push_request_count{monitored_resource=\"pubsub_subscription\",subscription_id=~\"${replace(local.subscriptions, "%", "%%")}\"%s}"
 
+  # Of this deployment alone, where the collector says whose they are.
+  own      = var.metrics_namespace == null ? "" : "{namespace=\"${var.metrics_namespace}\"}"
+  also_own = var.metrics_namespace == null ? "" : ",namespace=\"${var.metrics_namespace}\""
+
   # An event that is counted. A counter begins with its first event, which Managed Service for Prometheus takes for its zero: so a series that
   # was not there before is an event as well. By which labels, of which counter, in which time, how many are nothing unusual.
   event = "(sum by (%[1]s) (increase(%[2]s[%[3]s])) > %[4]v) or (sum by (%[1]s) (%[2]s) >= %[4]v unless sum by (%[1]s) (%[2]s offset %[3]s))"
@@ -42,7 +46,7 @@ locals {
       severity     = "CRITICAL"
       duration     = "120s"
       query        = <<-EOT
-        (time() - max(landfast_last_commit_timestamp_seconds) > ${var.seconds_since_commit} or absent(landfast_last_commit_timestamp_seconds))
+        (time() - max(landfast_last_commit_timestamp_seconds${local.own}) > ${var.seconds_since_commit} or absent(landfast_last_commit_timestamp_seconds${local.own}))
         and on () (sum(pubsub_googleapis_com:subscription_num_undelivered_messages{monitored_resource="pubsub_subscription",subscription_id=~"${local.subscriptions}"}) > 0)
       EOT
       means        = "No table had a commit for ${var.seconds_since_commit} s, or no process tells of one at all, and messages wait."
@@ -51,70 +55,70 @@ locals {
       display_name = "deliveries come again"
       severity     = "WARNING"
       duration     = "600s"
-      query        = "sum(rate(landfast_deliveries_total{outcome=\"nacked\"}[5m])) > 0 or sum by (table, reason) (rate(landfast_batches_abandoned_total[5m])) > 0"
+      query        = "sum(rate(landfast_deliveries_total{outcome=\"nacked\"${local.also_own}}[5m])) > 0 or sum by (table, reason) (rate(landfast_batches_abandoned_total${local.own}[5m])) > 0"
       means        = "Deliveries are refused for minutes. The label reason says whether a store or catalog is away (unavailable) or someone has to mend the table (table_mismatch, rejected)."
     }
     dead_letters = {
       display_name = "records became dead letters"
       severity     = "WARNING"
       duration     = "0s"
-      query        = format(local.event, "table, reason", "landfast_dead_letters_total", "10m", var.dead_letters)
+      query        = format(local.event, "table, reason", "landfast_dead_letters_total${local.own}", "10m", var.dead_letters)
       means        = "Records do not fit their table. Mend table or configuration, then `landfast replay`. too_old_to_prove, redivided and no_route want an operator."
     }
     publish_stale = {
       display_name = "BigQuery shows old rows"
       severity     = "CRITICAL"
       duration     = "60s"
-      query        = "max by (table) (landfast_unpublished_seconds) > ${var.publish_staleness_seconds}"
+      query        = "max by (table) (landfast_unpublished_seconds${local.own}) > ${var.publish_staleness_seconds}"
       means        = "The external table was not moved for ${var.publish_staleness_seconds} s after a commit. The log says what BigQuery answers."
     }
     conflicts = {
       display_name = "writers get in each other's way"
       severity     = "WARNING"
       duration     = "600s"
-      query        = "sum by (table) (rate(landfast_commit_retries_total{kind=\"conflict\"}[10m])) / sum by (table) (rate(iceberg_batches_committed_total[10m])) > ${var.conflict_ratio}"
+      query        = "sum by (table) (rate(landfast_commit_retries_total{kind=\"conflict\"${local.also_own}}[10m])) / sum by (table) (rate(iceberg_batches_committed_total${local.own}[10m])) > ${var.conflict_ratio}"
       means        = "More than ${var.conflict_ratio} conflicts a commit. Let fewer instances write the table: max_instance_count, or a service of its own."
     }
     late = {
       display_name = "rows land late"
       severity     = "WARNING"
       duration     = "300s"
-      query        = "histogram_quantile(0.99, sum by (le, table) (rate(landfast_freshness_seconds_bucket[5m]))) > ${var.freshness_seconds}"
+      query        = "histogram_quantile(0.99, sum by (le, table) (rate(landfast_freshness_seconds_bucket${local.own}[5m]))) > ${var.freshness_seconds}"
       means        = "1 % of the deliveries take longer than ${var.freshness_seconds} s from publish to commit."
     }
     metadata_large = {
       display_name = "a table's metadata nears BigLake's limit"
       severity     = "WARNING"
       duration     = "0s"
-      query        = format(local.event, "table", "landfast_snapshots_pressed_out_total", "1h", 0)
+      query        = format(local.event, "table", "landfast_snapshots_pressed_out_total${local.own}", "1h", 0)
       means        = "Snapshots go before their time, because the metadata nears 1 MB, past which nothing lands."
     }
     may_land_twice = {
       display_name = "events may land twice"
       severity     = "WARNING"
       duration     = "0s"
-      query        = "${format(local.event, "", "landfast_forwarded_messages_total", "10m", 0)} or ${format(local.event, "source", "landfast_no_dedupe_attribute_total", "10m", 0)}"
+      query        = "${format(local.event, "", "landfast_forwarded_messages_total${local.own}", "10m", 0)} or ${format(local.event, "source", "landfast_no_dedupe_attribute_total${local.own}", "10m", 0)}"
       means        = "A dead-letter policy of Pub/Sub forwarded messages, which have new ids, or messages lack their source's dedupe_attribute."
     }
     requests_full = {
       display_name = "the limits are reached"
       severity     = "WARNING"
       duration     = "300s"
-      query        = "sum(rate(landfast_refused_requests_total{reason=\"full\"}[5m])) > 0"
+      query        = "sum(rate(landfast_refused_requests_total{reason=\"full\"${local.also_own}}[5m])) > 0"
       means        = "Requests are answered 429 for minutes, since max_in_flight_requests or max_in_flight_bytes are held; they come again."
     }
     sender_wrong = {
       display_name = "a sender is refused"
       severity     = "WARNING"
       duration     = "0s"
-      query        = format(local.event, "reason", "landfast_refused_requests_total{reason!~\"full|shutting_down|unavailable\"}", "10m", 0)
+      query        = format(local.event, "reason", "landfast_refused_requests_total{reason!~\"full|shutting_down|unavailable\"${local.also_own}}", "10m", 0)
       means        = "Requests are refused for what they are: the label reason says why, such as not_an_event, too_large or unauthenticated. Pub/Sub sends its own again and again."
     }
     store_failures = {
       display_name = "the bucket refuses"
       severity     = "WARNING"
       duration     = "600s"
-      query        = "sum by (status) (rate(landfast_store_failures_total[5m])) > 0.1"
+      query        = "sum by (status) (rate(landfast_store_failures_total${local.own}[5m])) > 0.1"
       means        = "Requests to Cloud Storage fail by this status. They are sent again for 10 s."
     }
   }
@@ -125,6 +129,13 @@ locals {
     oldest_unacked_page = { severity = "CRITICAL", threshold = var.unacked_page_seconds, duration = "60s" }
     oldest_unacked_warn = { severity = "WARNING", threshold = var.unacked_warn_seconds, duration = "300s" }
   } : name => age if local.subscriptions != "" && !contains(var.disabled_alerts, name) }
+
+  # Whose memory is watched, by what Cloud Run calls them. A job may be over before five minutes are.
+  containers = { for type, container in {
+    revision    = { of = "an instance", label = "service_name", names = var.service_names, duration = "300s" }
+    worker_pool = { of = "a worker", label = "worker_pool_name", names = var.worker_pool_names, duration = "300s" }
+    job         = { of = "a job", label = "job_name", names = var.job_names, duration = "60s" }
+  } : type => container if length(container.names) > 0 }
 
   # What every alert says, and where to read on.
   means = merge(
@@ -204,7 +215,7 @@ resource "google_monitoring_alert_policy" "oldest_unacked" {
 }
 
 resource "google_monitoring_alert_policy" "memory" {
-  count = length(var.service_names) == 0 || contains(var.disabled_alerts, "memory") ? 0 : 1
+  count = length(local.containers) == 0 || contains(var.disabled_alerts, "memory") ? 0 : 1
 
   project               = var.project_id
   display_name          = "${var.name}: memory is short"
@@ -213,18 +224,21 @@ resource "google_monitoring_alert_policy" "memory" {
   notification_channels = var.notification_channels
   user_labels           = var.labels
 
-  conditions {
-    display_name = "memory of an instance"
-    condition_threshold {
-      filter          = "resource.type = \"cloud_run_revision\" AND metric.type = \"run.googleapis.com/container/memory/utilizations\" AND resource.labels.service_name = monitoring.regex.full_match(\"${local.services}\")"
-      comparison      = "COMPARISON_GT"
-      threshold_value = var.memory_ratio
-      duration        = "300s"
-      aggregations {
-        alignment_period     = "60s"
-        per_series_aligner   = "ALIGN_PERCENTILE_99"
-        cross_series_reducer = "REDUCE_MAX"
-        group_by_fields      = ["resource.label.service_name"]
+  dynamic "conditions" {
+    for_each = local.containers
+    content {
+      display_name = "memory of ${conditions.value.of}"
+      condition_threshold {
+        filter          = "resource.type = \"cloud_run_${conditions.key}\" AND metric.type = \"run.googleapis.com/container/memory/utilizations\" AND resource.labels.${conditions.value.label} = monitoring.regex.full_match(\"${join("|", conditions.value.names)}\")"
+        comparison      = "COMPARISON_GT"
+        threshold_value = var.memory_ratio
+        duration        = conditions.value.duration
+        aggregations {
+          alignment_period     = "60s"
+          per_series_aligner   = "ALIGN_PERCENTILE_99"
+          cross_series_reducer = "REDUCE_MAX"
+          group_by_fields      = ["resource.label.${conditions.value.label}"]
+        }
       }
     }
   }

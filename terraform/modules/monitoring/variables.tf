@@ -57,6 +57,16 @@ variable "job_names" {
   }
 }
 
+variable "worker_pool_names" {
+  type        = list(string)
+  description = "The Cloud Run worker pools."
+  default     = []
+  validation {
+    condition     = alltrue([for one in var.worker_pool_names : can(regex("^[A-Za-z0-9._~+%-]+$", one))])
+    error_message = "Short names."
+  }
+}
+
 variable "bucket_names" {
   type        = list(string)
   description = "The buckets whose requests are cost."
@@ -85,6 +95,16 @@ variable "landfast_metrics" {
   validation {
     condition     = contains([true, false], var.landfast_metrics)
     error_message = "true or false."
+  }
+}
+
+variable "metrics_namespace" {
+  type        = string
+  description = "What the collector calls this deployment's metrics, their label `namespace`, so that two of one project are told apart. Null: all are taken for one."
+  default     = null
+  validation {
+    condition     = var.metrics_namespace == null || can(regex("^[A-Za-z0-9._-]+$", var.metrics_namespace))
+    error_message = "Letters, digits, dots, underscores and hyphens."
   }
 }
 

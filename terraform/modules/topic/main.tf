@@ -57,12 +57,15 @@ resource "google_pubsub_subscription" "push" {
     maximum_backoff = each.value.maximum_backoff
   }
 
-  push_config {
-    push_endpoint = each.value.push_endpoint
+  dynamic "push_config" {
+    for_each = each.value.push_endpoint == null ? [] : [each.value]
+    content {
+      push_endpoint = push_config.value.push_endpoint
 
-    oidc_token {
-      service_account_email = each.value.oidc_service_account_email
-      audience              = each.value.audience
+      oidc_token {
+        service_account_email = push_config.value.oidc_service_account_email
+        audience              = push_config.value.audience
+      }
     }
   }
 

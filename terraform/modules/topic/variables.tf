@@ -91,7 +91,7 @@ variable "schema" {
 
 variable "push_subscriptions" {
   type = map(object({
-    push_endpoint              = string
+    push_endpoint              = optional(string)
     oidc_service_account_email = string
     audience                   = optional(string)
     filter                     = optional(string)
@@ -105,7 +105,7 @@ variable "push_subscriptions" {
     }))
   }))
   description = <<-EOT
-    Push subscriptions by their names. Each push is signed for oidc_service_account_email, with the endpoint as its audience unless audience names another.
+    Push subscriptions by their names. Without push_endpoint nothing is delivered, and messages wait. Each push is signed for oidc_service_account_email, with the endpoint as its audience unless audience names another.
     ack_deadline_seconds 60: Pub/Sub's 10 is shorter than Cloud Run's queue and a retry; 600 for objects. Backoff 1s to 60s: a 429 must not come back at once.
     dead_letter_policy (off) is Pub/Sub's own, with the topic that it forwards to, projects/P/topics/T, as text rather than from a resource, since grants hang on it: an outage would drain the subscription into it, and what it forwards has a new id, so that it can land twice. landfast keeps dead letters of its own.
   EOT

@@ -45,7 +45,7 @@ run "pubsub_to_table" {
     error_message = "The query asks for another table."
   }
   assert {
-    condition     = strcontains(output.try_it, "gcloud pubsub topics publish projects/acme-data/topics/orders --project=acme-data") && strcontains(output.try_it, "bq query --project_id=acme-data --location=europe-west1") && startswith(output.check_command, "gcloud run jobs execute landfast-check --project=acme-data --region=europe-west1 --wait\n")
+    condition     = strcontains(output.try_it, "gcloud pubsub topics publish projects/acme-data/topics/orders --project=acme-data") && strcontains(output.try_it, "bq query --project_id=acme-data --location=europe-west1") && strcontains(output.check_command, "job=landfast-check project=acme-data region=europe-west1\n")
     error_message = "A command leaves project or region to chance."
   }
 }

@@ -112,6 +112,50 @@ run "what_never_landed_and_the_first_event_raise_alerts" {
   }
 }
 
+run "two_of_one_project_are_told_apart" {
+  command = plan
+
+  variables {
+    metrics_namespace = "landfast-eu"
+  }
+  assert {
+    condition = alltrue([for text in concat(
+      [for policy in google_monitoring_alert_policy.queries : policy.conditions[0].condition_prometheus_query_language[0].query],
+      flatten([for tile in jsondecode(google_monitoring_dashboard.this.dashboard_json).mosaicLayout.tiles : [for line in tile.widget.xyChart.dataSets : line.timeSeriesQuery.prometheusQuery]]),
+    ) : length(regexall("(?:landfast|iceberg)_\\w+", text)) == length(regexall("(?:landfast|iceberg)_\\w+\\{[^}]*namespace=\"landfast-eu\"\\}", text))])
+    error_message = "A query takes the metrics of others for its own."
+  }
+}
+
+run "memory_of_whatever_runs_is_watched" {
+  command = plan
+
+  variables {
+    worker_pool_names = ["landfast-worker"]
+  }
+  assert {
+    condition = [for condition in google_monitoring_alert_policy.memory[0].conditions : condition.condition_threshold[0].filter] == [
+      for type, name in { job = "job_name = monitoring.regex.full_match(\"landfast-maintain\")", revision = "service_name = monitoring.regex.full_match(\"landfast|landfast-objects\")", worker_pool = "worker_pool_name = monitoring.regex.full_match(\"landfast-worker\")" } :
+      "resource.type = \"cloud_run_${type}\" AND metric.type = \"run.googleapis.com/container/memory/utilizations\" AND resource.labels.${name}"
+    ]
+    error_message = "Something runs out of memory, and nobody is told."
+  }
+}
+
+run "a_worker_alone_is_watched" {
+  command = plan
+
+  variables {
+    service_names     = []
+    job_names         = []
+    worker_pool_names = ["landfast-worker"]
+  }
+  assert {
+    condition     = length(google_monitoring_alert_policy.memory[0].conditions) == 1 && !contains(keys(output.alert_policies), "jobs")
+    error_message = "It is not, or there is an alert on nothing."
+  }
+}
+
 run "subscriptions_of_eventarc_are_watched" {
   command = plan
 

@@ -21,6 +21,18 @@ variables {
   }
 }
 
+run "without_an_endpoint_messages_wait" {
+  command = plan
+
+  variables {
+    push_subscriptions = { orders-push = { oidc_service_account_email = "push@acme-data.iam.gserviceaccount.com" } }
+  }
+  assert {
+    condition     = length(google_pubsub_subscription.push["orders-push"].push_config) == 0 && google_pubsub_subscription.push["orders-push"].message_retention_duration == "604800s"
+    error_message = "They are delivered somewhere, or lost."
+  }
+}
+
 run "subscriptions_are_as_landfast_wants_them" {
   command = plan
 

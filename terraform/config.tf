@@ -82,8 +82,6 @@ locals {
     local.maintains ? ["maintenance"] : [],
   ))
   maintains = var.maintenance_schedule != null || var.verify_schedule != null
-  # Whose arguments are replaced to run another command.
-  upkeep_job = try(coalesce(try(module.maintenance[0].job_names["maintain"], null), try(module.maintenance[0].job_names["verify"], null)), null)
   # `landfast check` probes with the configuration of the first that is there.
   checked = try([for process in ["service", "objects", "worker"] : process if contains(local.processes, process)][0], null)
   config_files = {
@@ -145,10 +143,12 @@ module "collector_config" {
 
 # What Terraform can know of things that do not go together; `landfast check` finds the rest.
 locals {
-  conditions         = flatten([for table in values(var.tables) : try(table.from, [])])
-  named              = concat(local.conditions, var.routes)
-  made_subscriptions = concat([for name in keys(local.push_topics) : "${name}-push"], [for name in keys(local.pull_topics) : "${name}-pull"])
-  landing_names      = { for name, landing in var.landings : name => coalesce(landing.bucket_name, "${var.project_id}-${name}") }
+  conditions = flatten([for table in values(var.tables) : try(table.from, [])])
+  named      = concat(local.conditions, var.routes)
+  # Nobody is woken for what waits on purpose.
+  paused_subscriptions = concat([for name, topic in local.push_topics : "${name}-push" if topic.paused], [for name in keys(local.pull_topics) : "${name}-pull" if var.worker_instance_count == 0])
+  made_subscriptions   = concat([for name in keys(local.push_topics) : "${name}-push"], [for name in keys(local.pull_topics) : "${name}-pull"])
+  landing_names        = { for name, landing in var.landings : name => coalesce(landing.bucket_name, "${var.project_id}-${name}") }
   missing_subscriptions = distinct([
     for one in local.named : one.subscription if try(one.subscription, null) != null && !strcontains(try(one.subscription, "/"), "/") && !contains(local.made_subscriptions, try(one.subscription, ""))
   ])

@@ -281,6 +281,7 @@ module "maintenance" {
   config_version                  = module.config["maintenance"].version
   schedule                        = var.maintenance_schedule
   verify_schedule                 = var.verify_schedule
+  run                             = true
   cpu                             = var.maintenance_cpu
   memory                          = var.maintenance_memory
   time_zone                       = var.time_zone
@@ -332,11 +333,12 @@ module "monitoring" {
   runbook_url           = var.runbook_url
   landfast_metrics      = local.collects_metrics
   subscription_names    = sort(concat(local.made_subscriptions, [for name in keys(module.landing_topic) : "${var.name}-${name}-push"]))
+  paused_subscriptions  = local.paused_subscriptions
   subscription_patterns = compact([for landing in module.landing : landing.eventarc_subscription_pattern])
   metrics_namespace     = var.name
   worker_pool_names     = module.worker[*].worker_pool_name
   service_names         = concat(module.service[*].service_name, module.objects[*].service_name)
-  job_names             = flatten([for maintenance in module.maintenance : values(maintenance.job_names)])
+  job_names             = flatten([for maintenance in module.maintenance : [for command, name in maintenance.job_names : name if command != "run"]])
   bucket_names          = concat([module.warehouse.bucket, module.warehouse.dead_letters_bucket], [for landing in module.landing : landing.bucket])
   labels                = var.labels
 }

@@ -19,23 +19,23 @@ output "worker_pool_name" {
 }
 
 output "job_names" {
-  description = "The jobs by command (maintain, verify, check): `gcloud run jobs execute NAME --project=PROJECT --region=REGION` runs one now."
+  description = "The jobs by command (maintain, verify, check, run): `gcloud run jobs execute NAME --project=PROJECT --region=REGION` runs one now."
   value       = merge(concat(module.maintenance[*].job_names, module.check[*].job_names)...)
 }
 
 output "check_command" {
-  description = "Runs `landfast check` as the service's account and prints what it says. In your own module: `terraform output -raw check_command | sh`, once you put this out."
+  description = "A script that runs `landfast check` as the service's account, prints what it says and fails if it fails: `terraform output -raw check_command >check.sh && sh check.sh`, once your own module puts it out."
   value       = one([for job in module.check[*].job_names["check"] : templatefile("${path.module}/job.sh.tftpl", { job = job, project = var.project_id, region = var.region, takes_words = false })])
 }
 
 output "run_command" {
-  description = "Runs another command of landfast as the account for maintenance and prints what it says: `terraform output -raw run_command | sh -s -- show shop.orders`; likewise replay, ledger, verify. Null without a job for maintenance."
-  value       = local.upkeep_job == null ? null : templatefile("${path.module}/job.sh.tftpl", { job = local.upkeep_job, project = var.project_id, region = var.region, takes_words = true })
+  description = "A script that runs another command of landfast as the account for maintenance: `terraform output -raw run_command >landfast.sh && sh landfast.sh show shop.orders`; likewise replay, ledger, verify. Null where neither maintain nor verify is scheduled."
+  value       = one([for maintenance in module.maintenance : templatefile("${path.module}/job.sh.tftpl", { job = maintenance.job_names["run"], project = var.project_id, region = var.region, takes_words = true })])
 }
 
 output "status_page_command" {
-  description = "Brings the status page to http://127.0.0.1:8080/, for those of service_invokers; null unless status_page is open and service_ingress INGRESS_TRAFFIC_ALL."
-  value       = var.status_page != "open" || var.service_ingress != "INGRESS_TRAFFIC_ALL" ? null : one([for name in module.service[*].service_name : "gcloud run services proxy ${name} --project=${var.project_id} --region=${var.region} --port=8080"])
+  description = "Brings the status page to http://127.0.0.1:8080/, for those of service_invokers who may see the service, too (roles/run.viewer). Null where the page is off, or protected without api_token_secret, or service_ingress is not INGRESS_TRAFFIC_ALL."
+  value       = var.status_page == "off" || (var.status_page == "protected" && var.api_token_secret == null) || var.service_ingress != "INGRESS_TRAFFIC_ALL" ? null : one([for name in module.service[*].service_name : "gcloud run services proxy ${name} --project=${var.project_id} --region=${var.region} --port=8080"])
 }
 
 output "topics" {

@@ -460,7 +460,7 @@ variable "service_ingress" {
 
 variable "status_page" {
   type        = string
-  description = "Who may see the status page of the service that takes messages. protected: with the token of api_token_secret; open: whoever Cloud Run lets in, so that `gcloud run services proxy` shows it (README); off: nobody."
+  description = "Who may see the status page of the service that takes messages. protected: whoever has the token of api_token_secret, besides being let in by Cloud Run; open: whoever Cloud Run lets in; off: nobody. The output status_page_command shows it."
   default     = "protected"
   validation {
     condition     = contains(["protected", "open", "off"], var.status_page)

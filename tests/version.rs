@@ -171,7 +171,7 @@ async fn jobs_and_worker_pools_log_as_services_do() -> TestResult {
     for [service, revision] in [
         ["K_SERVICE", "K_REVISION"],
         ["CLOUD_RUN_JOB", "CLOUD_RUN_EXECUTION"],
-        ["CLOUD_RUN_WORKER_POOL", "CLOUD_RUN_WORKER_POOL_REVISION"],
+        ["CLOUD_RUN_WORKER_POOL", "CLOUD_RUN_REVISION"],
     ] {
         let output = landfast(["maintain", "--config", "/nowhere.yaml"])
             .env(service, "upkeep")

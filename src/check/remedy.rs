@@ -48,6 +48,9 @@ impl Place<'_> {
         if error.kind() == ErrorKind::Config {
             return "Mend the configuration, or the environment's variables, as the message says.".to_owned();
         }
+        if let Some(remedy) = turned_off(&error.report()) {
+            return remedy;
+        }
         let refusal = Refusal::of(error);
         match self {
             Self::Store(location, step) => in_store(location, *step, refusal),
@@ -102,6 +105,21 @@ fn in_store(location: &Location, step: Step, refusal: Refusal) -> String {
             format!("See that {} is a folder with room, and mounted.", location.path())
         }
     }
+}
+
+/// What to do where Google says that an API is turned off, which it answers with 403, as where a role is missing. Its words name
+/// the API and the project by the address of the console's page:
+/// `… it is disabled. Enable it by visiting https://console.developers.google.com/apis/api/NAME/overview?project=P then …`
+pub(super) fn turned_off(told: &str) -> Option<String> {
+    let (_, page) = told.split_once("it is disabled. Enable it by visiting ")?;
+    let (_, page) = page.split_once("/apis/api/")?;
+    let (api, project) = page.split_once("/overview?project=")?;
+    let is_of_name = |letter: char| letter.is_ascii_alphanumeric() || ".-:".contains(letter);
+    let project = project.split(|letter| !is_of_name(letter)).next()?;
+    let is_named = !project.is_empty() && !api.is_empty() && api.chars().all(is_of_name);
+    is_named.then(|| {
+        format!("Turn the API on, and wait some minutes: gcloud services enable {api} --project={project}")
+    })
 }
 
 /// What folders of this machine want.
@@ -257,4 +275,29 @@ impl Refusal {
 fn causes(error: &Error) -> impl Iterator<Item = &(dyn StdError + 'static)> {
     let first: &(dyn StdError + 'static) = error;
     std::iter::successors(Some(first), |error: &&(dyn StdError + 'static)| (*error).source())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn api_that_is_off_is_named() {
+        let told = |api: &str| {
+            format!(
+                "The catalog's server gives no configuration. (status: 403, server: BigLake API has not been used in project 123 \
+                 before or it is disabled. Enable it by visiting https://console.developers.google.com/apis/api/{api}/overview?project=123 \
+                 then retry. If you enabled this API recently, wait a few minutes.)"
+            )
+        };
+        let remedy = turned_off(&told("biglake.googleapis.com"));
+        let wanted = "Turn the API on, and wait some minutes: gcloud services enable biglake.googleapis.com --project=123";
+        assert_eq!(remedy.as_deref(), Some(wanted));
+        assert_eq!(turned_off(&told("a; rm -rf /")), None);
+        assert_eq!(
+            turned_off("it is disabled. Enable it by visiting /apis/api/"),
+            None
+        );
+        assert_eq!(turned_off("Caller lacks permission."), None);
+    }
 }

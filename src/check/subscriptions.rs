@@ -9,6 +9,7 @@ use google_cloud_pubsub::model::Subscription;
 use google_cloud_pubsub::model::push_config::Wrapper;
 use tokio::time::{Duration, timeout};
 
+use super::remedy::turned_off;
 use super::report::{Found, Gathered, Line, too_slow};
 use super::{PubSub, bounded, line};
 use crate::config::{Config, duration_text as text};
@@ -68,6 +69,9 @@ async fn question(config: &Config, client: &SubscriptionAdmin, name: &str) -> Fo
             );
         }
     };
+    if let Some(remedy) = turned_off(&error.to_string()) {
+        return Found::failed("Pub/Sub's API is turned off", remedy);
+    }
     // What is no answer of Pub/Sub's own has a status of HTTP alone.
     let code = error.status().map(|status| status.code.name());
     match (code, error.http_status_code()) {

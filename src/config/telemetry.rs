@@ -49,7 +49,8 @@ pub struct Platform {
 const CLOUD_RUN: [[&str; 2]; 3] = [
     ["K_SERVICE", "K_REVISION"],
     ["CLOUD_RUN_JOB", "CLOUD_RUN_EXECUTION"],
-    ["CLOUD_RUN_WORKER_POOL", "CLOUD_RUN_WORKER_POOL_REVISION"],
+    // Seen so by others, who looked: GoogleCloudPlatform/opentelemetry-operations-go, pull request 1112.
+    ["CLOUD_RUN_WORKER_POOL", "CLOUD_RUN_REVISION"],
 ];
 
 impl Platform {
@@ -357,7 +358,7 @@ mod tests {
             ),
             (
                 ("CLOUD_RUN_WORKER_POOL", "pull"),
-                ("CLOUD_RUN_WORKER_POOL_REVISION", "pull-00002-xyz"),
+                ("CLOUD_RUN_REVISION", "pull-00002-xyz"),
             ),
         ] {
             let named = platform(&[service, revision]);

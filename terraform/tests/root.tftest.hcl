@@ -77,11 +77,11 @@ run "messages_to_a_table_of_biglake" {
     error_message = "Accounts are shared."
   }
   assert {
-    condition     = output.service_name == "landfast" && output.objects_service_name == null && output.worker_pool_name == null && output.job_names == { check = "landfast-check", maintain = "landfast-maintain" }
-    error_message = "There is more, or less, than a service and two jobs."
+    condition     = output.service_name == "landfast" && output.objects_service_name == null && output.worker_pool_name == null && output.job_names == { check = "landfast-check", maintain = "landfast-maintain", run = "landfast-run" }
+    error_message = "There is more, or less, than a service and three jobs."
   }
   assert {
-    condition     = strcontains(output.check_command, "job=landfast-check project=acme-data region=europe-west1\n") && strcontains(output.run_command, "job=landfast-maintain project=acme-data region=europe-west1\n") && output.status_page_command == null
+    condition     = strcontains(output.check_command, "job=landfast-check project=acme-data region=europe-west1\n") && strcontains(output.run_command, "job=landfast-run project=acme-data region=europe-west1\n") && output.status_page_command == null
     error_message = "A command is started elsewhere, or a page shown that nobody gets to."
   }
 }
@@ -133,7 +133,7 @@ run "everything_at_once" {
     error_message = "The worker has the sizing of the service."
   }
   assert {
-    condition     = output.landing_urls == { landing = "gs://acme-data-landing", drop = "gs://acme-data-drop" } && output.objects_service_name == "landfast-objects" && output.worker_pool_name == "landfast-worker" && output.job_names == { check = "landfast-check", maintain = "landfast-maintain", verify = "landfast-verify" }
+    condition     = output.landing_urls == { landing = "gs://acme-data-landing", drop = "gs://acme-data-drop" } && output.objects_service_name == "landfast-objects" && output.worker_pool_name == "landfast-worker" && output.job_names == { check = "landfast-check", maintain = "landfast-maintain", run = "landfast-run", verify = "landfast-verify" }
     error_message = "Something is missing, or called otherwise."
   }
   assert {
@@ -171,7 +171,7 @@ run "letters_to_a_topic_and_a_check_without_a_service" {
     error_message = "Letters may not be published."
   }
   assert {
-    condition     = strcontains(output.run_command, "job=landfast-verify ") && output.job_names == { check = "landfast-check", verify = "landfast-verify" } && google_secret_manager_secret_iam_member.maintain_environment["some-key"].role == "roles/secretmanager.secretAccessor"
+    condition     = output.job_names == { check = "landfast-check", run = "landfast-run", verify = "landfast-verify" } && google_secret_manager_secret_iam_member.maintain_environment["some-key"].role == "roles/secretmanager.secretAccessor"
     error_message = "verify does not run by itself, or cannot read what it starts with."
   }
 }

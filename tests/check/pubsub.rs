@@ -19,6 +19,7 @@ pub fn tests() -> Vec<Trial> {
         settings_that_may_not_be_meant_so_are_warned_of,
         subscriptions_need_a_project,
         role_that_is_missing_is_a_warning,
+        api_that_is_off_is_named,
         keys_of_signed_pushes_are_fetched,
     ]
 }
@@ -118,6 +119,38 @@ async fn role_that_is_missing_is_a_warning() -> TestResult {
         assert!(remedy.contains("roles/pubsub.viewer"), "{remedy}");
         assert_eq!(front.seen().len(), 1);
     }
+    Ok(())
+}
+
+async fn api_that_is_off_is_named() -> TestResult {
+    let lake = Lake::new()?;
+    let body = "{\"error\":{\"code\":403,\"message\":\"Cloud Pub/Sub API has not been used in project p-test before or it is disabled. \
+                Enable it by visiting https://console.developers.google.com/apis/api/pubsub.googleapis.com/overview?project=p-test \
+                then retry. If you enabled this API recently, wait a few minutes for the action to propagate to our systems and \
+                retry.\",\"status\":\"PERMISSION_DENIED\"}}";
+    let front = Front::before("http://127.0.0.1:1").await?;
+    front.next(Method::GET, "/", Mishap::Answer(403, body), 100);
+    let variables = [("PUBSUB_EMULATOR_HOST", front.url())];
+    let config = configured(&lake, "rows", "8d")?;
+    let checked = check(&config, &["--project", "p-test"], &variables).await?;
+    assert_eq!(checked.failed(), ["subscription"]);
+    let remedy = "Turn the API on, and wait some minutes: gcloud services enable pubsub.googleapis.com --project=p-test";
+    assert_eq!(checked.line("subscription")?.2, remedy);
+
+    // The same words of a catalog.
+    let text = std::fs::read_to_string(&config)?;
+    let (begin, end) = text.split_once("catalog:").ok_or("a catalog")?;
+    let (_, end) = end.split_once('\n').ok_or("a line")?;
+    std::fs::write(
+        &config,
+        format!(
+            "{begin}catalog: {{ type: rest, uri: \"{}\" }}\n{end}",
+            front.url()
+        ),
+    )?;
+    let checked = check(&config, &[], &[]).await?;
+    assert!(checked.failed().contains(&"catalog"), "{:?}", checked.failed());
+    assert_eq!(checked.line("catalog")?.2, remedy);
     Ok(())
 }
 

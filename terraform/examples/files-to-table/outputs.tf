@@ -13,12 +13,12 @@ output "config_files" {
 }
 
 output "check_command" {
-  description = "Runs `landfast check` as the service's account: `terraform output -raw check_command | sh`."
+  description = "Runs `landfast check` as the service's account: `terraform output -raw check_command >check.sh && sh check.sh`."
   value       = module.landfast.check_command
 }
 
 output "run_command" {
-  description = "Runs another command of landfast: `terraform output -raw run_command | sh -s -- show shop.orders`."
+  description = "Runs another command of landfast: `terraform output -raw run_command >landfast.sh && sh landfast.sh show shop.orders`."
   value       = module.landfast.run_command
 }
 

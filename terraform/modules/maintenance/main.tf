@@ -4,6 +4,8 @@ locals {
     { for command in keys(local.scheduled) : command => ["--output", "json"] },
     # Read by a person, once: a line of the log for each probe.
     { for command in ["check"] : command => ["--project", var.project_id] if var.check },
+    # Started with other arguments than these, which do nothing.
+    { for command in ["run"] : command => [] if var.run },
   )
 }
 
@@ -23,7 +25,7 @@ resource "google_cloud_run_v2_job" "this" {
 
     template {
       service_account       = var.service_account_email
-      timeout               = "${var.timeout_seconds}s"
+      timeout               = each.key == "run" ? "86400s" : "${var.timeout_seconds}s"
       execution_environment = "EXECUTION_ENVIRONMENT_GEN2"
       encryption_key        = var.kms_key_name
       # The next day's run does what this one left, and a table that fails fails again.
@@ -32,7 +34,7 @@ resource "google_cloud_run_v2_job" "this" {
       containers {
         name       = "landfast"
         image      = var.image
-        args       = concat([each.key, "--config", "/etc/landfast/landfast.yaml", "--log", "stackdriver"], each.value)
+        args       = each.key == "run" ? ["version"] : concat([each.key, "--config", "/etc/landfast/landfast.yaml", "--log", "stackdriver"], each.value)
         depends_on = var.cloud_sql_proxy == null ? null : ["cloud-sql-proxy"]
 
         resources {

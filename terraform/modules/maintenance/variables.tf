@@ -198,6 +198,17 @@ variable "check" {
   }
 }
 
+variable "run" {
+  type        = bool
+  description = "Whether there is a job for other commands, such as show and replay: nothing starts it by itself, whoever does gives it its arguments, and no alert counts how it ends."
+  default     = false
+  nullable    = false
+  validation {
+    condition     = contains([true, false], var.run)
+    error_message = "true or false."
+  }
+}
+
 variable "time_zone" {
   type        = string
   description = "The schedules' time zone."

@@ -1,6 +1,8 @@
 locals {
   services      = join("|", var.service_names)
   subscriptions = join("|", concat(var.subscription_names, var.subscription_patterns))
+  # Where it is news that messages wait.
+  awaited = join("|", concat([for name in var.subscription_names : name if !contains(var.paused_subscriptions, name)], var.subscription_patterns))
   # Pub/Sub tells of requests that Cloud Run turns away before landfast sees them (IAM, no instance left): Cloud Run's own count leaves them out.
   pushes = "pubsub_googleapis_com:subscription_push_request_count{monitored_resource=\"pubsub_subscription\",subscription_id=~\"${replace(local.subscriptions, "%", "%%")}\"%s}"
 
@@ -41,13 +43,13 @@ locals {
 
   # landfast's own, by docs/metrics.md.
   landfast_queries = {
-    nothing_lands = local.subscriptions == "" ? null : {
+    nothing_lands = local.awaited == "" ? null : {
       display_name = "nothing lands"
       severity     = "CRITICAL"
       duration     = "120s"
       query        = <<-EOT
         (time() - max(landfast_last_commit_timestamp_seconds${local.own}) > ${var.seconds_since_commit} or absent(landfast_last_commit_timestamp_seconds${local.own}))
-        and on () (sum(pubsub_googleapis_com:subscription_num_undelivered_messages{monitored_resource="pubsub_subscription",subscription_id=~"${local.subscriptions}"}) > 0)
+        and on () (sum(pubsub_googleapis_com:subscription_num_undelivered_messages{monitored_resource="pubsub_subscription",subscription_id=~"${local.awaited}"}) > 0)
       EOT
       means        = "No table had a commit for ${var.seconds_since_commit} s, or no process tells of one at all, and messages wait."
     }
@@ -128,13 +130,13 @@ locals {
   ages = { for name, age in {
     oldest_unacked_page = { severity = "CRITICAL", threshold = var.unacked_page_seconds, duration = "60s" }
     oldest_unacked_warn = { severity = "WARNING", threshold = var.unacked_warn_seconds, duration = "300s" }
-  } : name => age if local.subscriptions != "" && !contains(var.disabled_alerts, name) }
+  } : name => age if local.awaited != "" && !contains(var.disabled_alerts, name) }
 
-  # Whose memory is watched, by what Cloud Run calls them. A job may be over before five minutes are.
+  # Whose memory is watched, by what Cloud Run calls them. A job may be over soon.
   containers = { for type, container in {
     revision    = { of = "an instance", label = "service_name", names = var.service_names, duration = "300s" }
     worker_pool = { of = "a worker", label = "worker_pool_name", names = var.worker_pool_names, duration = "300s" }
-    job         = { of = "a job", label = "job_name", names = var.job_names, duration = "60s" }
+    job         = { of = "a job", label = "job_name", names = var.job_names, duration = "0s" }
   } : type => container if length(container.names) > 0 }
 
   # What every alert says, and where to read on.
@@ -193,7 +195,7 @@ resource "google_monitoring_alert_policy" "oldest_unacked" {
   conditions {
     display_name = "oldest unacknowledged message"
     condition_threshold {
-      filter          = "resource.type = \"pubsub_subscription\" AND metric.type = \"pubsub.googleapis.com/subscription/oldest_unacked_message_age\" AND resource.labels.subscription_id = monitoring.regex.full_match(\"${local.subscriptions}\")"
+      filter          = "resource.type = \"pubsub_subscription\" AND metric.type = \"pubsub.googleapis.com/subscription/oldest_unacked_message_age\" AND resource.labels.subscription_id = monitoring.regex.full_match(\"${local.awaited}\")"
       comparison      = "COMPARISON_GT"
       threshold_value = each.value.threshold
       duration        = each.value.duration
@@ -237,7 +239,8 @@ resource "google_monitoring_alert_policy" "memory" {
           alignment_period     = "60s"
           per_series_aligner   = "ALIGN_PERCENTILE_99"
           cross_series_reducer = "REDUCE_MAX"
-          group_by_fields      = ["resource.label.${conditions.value.label}"]
+          # The collector's and the proxy's are told apart.
+          group_by_fields = ["resource.label.${conditions.value.label}", "metric.label.container_name"]
         }
       }
     }

@@ -27,6 +27,16 @@ variable "subscription_names" {
   }
 }
 
+variable "paused_subscriptions" {
+  type        = list(string)
+  description = "Those of subscription_names where messages wait on purpose: shown, and nobody is told."
+  default     = []
+  validation {
+    condition     = length(setsubtract(var.paused_subscriptions, var.subscription_names)) == 0
+    error_message = "A paused subscription is one of subscription_names."
+  }
+}
+
 variable "subscription_patterns" {
   type        = list(string)
   description = "Regular expressions of subscriptions whose names Google chooses, such as Eventarc's."

@@ -5,9 +5,15 @@ run() {
   execution=$(gcloud run jobs execute "$job" --project="$project" --region="$region" --async --format='value(metadata.name)')
   echo "$execution" >&2
   finished=''
+  unanswered=0
   while [ -z "$finished" ]; do
     sleep 5
-    finished=$(gcloud run jobs executions describe "$execution" --project="$project" --region="$region" --format='value(status.completionTime)')
+    if finished=$(gcloud run jobs executions describe "$execution" --project="$project" --region="$region" --format='value(status.completionTime)'); then
+      unanswered=0
+    elif unanswered=$((unanswered + 1)) && [ "$unanswered" -ge 12 ]; then
+      echo "nobody tells how it goes; it goes on as $execution" >&2
+      exit 1
+    fi
   done
   sleep 10 # until the log has all of it
   gcloud logging read "resource.type=\"cloud_run_job\" labels.\"run.googleapis.com/execution_name\"=\"$execution\" (textPayload:* OR jsonPayload.message:*)" \

@@ -68,6 +68,22 @@ run "check_runs_by_hand" {
   }
 }
 
+run "other_commands_run_by_hand" {
+  command = plan
+
+  variables {
+    run = true
+  }
+  assert {
+    condition     = google_cloud_run_v2_job.this["run"].template[0].template[0].containers[0].args == tolist(["version"]) && google_cloud_run_v2_job.this["run"].template[0].template[0].timeout == "86400s" && google_cloud_run_v2_job.this["maintain"].template[0].template[0].timeout == "3600s"
+    error_message = "It does something by itself, or is cut off."
+  }
+  assert {
+    condition     = keys(google_cloud_scheduler_job.this) == ["maintain"] && output.job_names == { maintain = "landfast-maintain", run = "landfast-run" }
+    error_message = "Something starts it by itself, or there is another job."
+  }
+}
+
 run "a_schedule_wants_an_account" {
   command         = plan
   expect_failures = [var.scheduler_service_account_email]

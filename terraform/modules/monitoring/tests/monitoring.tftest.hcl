@@ -156,6 +156,34 @@ run "a_worker_alone_is_watched" {
   }
 }
 
+run "what_waits_on_purpose_wakes_nobody" {
+  command = plan
+
+  variables {
+    paused_subscriptions = ["orders-push"]
+  }
+  assert {
+    condition     = strcontains(google_monitoring_alert_policy.oldest_unacked["oldest_unacked_page"].conditions[0].condition_threshold[0].filter, "full_match(\"landing-push\")") && strcontains(google_monitoring_alert_policy.queries["nothing_lands"].conditions[0].condition_prometheus_query_language[0].query, "subscription_id=~\"landing-push\"")
+    error_message = "An alert counts what waits on purpose."
+  }
+  assert {
+    condition     = strcontains(google_monitoring_dashboard.this.dashboard_json, "orders-push|landing-push")
+    error_message = "What waits is not shown."
+  }
+}
+
+run "where_all_wait_on_purpose_nobody_is_told_of_it" {
+  command = plan
+
+  variables {
+    paused_subscriptions = ["orders-push", "landing-push"]
+  }
+  assert {
+    condition     = length(setintersection(keys(output.alert_policies), ["nothing_lands", "oldest_unacked_page", "oldest_unacked_warn"])) == 0
+    error_message = "An alert would never end."
+  }
+}
+
 run "subscriptions_of_eventarc_are_watched" {
   command = plan
 

@@ -369,7 +369,7 @@ fn table(name: &str, known: &Tables, now: &Now) -> TableStatus {
             Some(known) if known.was_open => "open",
             _ => "not_opened",
         },
-        rows: known.and_then(|known| known.total_rows),
+        rows: known.and_then(telemetry::Table::total_rows),
         last_commit: recent.last().cloned(),
         freshness_seconds: recent.iter().rev().find_map(|commit| commit.freshness_seconds),
         sums: known.map(|known| sums(&known.sums, now)).unwrap_or_default(),

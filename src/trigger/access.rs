@@ -11,6 +11,7 @@ use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::telemetry::shown;
 
 /// Who may see the calls that are not pushes.
 #[derive(Debug, Clone)]
@@ -75,10 +76,11 @@ impl Access {
 /// `Host`, or in both; HTTP/1.0 may have none, and is refused then.
 fn check_host(uri: &Uri, headers: &HeaderMap) -> Result<()> {
     let sent = headers.get_all(HOST).iter();
-    let sent = sent.map(|host| Authority::try_from(host.as_bytes()).ok());
-    let named = uri.authority().map(|authority| Some(authority.clone()));
-    let mut hosts = sent.chain(named).peekable();
-    if hosts.peek().is_some() && hosts.all(|host| host.is_some_and(|host| is_loopback(host.host()))) {
+    let sent = sent.map(|host| String::from_utf8_lossy(host.as_bytes()).into_owned());
+    let hosts: Vec<String> = sent.chain(uri.authority().map(ToString::to_string)).collect();
+    let is_own =
+        |host: &String| Authority::try_from(host.as_str()).is_ok_and(|host| is_loopback(host.host()));
+    if !hosts.is_empty() && hosts.iter().all(is_own) {
         return Ok(());
     }
     Err(Error::new(
@@ -86,7 +88,8 @@ fn check_host(uri: &Uri, headers: &HeaderMap) -> Result<()> {
         "Without server.api_auth this call is answered only by the Host localhost, a name that ends in .localhost, an address \
          of 127.0.0.0/8, or [::1]: any other may be a web page's own name that was made to lead here. Call the server by one \
          of these, or set server.api_auth.",
-    ))
+    )
+    .with("host", shown(&hosts.join(", "))))
 }
 
 /// Whether a name is one that no DNS server says the address of, or is the address.

@@ -202,7 +202,7 @@ async fn loopback_answers_by_its_own_names_alone() -> TestResult {
             let document = problem(answer, 403, "forbidden").await?;
             let detail = document["detail"].as_str().unwrap_or_default();
             assert!(
-                detail.contains("Host") && detail.contains("server.api_auth"),
+                detail.contains(host.as_str()) && detail.contains("server.api_auth"),
                 "{document}"
             );
         }

@@ -7,8 +7,10 @@ use std::process::Command;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
+use crate::support::lake::Lake;
+use crate::support::readers::bill_problems;
 use crate::support::server::{Server, landfast, run};
-use crate::support::{Stop, TestResult, lake::Lake, trials};
+use crate::support::{Stop, TestResult, trials};
 
 pub fn tests() -> Vec<Trial> {
     trials![
@@ -17,6 +19,7 @@ pub fn tests() -> Vec<Trial> {
         jobs_and_worker_pools_log_as_services_do,
         start_tells_what_may_be_held,
         bill_and_licences_name_the_same_packages,
+        bill_is_as_its_schema_says,
     ]
 }
 
@@ -214,20 +217,8 @@ async fn start_tells_what_may_be_held() -> TestResult {
     Ok(())
 }
 
-/// Two ways to the same list: Cargo's metadata, and its tree.
-async fn bill_and_licences_name_the_same_packages() -> TestResult {
-    let output = |program: &str| -> TestResult<String> {
-        let output = Command::new(Path::new(ROOT).join(program))
-            .env("CARGO_NET_OFFLINE", "true")
-            .env("SOURCE_DATE_EPOCH", "1700000000")
-            .output()?;
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        Ok(String::from_utf8(output.stdout)?)
-    };
+/// What a program of `packaging` prints.
+fn packaged(program: &str) -> TestResult<String> {
     if !Command::new("python3")
         .args(["-c", "import tomllib"])
         .output()
@@ -235,7 +226,46 @@ async fn bill_and_licences_name_the_same_packages() -> TestResult {
     {
         return Err(Stop::Ignored("no python3 of 3.11 or later".to_owned()));
     }
-    let bill: Value = serde_json::from_str(&output("packaging/sbom")?)?;
+    let output = Command::new(Path::new(ROOT).join("packaging").join(program))
+        .env("CARGO_NET_OFFLINE", "true")
+        .env("SOURCE_DATE_EPOCH", "1700000000")
+        .output()?;
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+async fn bill_is_as_its_schema_says() -> TestResult {
+    let bill = packaged("sbom")?;
+    assert_eq!(bill_problems(&bill)?, [""; 0]);
+    let mut small: Value = serde_json::from_str(&bill)?;
+    assert_eq!(small["specVersion"], "1.5");
+    small["components"]
+        .as_array_mut()
+        .ok_or("components")?
+        .truncate(1);
+    // The judge is one: it knows members, words and forms of its own.
+    for (at, wrong) in [
+        ("/components/0/hashes/0/alg", "SHA256"),
+        ("/components/0/externalReferences/0/url", "not a URL"),
+        ("/metadata/timestamp", "yesterday"),
+        ("/serialNumber", "1"),
+    ] {
+        let mut spoilt = small.clone();
+        *spoilt.pointer_mut(at).ok_or(at)? = wrong.into();
+        assert_eq!(bill_problems(&spoilt.to_string())?.len(), 1, "{at}");
+    }
+    small["components"][0]["colour"] = "red".into();
+    assert_eq!(bill_problems(&small.to_string())?.len(), 1);
+    Ok(())
+}
+
+/// Two ways to the same list: Cargo's metadata, and its tree.
+async fn bill_and_licences_name_the_same_packages() -> TestResult {
+    let bill: Value = serde_json::from_str(&packaged("sbom")?)?;
     assert_eq!(bill["metadata"]["timestamp"], "2023-11-14T22:13:20Z");
     assert_eq!(bill["metadata"]["component"]["name"], "landfast");
     let components = bill["components"].as_array().ok_or("components")?;
@@ -249,7 +279,7 @@ async fn bill_and_licences_name_the_same_packages() -> TestResult {
         billed.insert(format!("{} {}", text("/name"), text("/version")));
     }
 
-    let page = output("packaging/licences")?;
+    let page = packaged("licences")?;
     let listed: BTreeSet<String> = page
         .lines()
         .skip_while(|line| !line.is_empty())

@@ -60,6 +60,7 @@ static CHDB: Reader = Reader::new("chdb_reader.py");
 static SAMPLE_WRITER: Reader = Reader::new("sample_writer.py");
 static SQL_WRITER: Reader = Reader::new("sql_writer.py");
 static DISCOVERY: Reader = Reader::new("discovery.py");
+static BILL: Reader = Reader::new("bill.py");
 static METRICS_PAGE: Reader = Reader::new("metrics_page.py");
 // One process, and so one JVM, for all that Spark does.
 static SPARK: Reader = Reader::of(Component::Spark, "spark_engine.py");
@@ -392,6 +393,12 @@ pub fn metric_families(page: &str) -> TestResult<BTreeMap<String, Family>> {
     METRICS_PAGE.request(&json!({ "call": "families", "page": page }))
 }
 
+/// What CycloneDX's own schema finds wrong with a bill of materials. Ends the test as ignored where there is no Python.
+pub fn bill_problems(bill: &str) -> TestResult<Vec<String>> {
+    needs(Component::Python)?;
+    BILL.request(&json!({ "call": "problems", "bill": bill }))
+}
+
 /// Stops every reader. Call when the tests are over: statics are not dropped.
 pub fn stop_all() {
     for reader in [
@@ -402,6 +409,7 @@ pub fn stop_all() {
         &SAMPLE_WRITER,
         &SQL_WRITER,
         &DISCOVERY,
+        &BILL,
         &METRICS_PAGE,
         &SPARK,
     ] {

@@ -56,13 +56,16 @@ fn changed() -> &'static str {
     }
 }
 
-/// Has the script run again when another commit is checked out or made: git notes each of these in one file.
+/// Has the script run again when another commit is checked out or made. Git notes each of these in one file, its reflog;
+/// where it keeps none, in `HEAD`, or in the file of its branch, which may only come to be with the next commit.
 fn watch_head() {
-    for name in ["logs/HEAD", "HEAD"] {
+    let there = |name: &str| {
         let path = git(&["rev-parse", "--git-path", name]);
-        if let Some(path) = path.filter(|path| Path::new(path).exists()) {
-            println!("cargo::rerun-if-changed={path}");
-        }
+        path.filter(|path| Path::new(path).exists())
+    };
+    let reflog = there("logs/HEAD").or_else(|| there("refs/heads"));
+    for path in reflog.into_iter().chain(there("HEAD")) {
+        println!("cargo::rerun-if-changed={path}");
     }
 }
 

@@ -28,6 +28,7 @@ mod live;
 mod load;
 mod local_example;
 mod maintenance;
+mod metrics_page;
 mod objects;
 mod output;
 mod publish;
@@ -89,6 +90,7 @@ fn main() -> ExitCode {
         local_example::tests(),
         version::tests(),
         status_page::tests(),
+        metrics_page::tests(),
         fire::tests(),
         fakes::tests(),
         catalog::tests(),

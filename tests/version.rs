@@ -7,16 +7,20 @@ use std::process::Command;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
+use crate::support::lake::{Lake, files};
+use crate::support::readers::bill_problems;
 use crate::support::server::{Server, landfast, run};
-use crate::support::{Stop, TestResult, lake::Lake, trials};
+use crate::support::{Stop, TestResult, trials};
 
 pub fn tests() -> Vec<Trial> {
     trials![
         version_is_told_to_people_and_to_scripts,
         build_knows_its_commit_or_says_nothing,
+        build_script_runs_again_after_each_commit,
         jobs_and_worker_pools_log_as_services_do,
         start_tells_what_may_be_held,
         bill_and_licences_name_the_same_packages,
+        bill_is_as_its_schema_says,
     ]
 }
 
@@ -97,7 +101,6 @@ impl Script {
 fn git(folder: &Path, arguments: &[&str]) -> TestResult<String> {
     let output = Command::new("git")
         .args(["-c", "user.name=t", "-c", "user.email=t@example.com"])
-        .args(["-c", "core.logAllRefUpdates=true"])
         .args(arguments)
         .env("GIT_COMMITTER_DATE", "@1700000000 +0000")
         .current_dir(folder)
@@ -124,16 +127,7 @@ async fn build_knows_its_commit_or_says_nothing() -> TestResult {
     is_told(&lines, "LANDFAST_BUILD_COMMIT", Some(&head));
     is_told(&lines, "LANDFAST_BUILD_EPOCH", Some("1700000000"));
     is_told(&lines, "LANDFAST_BUILD_TARGET", Some("the-target"));
-    // The next commit changes a file that is watched, and a build script is never run for a file that is not there.
-    let watched: Vec<PathBuf> = lines
-        .iter()
-        .filter_map(|line| Some(repository.join(line.strip_prefix("cargo::rerun-if-changed=")?)))
-        .filter(|path| !path.ends_with("build.rs"))
-        .collect();
-    let read = || watched.iter().map(std::fs::read).collect::<Result<Vec<_>, _>>();
-    let before = read()?;
     git(&repository, &["commit", "-q", "--allow-empty", "-m", "two"])?;
-    assert_ne!(read()?, before);
 
     // What the environment says comes first; what it leaves empty it does not say.
     let lines = script.told(&repository, "release", &said)?;
@@ -163,6 +157,52 @@ async fn build_knows_its_commit_or_says_nothing() -> TestResult {
             "LANDFAST_BUILD_COMMIT",
             Some("abc"),
         );
+    }
+    Ok(())
+}
+
+/// Whatever git keeps of what was checked out, and wherever. A path that is not there would have the script run each time.
+async fn build_script_runs_again_after_each_commit() -> TestResult {
+    const COMMIT: [&str; 5] = ["commit", "-q", "--allow-empty", "-m", "more"];
+    let script = Script::new()?;
+    for (number, keeps_log) in ["true", "false"].into_iter().enumerate() {
+        let repository = script.make(&format!("repository{number}"))?;
+        git(&repository, &["init", "-q"])?;
+        git(&repository, &["config", "core.logAllRefUpdates", keeps_log])?;
+        git(&repository, &COMMIT)?;
+        let beside = script.folder.path().join(format!("beside{number}"));
+        let place = beside.to_str().ok_or("UTF-8")?;
+        git(&repository, &["worktree", "add", "-q", "-b", "far/away", place])?;
+        for sources in [&repository, &beside] {
+            for before in [
+                &["status"][..],
+                &["pack-refs", "--all"],
+                &["checkout", "-q", "--detach"],
+            ] {
+                git(sources, before)?;
+                let lines = script.told(sources, "release", &[])?;
+                let watched = lines
+                    .iter()
+                    .filter_map(|line| line.strip_prefix("cargo::rerun-if-changed="));
+                let watched: Vec<PathBuf> = watched
+                    .filter(|path| *path != "build.rs")
+                    .map(|path| sources.join(path))
+                    .collect();
+                assert!(watched.iter().all(|path| path.exists()), "{watched:?}");
+                let read = || -> TestResult<Vec<_>> {
+                    let files = watched.iter().map(|path| match path.is_dir() {
+                        true => files(path),
+                        false => Ok(vec![path.clone()]),
+                    });
+                    let files = files.collect::<TestResult<Vec<_>>>()?.concat();
+                    let read = |path: PathBuf| Ok((std::fs::read(&path)?, path));
+                    files.into_iter().map(read).collect()
+                };
+                let was = read()?;
+                git(sources, &COMMIT)?;
+                assert_ne!(read()?, was, "{keeps_log} {before:?} {watched:?}");
+            }
+        }
     }
     Ok(())
 }
@@ -214,20 +254,8 @@ async fn start_tells_what_may_be_held() -> TestResult {
     Ok(())
 }
 
-/// Two ways to the same list: Cargo's metadata, and its tree.
-async fn bill_and_licences_name_the_same_packages() -> TestResult {
-    let output = |program: &str| -> TestResult<String> {
-        let output = Command::new(Path::new(ROOT).join(program))
-            .env("CARGO_NET_OFFLINE", "true")
-            .env("SOURCE_DATE_EPOCH", "1700000000")
-            .output()?;
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        Ok(String::from_utf8(output.stdout)?)
-    };
+/// What a program of `packaging` prints.
+fn packaged(program: &str) -> TestResult<String> {
     if !Command::new("python3")
         .args(["-c", "import tomllib"])
         .output()
@@ -235,7 +263,46 @@ async fn bill_and_licences_name_the_same_packages() -> TestResult {
     {
         return Err(Stop::Ignored("no python3 of 3.11 or later".to_owned()));
     }
-    let bill: Value = serde_json::from_str(&output("packaging/sbom")?)?;
+    let output = Command::new(Path::new(ROOT).join("packaging").join(program))
+        .env("CARGO_NET_OFFLINE", "true")
+        .env("SOURCE_DATE_EPOCH", "1700000000")
+        .output()?;
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+async fn bill_is_as_its_schema_says() -> TestResult {
+    let bill = packaged("sbom")?;
+    assert_eq!(bill_problems(&bill)?, [""; 0]);
+    let mut small: Value = serde_json::from_str(&bill)?;
+    assert_eq!(small["specVersion"], "1.5");
+    small["components"]
+        .as_array_mut()
+        .ok_or("components")?
+        .truncate(1);
+    // The judge is one: it knows members, words and forms of its own.
+    for (at, wrong) in [
+        ("/components/0/hashes/0/alg", "SHA256"),
+        ("/components/0/externalReferences/0/url", "not a URL"),
+        ("/metadata/timestamp", "yesterday"),
+        ("/serialNumber", "1"),
+    ] {
+        let mut spoilt = small.clone();
+        *spoilt.pointer_mut(at).ok_or(at)? = wrong.into();
+        assert_eq!(bill_problems(&spoilt.to_string())?.len(), 1, "{at}");
+    }
+    small["components"][0]["colour"] = "red".into();
+    assert_eq!(bill_problems(&small.to_string())?.len(), 1);
+    Ok(())
+}
+
+/// Two ways to the same list: Cargo's metadata, and its tree.
+async fn bill_and_licences_name_the_same_packages() -> TestResult {
+    let bill: Value = serde_json::from_str(&packaged("sbom")?)?;
     assert_eq!(bill["metadata"]["timestamp"], "2023-11-14T22:13:20Z");
     assert_eq!(bill["metadata"]["component"]["name"], "landfast");
     let components = bill["components"].as_array().ok_or("components")?;
@@ -249,7 +316,7 @@ async fn bill_and_licences_name_the_same_packages() -> TestResult {
         billed.insert(format!("{} {}", text("/name"), text("/version")));
     }
 
-    let page = output("packaging/licences")?;
+    let page = packaged("licences")?;
     let listed: BTreeSet<String> = page
         .lines()
         .skip_while(|line| !line.is_empty())

@@ -316,7 +316,7 @@ pub async fn run(
     let address = listener.local_addr().map_err(listener_failed)?;
     let access = match &config.api_auth {
         Some(auth) => Access::Bearer(auth.bearer.clone()),
-        None if address.ip().is_loopback() => Access::Open,
+        None if address.ip().is_loopback() => Access::Loopback,
         None => Access::Refused,
     };
     let page = Page::from_config(

@@ -16,7 +16,7 @@ use super::flight::{EarlierAttempt, Flight};
 use super::part::{self, Part, divided_otherwise};
 use super::whole::write_whole;
 use super::writers::Shared;
-use crate::commit::total_records;
+use crate::commit::state_of;
 use crate::dead_letter::{LetterName, still_rejected};
 use crate::decode::{Reason, RejectKind};
 use crate::error::{Error, Result};
@@ -392,7 +392,7 @@ impl Answers {
             elapsed,
             age: None,
             snapshot_id,
-            total_rows: table.and_then(total_records),
+            state: table.map(state_of),
         };
         log.committed(
             changes,

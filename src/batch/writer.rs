@@ -11,7 +11,7 @@ use super::decoding::{Decoded, Sample, decode};
 use super::opening::{TableSettings, create_inferred, open};
 use super::part::{Batch, Part, Want, nack_all};
 use super::writers::{Gauge, Shared};
-use crate::commit::total_records;
+use crate::commit::state_of;
 use crate::decode::Decoder;
 use crate::error::{Error, ErrorKind, Result};
 use crate::telemetry::{self, within};
@@ -376,7 +376,7 @@ impl Writer {
         let opening = open(self.shared.engine.catalog(), &self.ident, &self.settings);
         match in_time(opening).await {
             Ok(Some((table, decoder))) => {
-                telemetry::table_opened(&self.ident.to_string(), total_records(&table));
+                telemetry::table_opened(&self.ident.to_string(), state_of(&table));
                 self.state = State::Open(Box::new(Open { table, decoder }));
                 Ok(())
             }

@@ -43,7 +43,7 @@ pub use group::Group;
 pub use head::Head;
 pub use part::Part;
 pub(crate) use retention::{AT_MOST_AT_UPKEEP, is_gc_off};
-pub use summary::total_records;
+pub use summary::{state_of, total_records};
 
 /// Summary property: the process that made the snapshot, by a number that it drew. Says how many share the table.
 pub const WRITER: &str = "landfast.writer";

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::overwrite::Removed;
 use super::{COMMIT_ID, ChangeSet, DELIVERY_COUNT, LEDGER_REWRITTEN, WRITER};
 use crate::ledger::{SUMMARY_HEAD, SUMMARY_SEQUENCE};
+use crate::telemetry::TableState;
 
 /// `(total, added, removed)` of summary fields: a total is the parent's, and what was added, less what was removed.
 const TOTALS: [(&str, Option<&str>, &str); 6] = [
@@ -59,6 +60,15 @@ pub(super) fn of(
             None => Operation::Append,
         },
         additional_properties: fields,
+    }
+}
+
+/// What is told of a table's state.
+pub fn state_of(table: &Table) -> TableState {
+    TableState {
+        uuid: table.metadata().uuid(),
+        sequence_number: table.metadata().last_sequence_number(),
+        total_rows: total_records(table),
     }
 }
 

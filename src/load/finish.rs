@@ -12,7 +12,7 @@ use super::Loaded;
 use super::prepare::Prepared;
 use crate::batch::Shared;
 use crate::clock::Moment;
-use crate::commit::{ChangeSet, Committed, Group, Head, total_records, validate_append};
+use crate::commit::{ChangeSet, Committed, Group, Head, state_of, validate_append};
 use crate::dead_letter::LetterName;
 use crate::error::Result;
 use crate::ledger::{Entry, Kept, Known};
@@ -90,7 +90,7 @@ pub(super) async fn finish(
                 elapsed: started.elapsed(),
                 age: oldest.and_then(|oldest| (now - oldest).to_std().ok()),
                 snapshot_id,
-                total_rows: total_records(head.table()),
+                state: Some(state_of(head.table())),
             };
             telemetry::count_commit(&table_name, landed);
         }

@@ -9,7 +9,7 @@ use tokio::sync::{Notify, OnceCell, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::client::BigQuery;
-use super::pointer::{Memory, PACE, Step, step};
+use super::pointer::{Memory, NO_TABLE, PACE, Step, step};
 use super::waiting::{Note, Waiting};
 use crate::catalog::Catalog;
 use crate::clock::Clock;
@@ -60,7 +60,7 @@ pub struct PublishStatus {
     pub behind: Option<Duration>,
     /// Whether there was a commit to publish at all.
     pub was_noted: bool,
-    /// What the last step came to that settled commits, such as `moved`.
+    /// What the last step came to that settled commits, such as `moved`, or [`NO_TABLE`].
     pub last: Option<&'static str>,
     /// Why the last step failed, while commits wait.
     pub failed: Option<ErrorKind>,
@@ -324,7 +324,8 @@ impl Follower {
             if state.waiting.is_empty() || outcome.is_some() {
                 state.failed = None;
             }
-            state.last = outcome.or(state.last);
+            // A commit that is seen to be visible is of a table that is there.
+            state.last = outcome.or(state.last.filter(|last| *last != NO_TABLE));
             oldest
         };
         self.settled.send_replace(number);

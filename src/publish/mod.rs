@@ -31,6 +31,7 @@ mod waiting;
 mod tests;
 
 pub use follower::PublishStatus;
+pub use pointer::NO_TABLE;
 pub use probe::Probe;
 pub use publishers::{Publication, Publishers};
 pub use reconcile::{Reconciled, reconcile};

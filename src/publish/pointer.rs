@@ -23,6 +23,9 @@ pub(super) const PACE: Duration = Duration::from_millis(2500);
 /// Columns that were refused are tried again after this: somebody may have made them fit.
 const COLUMNS_AGAIN: Duration = Duration::from_secs(3600);
 
+/// The outcome where there is no table to follow, in metrics, results and on the status page.
+pub const NO_TABLE: &str = "no_table";
+
 /// What a step came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Step {
@@ -47,7 +50,7 @@ impl Step {
             Self::Created => "created",
             Self::Young(_) => "young",
             Self::ColumnsRefused => "columns_refused",
-            Self::NoTable => "no_table",
+            Self::NoTable => NO_TABLE,
         }
     }
 }

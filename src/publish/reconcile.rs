@@ -6,7 +6,7 @@ use iceberg::TableIdent;
 use serde::Serialize;
 use tokio::time::{Duration, Instant};
 
-use super::pointer::{Look, look};
+use super::pointer::{Look, NO_TABLE, look};
 use super::publishers::Publishers;
 use super::waiting::Note;
 use crate::clock::Clock;
@@ -47,7 +47,7 @@ pub async fn reconcile(
     if dry_run {
         let looked = look(to, catalog.as_ref(), ident, clock.clone()).await?;
         return Ok(reconciled(match looked {
-            Look::NoTable => "no_table",
+            Look::NoTable => NO_TABLE,
             Look::Current => "current",
             Look::Missing => "would_create",
             Look::Behind => "would_move",

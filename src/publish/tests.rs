@@ -22,7 +22,7 @@ use tokio::time::{Instant, advance, pause, resume, timeout, timeout_at};
 
 use super::client::BigQuery;
 use super::pointer::{Memory, Step, step};
-use super::{Note, Publication, Publishers};
+use super::{NO_TABLE, Note, Publication, Publishers};
 use crate::catalog::{Catalog, MemoryCatalog, TableCommit};
 use crate::clock::SystemClock;
 use crate::config::{BigQueryConfig, Connection};
@@ -408,6 +408,25 @@ async fn let_go_of(is_young: bool) {
     assert!(held(&site.told).requests.is_empty());
     let unpublished = publishers.close(Instant::now() + SOON).await;
     assert!(unpublished.is_empty() && held(&site.told).requests.is_empty());
+}
+
+#[tokio::test]
+async fn table_that_is_shown_is_no_longer_told_to_be_gone() {
+    let site = Site::new().await;
+    let publishers = site.publishers();
+    let last = || publishers.status(&site.ident).unwrap().last;
+    let first = site.commit().await;
+    site.catalog.drop_table(&site.ident).await.unwrap();
+    visible(publishers.committed(&site.ident, note(&first)).unwrap()).await;
+    assert_eq!(last(), Some(NO_TABLE));
+    // Made anew, and shown by another process, which is at it still.
+    let anew = site.create("gs://lake/shop/orders").await;
+    site.commit().await;
+    site.put(metadata(&anew), true, json!({}));
+    let publication = publishers.committed(&site.ident, note(&anew)).unwrap();
+    let waiting = publication.visible_soon(Instant::now() + SOON * 5);
+    timeout(SOON * 4, waiting).await.unwrap();
+    assert_eq!(last(), None);
 }
 
 #[tokio::test]

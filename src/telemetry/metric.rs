@@ -27,6 +27,13 @@ pub struct Metric {
     pub meaning: &'static str,
 }
 
+impl Metric {
+    /// What its HELP line says.
+    pub fn help(&self) -> String {
+        format!("{} ({})", plain(self.meaning), self.unit)
+    }
+}
+
 /// Field names per table that get a metric of their own; the rest are counted as `*`.
 pub(super) const MAX_FIELD_LABELS: usize = 100;
 
@@ -169,11 +176,11 @@ described! {
 /// Gives the recorder each metric's meaning, for its HELP line.
 pub(super) fn describe() {
     for metric in METRICS {
-        let meaning = format!("{} ({})", plain(metric.meaning), metric.unit);
+        let help = metric.help();
         match metric.kind {
-            Kind::Counter => metrics::describe_counter!(metric.name, meaning),
-            Kind::Gauge => metrics::describe_gauge!(metric.name, meaning),
-            Kind::Histogram => metrics::describe_histogram!(metric.name, meaning),
+            Kind::Counter => metrics::describe_counter!(metric.name, help),
+            Kind::Gauge => metrics::describe_gauge!(metric.name, help),
+            Kind::Histogram => metrics::describe_histogram!(metric.name, help),
         }
     }
 }

@@ -30,7 +30,7 @@ pub use self::metric::{
 pub use self::otlp::{flush_traces, start_traces};
 pub use self::span::{COMMIT, DECODE, PUBLISH, Span, TRIGGER};
 pub use self::tables::{
-    Failure, Landed, Letters, MAX_COMMITS, Sums, Table, Tables, count_abandoned, count_commit,
+    Failure, Landed, Letters, MAX_COMMITS, Sums, Table, TableState, Tables, count_abandoned, count_commit,
     count_duplicates, count_letter, count_retry, read_tables, table_not_opened, table_opened,
 };
 pub use self::trace::{Trace, within};
@@ -98,7 +98,8 @@ impl UnknownFields {
     /// Counts a table's by their names, the first 100 of the table; as `*` those after, since names come from outside.
     pub fn count(&self, table: &str, fields: BTreeMap<String, u64>) {
         for (field, count) in fields {
-            let labels = [("table", table.to_owned()), ("field", self.label(table, field))];
+            let field = label_value(&self.label(table, field));
+            let labels = [("table", table.to_owned()), ("field", field)];
             metrics::counter!(UNKNOWN_FIELDS, &labels).increment(count);
         }
     }
@@ -112,6 +113,12 @@ impl UnknownFields {
         labels.insert(field.clone());
         field
     }
+}
+
+/// The value of a label that is not of our own words, as the exporter has to be given it: it takes two backslashes for one
+/// that is escaped, and one before a quote for none, so that other names would be the same on the page.
+fn label_value(text: &str) -> String {
+    text.replace('\\', "\\\\")
 }
 
 /// Installs the process's metrics recorder, and tells it what runs; the handle renders Prometheus text.
@@ -131,7 +138,7 @@ pub fn start_metrics(platform: &Platform) -> Result<PrometheusHandle> {
         .install_recorder()
         .map_err(failed)?;
     metric::describe();
-    let known = |value: Option<&str>| value.unwrap_or_default().to_owned();
+    let known = |value: Option<&str>| label_value(value.unwrap_or_default());
     let labels = [
         ("version", version::VERSION.to_owned()),
         ("commit", known(version::COMMIT)),
@@ -145,6 +152,25 @@ pub fn start_metrics(platform: &Platform) -> Result<PrometheusHandle> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn fields_of_other_names_are_other_labels() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let fields = ["\\", "\\\\", "\\\"", "\"", "\n", "\\n", "\\\n"];
+        let counted = (1..).zip(fields).map(|(count, field)| (field.to_owned(), count));
+        metrics::with_local_recorder(&recorder, || {
+            UnknownFields::default().count("t", counted.collect())
+        });
+        let page = recorder.handle().render();
+        for (count, field) in (1..).zip(fields) {
+            let escaped = field
+                .replace('\\', "\\\\")
+                .replace('"', "\\\"")
+                .replace('\n', "\\n");
+            let line = format!("{UNKNOWN_FIELDS}{{table=\"t\",field=\"{escaped}\"}} {count}\n");
+            assert!(page.contains(&line), "{line}: {page}");
+        }
+    }
 
     #[test]
     fn what_a_sender_chose_is_shown_on_one_line_and_in_short() {

@@ -8,6 +8,7 @@ use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
+use uuid::Uuid;
 
 use super::{
     BATCHES_ABANDONED, BATCHES_COMMITTED, BYTES_WRITTEN, COMMIT_DURATION, COMMIT_RETRIES, DEAD_LETTERS,
@@ -24,6 +25,23 @@ pub const MAX_COMMITS: usize = 60;
 /// Reasons of dead letters that are told apart; there are fewer, but those of letters of other versions are read back.
 const MAX_REASONS: usize = 32;
 
+/// A state of a table: who tells of one later need not have met it later.
+#[derive(Debug, Clone, Copy)]
+pub struct TableState {
+    /// Which table: another may have been made under its name, and counts its commits anew.
+    pub uuid: Uuid,
+    /// The last sequence number of its commits.
+    pub sequence_number: i64,
+    /// Its rows; none where its summary does not say.
+    pub total_rows: Option<u64>,
+}
+
+impl TableState {
+    fn is_after(&self, other: &Self) -> bool {
+        self.uuid == other.uuid && self.sequence_number > other.sequence_number
+    }
+}
+
 /// A commit that landed, of whatever it came by.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Landed {
@@ -39,8 +57,15 @@ pub struct Landed {
     pub age: Option<Duration>,
     /// The snapshot that it made.
     pub snapshot_id: i64,
-    /// The rows of the table since then; none where its summary does not say.
-    pub total_rows: Option<u64>,
+    /// The table as it was then, where that is known.
+    pub state: Option<TableState>,
+}
+
+impl Landed {
+    fn is_after(&self, other: &Self) -> bool {
+        let states = self.state.zip(other.state);
+        states.is_some_and(|(state, other)| state.is_after(&other))
+    }
 }
 
 /// Why the last batch of a table did not land, or the table could not be opened.
@@ -117,12 +142,26 @@ pub struct Table {
     pub sums: Sums,
     /// Whether this process has had it open: letters may be all there is of a table.
     pub was_open: bool,
-    /// Its rows when it was last looked at; none where its summary does not say.
-    pub total_rows: Option<u64>,
+    /// The newest state that was met.
+    state: Option<TableState>,
     /// Its newest commits, the oldest first.
     pub commits: VecDeque<Landed>,
     /// The last failure.
     pub failure: Option<Failure>,
+}
+
+impl Table {
+    /// The rows of the newest state that was met; none where its summary does not say.
+    pub fn total_rows(&self) -> Option<u64> {
+        self.state?.total_rows
+    }
+
+    fn met(&mut self, state: TableState) {
+        self.was_open = true;
+        if !self.state.is_some_and(|known| known.is_after(&state)) {
+            self.state = Some(state);
+        }
+    }
 }
 
 /// What happened to all of them, since the process started.
@@ -174,12 +213,16 @@ impl Tables {
             sums.byte_count += landed.byte_count;
         });
         let Some(table) = self.table(table) else { return };
-        if table.commits.len() >= MAX_COMMITS {
+        let newest_first = table.commits.iter().rev();
+        let later = newest_first.take_while(|commit| commit.is_after(&landed)).count();
+        table.commits.insert(table.commits.len() - later, landed);
+        if table.commits.len() > MAX_COMMITS {
             table.commits.pop_front();
         }
-        table.commits.push_back(landed);
         table.was_open = true;
-        table.total_rows = landed.total_rows;
+        if let Some(state) = landed.state {
+            table.met(state);
+        }
         if let Some(failure) = &mut table.failure {
             failure.lasts = false;
         }
@@ -194,10 +237,9 @@ impl Tables {
         }
     }
 
-    fn opened(&mut self, table: &str, total_rows: Option<u64>) {
+    fn opened(&mut self, table: &str, state: TableState) {
         let Some(table) = self.table(table) else { return };
-        table.was_open = true;
-        table.total_rows = total_rows;
+        table.met(state);
         if let Some(failure) = table.failure.as_mut().filter(|failure| failure.is_of_opening) {
             failure.lasts = false;
         }
@@ -283,9 +325,9 @@ pub fn count_letter(table: Option<&str>, reason: &str) {
     tables().letter(table, reason);
 }
 
-/// Takes note that a table is open, and how many rows it has.
-pub fn table_opened(table: &str, total_rows: Option<u64>) {
-    tables().opened(table, total_rows);
+/// Takes note that a table is open, and in which state.
+pub fn table_opened(table: &str, state: TableState) {
+    tables().opened(table, state);
 }
 
 /// Takes note that a table cannot be opened.
@@ -296,6 +338,60 @@ pub fn table_not_opened(table: &str, kind: ErrorKind) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A state that has as many rows as commits.
+    fn state(table: u128, sequence_number: u32) -> TableState {
+        TableState {
+            uuid: Uuid::from_u128(table),
+            sequence_number: sequence_number.into(),
+            total_rows: Some(sequence_number.into()),
+        }
+    }
+
+    #[test]
+    fn rows_are_those_of_the_newest_state_whichever_is_told_last() {
+        let mut tables = Tables::default();
+        let land = |tables: &mut Tables, table: u128, number: u32| {
+            let landed = Landed {
+                snapshot_id: number.into(),
+                state: Some(state(table, number)),
+                ..Landed::default()
+            };
+            tables.landed("t", landed);
+        };
+        let told = |tables: &Tables| {
+            let table = tables.of("t").unwrap();
+            let commits: Vec<i64> = table.commits.iter().map(|commit| commit.snapshot_id).collect();
+            (table.total_rows(), commits)
+        };
+        tables.opened("t", state(1, 1));
+        for number in [2, 5, 3, 4] {
+            land(&mut tables, 1, number);
+        }
+        assert_eq!(told(&tables), (Some(5), vec![2, 3, 4, 5]));
+        tables.opened("t", state(1, 3));
+        tables.landed("t", Landed::default());
+        assert_eq!(
+            told(&tables).0,
+            Some(5),
+            "an older state was met, and one that nobody knows"
+        );
+        // Dropped, and made anew under its name.
+        tables.opened("t", state(2, 0));
+        assert_eq!(told(&tables).0, Some(0));
+        for number in [2, 1] {
+            land(&mut tables, 2, number);
+        }
+        assert_eq!(told(&tables), (Some(2), vec![2, 3, 4, 5, 0, 1, 2]));
+        // One that is older than all that are kept.
+        for number in 3..=MAX_COMMITS as u32 + 2 {
+            land(&mut tables, 2, number);
+        }
+        let before = told(&tables);
+        land(&mut tables, 2, 1);
+        assert_eq!(told(&tables), before);
+        assert_eq!(before.1.len(), MAX_COMMITS);
+    }
 
     #[test]
     fn what_is_kept_is_bounded_and_the_sums_are_whole() {
@@ -335,10 +431,10 @@ mod tests {
         let lasts = |tables: &Tables| tables.of("t").unwrap().failure.unwrap().lasts;
         tables.failed("t", ErrorKind::TableMismatch, true);
         assert!(lasts(&tables));
-        tables.opened("t", Some(7));
+        tables.opened("t", state(1, 7));
         assert!(!lasts(&tables));
         tables.failed("t", ErrorKind::Unavailable, false);
-        tables.opened("t", Some(7));
+        tables.opened("t", state(1, 7));
         assert!(lasts(&tables), "it is opened anew for each batch that fails");
         tables.landed("t", Landed::default());
         assert!(!lasts(&tables));

@@ -1,19 +1,27 @@
 //! Who may use the calls that are not pushes.
 
-use axum::http::HeaderMap;
-use axum::http::header::AUTHORIZATION;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use axum::http::header::{AUTHORIZATION, HOST};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, Uri};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::telemetry::shown;
 
 /// Who may see the calls that are not pushes.
 #[derive(Debug, Clone)]
 pub enum Access {
-    /// Anyone: the server listens on a loopback address only.
+    /// Anyone, whatever name they know the server by.
     Open,
+    /// Anyone who calls the server by a name that only this machine has: it listens on a loopback address only. A page from
+    /// elsewhere can have a browser ask here by the page's own name, once that name resolves to a loopback address
+    /// (DNS rebinding), and read the answer.
+    Loopback,
     /// Nobody: no token is configured.
     Refused,
     /// Whoever sends this bearer token.
@@ -24,9 +32,10 @@ impl Access {
     /// Whether the caller may use the calls that are not pushes.
     ///
     /// # Errors
-    /// [`ErrorKind::Unauthenticated`] without the token, [`ErrorKind::Forbidden`] where there is none to send.
-    pub(super) fn check(&self, headers: &HeaderMap) -> Result<()> {
-        self.check_sent(bearer(headers))
+    /// [`ErrorKind::Unauthenticated`] without the token, [`ErrorKind::Forbidden`] where there is none to send and where
+    /// the server is called by another's name.
+    pub(super) fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<()> {
+        self.check_sent(bearer(headers), uri, headers)
     }
 
     /// Whether the caller may look. A browser, which cannot send a bearer token by itself, sends it as a password (RFC 7617),
@@ -35,14 +44,15 @@ impl Access {
     ///
     /// # Errors
     /// As [`Access::check`].
-    pub(super) fn check_viewer(&self, headers: &HeaderMap) -> Result<()> {
+    pub(super) fn check_viewer(&self, uri: &Uri, headers: &HeaderMap) -> Result<()> {
         let password = password(headers);
-        self.check_sent(bearer(headers).or(password.as_deref()))
+        self.check_sent(bearer(headers).or(password.as_deref()), uri, headers)
     }
 
-    fn check_sent(&self, sent: Option<&str>) -> Result<()> {
+    fn check_sent(&self, sent: Option<&str>, uri: &Uri, headers: &HeaderMap) -> Result<()> {
         match self {
             Self::Open => Ok(()),
+            Self::Loopback => check_host(uri, headers),
             Self::Refused => Err(Error::new(
                 ErrorKind::Forbidden,
                 "Set server.api_auth to use this call on an address that is not loopback.",
@@ -60,6 +70,36 @@ impl Access {
             }
         }
     }
+}
+
+/// Whether a request calls the server by a name of this machine alone. HTTP/2 has the name in the address, HTTP/1.1 in
+/// `Host`, or in both; HTTP/1.0 may have none, and is refused then.
+fn check_host(uri: &Uri, headers: &HeaderMap) -> Result<()> {
+    let sent = headers.get_all(HOST).iter();
+    let sent = sent.map(|host| String::from_utf8_lossy(host.as_bytes()).into_owned());
+    let hosts: Vec<String> = sent.chain(uri.authority().map(ToString::to_string)).collect();
+    let is_own =
+        |host: &String| Authority::try_from(host.as_str()).is_ok_and(|host| is_loopback(host.host()));
+    if !hosts.is_empty() && hosts.iter().all(is_own) {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Forbidden,
+        "Without server.api_auth this call is answered only by the Host localhost, a name that ends in .localhost, an address \
+         of 127.0.0.0/8, or [::1]: any other may be a web page's own name that was made to lead here. Call the server by one \
+         of these, or set server.api_auth.",
+    )
+    .with("host", shown(&hosts.join(", "))))
+}
+
+/// Whether a name is one that no DNS server says the address of, or is the address.
+fn is_loopback(host: &str) -> bool {
+    let host = host.to_ascii_lowercase();
+    let v6 = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    host == "localhost"
+        || host.ends_with(".localhost")
+        || host.parse().is_ok_and(|host: Ipv4Addr| host.is_loopback())
+        || v6.is_some_and(|host| host.parse().is_ok_and(|host: Ipv6Addr| host.is_loopback()))
 }
 
 fn authorization(headers: &HeaderMap) -> Option<&str> {
@@ -90,17 +130,84 @@ mod tests {
         HeaderMap::from_iter([(AUTHORIZATION, value)])
     }
 
+    /// What the server is called, by `Host` and in the address.
+    fn check_called(access: &Access, hosts: &[&str], uri: &str) -> Result<()> {
+        let mut headers = HeaderMap::new();
+        for host in hosts {
+            headers.append(HOST, host.parse().unwrap());
+        }
+        let uri: Uri = uri.parse().unwrap();
+        let looked = access.check_viewer(&uri, &headers);
+        assert_eq!(looked.is_ok(), access.check(&uri, &headers).is_ok());
+        looked
+    }
+
+    #[test]
+    fn loopback_is_called_by_its_own_names() {
+        const OWN: &[&str] = &[
+            "localhost",
+            "LocalHost:8080",
+            "lake.localhost:8080",
+            "127.0.0.1",
+            "127.0.0.1:8080",
+            "127.255.0.9:1",
+            "[::1]",
+            "[::1]:8080",
+            "[0:0:0:0:0:0:0:1]:8080",
+        ];
+        const OTHERS: &[&str] = &[
+            "",
+            ":8080",
+            "evil.example",
+            "evil.example:8080",
+            "localhost.evil.example",
+            "evillocalhost",
+            "127.0.0.1.evil.example",
+            "127.1",
+            "0.0.0.0:8080",
+            "10.0.0.1",
+            "[::]",
+            "[::2]:8080",
+            "::1",
+            "host.docker.internal",
+            "localhost, evil.example",
+            "localhost@evil.example",
+            "localhost evil.example",
+            "localhost/evil.example",
+        ];
+        for host in OWN {
+            let called = |hosts: &[&str], uri: &str| check_called(&Access::Loopback, hosts, uri).is_ok();
+            assert!(called(&[host], "/"), "{host}");
+            assert!(called(&[], &format!("http://{host}/")), "{host}");
+            assert!(called(&[host], &format!("http://{host}/")), "{host}");
+            assert!(!called(&[host, "evil.example"], "/"), "{host}");
+            assert!(!called(&[host], "http://evil.example/"), "{host}");
+            assert!(!called(&["evil.example"], &format!("http://{host}/")), "{host}");
+        }
+        for host in OTHERS {
+            let refused = check_called(&Access::Loopback, &[host], "/").unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::Forbidden, "{host}");
+            assert!(check_called(&Access::Open, &[host], "/").is_ok(), "{host}");
+        }
+        let without = check_called(&Access::Loopback, &[], "/").unwrap_err();
+        let text = without.to_string();
+        assert!(
+            text.contains("Host") && text.contains("server.api_auth"),
+            "{text}"
+        );
+    }
+
     #[test]
     fn password_looks_and_does_not_write() {
-        let access = Access::Bearer("to:ken".into());
+        let (access, uri) = (Access::Bearer("to:ken".into()), Uri::from_static("/"));
         let basic = |pair: &str| headers(&format!("Basic {}", BASE64.encode(pair)));
         for named in ["anyone:to:ken", ":to:ken"] {
-            assert!(access.check_viewer(&basic(named)).is_ok(), "{named}");
-            let refused = access.check(&basic(named)).unwrap_err();
+            assert!(access.check_viewer(&uri, &basic(named)).is_ok(), "{named}");
+            let refused = access.check(&uri, &basic(named)).unwrap_err();
             assert_eq!(refused.kind(), ErrorKind::Unauthenticated);
         }
-        assert!(access.check_viewer(&headers("bAsIc YTp0bzprZW4=")).is_ok());
-        assert!(access.check_viewer(&headers("Bearer to:ken")).is_ok());
+        assert!(access.check_viewer(&uri, &headers("bAsIc YTp0bzprZW4=")).is_ok());
+        assert!(access.check_viewer(&uri, &headers("Bearer to:ken")).is_ok());
         let wrong = ["a:", "a:to", "a:to:ken ", "to:ken", "a:a:to:ken", ""].map(basic);
         let others = [
             "Basic",
@@ -114,11 +221,13 @@ mod tests {
             .chain(others.map(headers))
             .chain([HeaderMap::new()])
         {
-            let refused = access.check_viewer(&headers).unwrap_err();
+            let refused = access.check_viewer(&uri, &headers).unwrap_err();
             assert_eq!(refused.kind(), ErrorKind::Unauthenticated, "{headers:?}");
         }
-        let refused = Access::Refused.check_viewer(&headers("Bearer x")).unwrap_err();
+        let refused = Access::Refused
+            .check_viewer(&uri, &headers("Bearer x"))
+            .unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::Forbidden);
-        assert!(Access::Open.check_viewer(&HeaderMap::new()).is_ok());
+        assert!(Access::Open.check_viewer(&uri, &HeaderMap::new()).is_ok());
     }
 }

@@ -9,7 +9,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
@@ -147,8 +147,8 @@ async fn ready(State(server): State<Arc<Server>>) -> Response {
     "ready\n".into_response()
 }
 
-async fn render_metrics(State(server): State<Arc<Server>>, headers: HeaderMap) -> Response {
-    if let Err(error) = server.access.check(&headers) {
+async fn render_metrics(State(server): State<Arc<Server>>, uri: Uri, headers: HeaderMap) -> Response {
+    if let Err(error) = server.access.check(&uri, &headers) {
         return Problem(error).into_response();
     }
     metrics::gauge!(telemetry::HELD_BYTES).set(server.limits.held_bytes() as f64);

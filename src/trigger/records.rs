@@ -156,7 +156,7 @@ impl Server {
     ) -> Result<Answer, Refusal> {
         let now = self.clock.now();
         let (parts, body) = request.into_parts();
-        self.access.check(&parts.headers)?;
+        self.access.check(&parts.uri, &parts.headers)?;
         let table = self.named(path)?;
         let key = idempotency_key(&parts.headers)?;
         check_rows_type(&parts.headers)?;

@@ -94,7 +94,7 @@ async fn serve(intake: Arc<Told>, ack_deadline: Duration) -> TestResult<(Pusher,
         random: Arc::new(Random::seeded(1)),
         metrics: PrometheusBuilder::new().build_recorder().handle(),
         pushers: Pushers::Anyone,
-        access: Access::Open,
+        access: Access::Loopback,
         page: None,
         max_body_bytes: 1000,
         ack_deadline,
@@ -179,7 +179,7 @@ async fn slow_body_leaves_half_of_the_time_for_the_commit() -> TestResult {
     let address = pusher.url().trim_start_matches("http://").to_owned();
     let started = Instant::now();
     let mut slow = TcpStream::connect(address).await?;
-    let head = "POST /v1/tables/t.rows/records HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+    let head = "POST /v1/tables/t.rows/records HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
                 content-length: 500\r\n\r\n{";
     slow.write_all(head.as_bytes()).await?;
     wait_for("the slow request", Duration::from_secs(3), async || {

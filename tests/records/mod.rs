@@ -243,7 +243,7 @@ async fn abandoned_requests_hold_nothing() -> TestResult {
     sent(&server, "t.rows", "{\"id\":0}").await?;
     let head = |length: usize| {
         format!(
-            "POST /v1/tables/t.rows/records HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: \
+            "POST /v1/tables/t.rows/records HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: \
              {length}\r\n\r\n"
         )
     };

@@ -167,7 +167,7 @@ async fn rows_need_the_configured_token_before_anything_is_read() -> TestResult 
     }
     // The answer comes while the body is still to come, and the connection ends with it.
     let mut stream = connect(&server).await?;
-    let head = "POST /v1/tables/t.rows/records HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: \
+    let head = "POST /v1/tables/t.rows/records HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: \
                 1000000\r\n\r\n{";
     stream.write_all(head.as_bytes()).await?;
     let mut answer = Vec::new();
@@ -204,7 +204,7 @@ async fn rows_over_the_limits_get_413_or_429() -> TestResult {
     let server = Server::serve(&lake.config(limits, TABLE)?).await?;
     let head = |length: usize| {
         format!(
-            "POST /v1/tables/t.rows/records HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: \
+            "POST /v1/tables/t.rows/records HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: \
              {length}\r\n\r\n"
         )
     };
@@ -301,7 +301,7 @@ async fn rows_while_stopping_get_503() -> TestResult {
     sent(&server, "t.rows", "{\"id\":0}").await?;
     // One waits for company, one is still on its way when the process is told to stop.
     let mut half = connect(&server).await?;
-    let head = "POST /v1/tables/t.rows/records HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 8\r\n\r\n";
+    let head = "POST /v1/tables/t.rows/records HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 8\r\n\r\n";
     half.write_all(head.as_bytes()).await?;
     let stop = async {
         held_is(&server, "landfast_held_requests", 2.0).await?;

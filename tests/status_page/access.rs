@@ -1,10 +1,16 @@
 //! Who may see the page.
 
+use http_body_util::Empty;
+use hyper::Request;
+use hyper::body::Bytes;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use libtest_mimic::Trial;
-use reqwest::header::{AUTHORIZATION, CACHE_CONTROL, WWW_AUTHENTICATE};
+use reqwest::header::{AUTHORIZATION, CACHE_CONTROL, HOST, WWW_AUTHENTICATE};
 use serde_json::Value;
+use tokio::io::AsyncWriteExt;
 
 use super::TABLES;
+use crate::refusals::{connect, problem, status};
 use crate::support::lake::Lake;
 use crate::support::push::Push;
 use crate::support::server::Server;
@@ -15,6 +21,8 @@ pub fn tests() -> Vec<Trial> {
         page_is_for_whom_the_configuration_says,
         password_opens_nothing_that_writes,
         page_that_is_off_leaves_the_server_as_it_was,
+        loopback_answers_by_its_own_names_alone,
+        token_and_open_page_are_for_any_name,
     ]
 }
 
@@ -152,6 +160,161 @@ async fn page_that_is_off_leaves_the_server_as_it_was() -> TestResult {
     assert_eq!(pusher.push(&Push::new("rows", 1, "{\"id\":1}")).await, 204);
     for path in ["/metrics", "/health/live", "/health/ready"] {
         assert_eq!(pusher.get(path).await?.0, 200, "{path}");
+    }
+    Ok(())
+}
+
+/// The names of a server on this port that only this machine has, and those that anybody may give it.
+fn names(server: &Server) -> ([String; 4], [String; 5]) {
+    let port = server.url().rsplit(':').next().unwrap_or_default();
+    let own = ["localhost", "lake.localhost", "127.0.0.1", "[::1]"];
+    let others = [
+        "evil.example",
+        "127.0.0.1.evil.example",
+        "localhost.evil.example",
+        "host.docker.internal",
+        "0.0.0.0",
+    ];
+    let at_port = |host: &str| format!("{host}:{port}");
+    (own.map(at_port), others.map(at_port))
+}
+
+/// A page of a name that its owner lets resolve to 127.0.0.1 has a browser ask here, and is told nothing.
+async fn loopback_answers_by_its_own_names_alone() -> TestResult {
+    let lake = Lake::new()?;
+    let server = serve(&lake, "127.0.0.1", "").await?;
+    let (own, others) = names(&server);
+    let client = reqwest::Client::builder().no_proxy().build()?;
+    let at = |path: &str| format!("{}{path}", server.url());
+    let post = |host: &str, path: &str, body: String| {
+        let request = client.post(at(path)).header(HOST, host);
+        request.header("content-type", "application/json").body(body)
+    };
+    let push = |id: i64| {
+        Push::new("rows", id, format!("{{\"id\":{id}}}"))
+            .body()
+            .to_string()
+    };
+    let records = "/v1/tables/t.rows/records";
+    for (id, host) in (0..).zip(&others) {
+        for path in PAGES.into_iter().chain(["/metrics"]) {
+            let answer = client.get(at(path)).header(HOST, host).send().await?;
+            let document = problem(answer, 403, "forbidden").await?;
+            let detail = document["detail"].as_str().unwrap_or_default();
+            assert!(
+                detail.contains(host.as_str()) && detail.contains("server.api_auth"),
+                "{document}"
+            );
+        }
+        problem(
+            post(host, records, "{\"id\":1}".to_owned()).send().await?,
+            403,
+            "forbidden",
+        )
+        .await?;
+        // A sender has its own rule: an emulator in a container may push by whatever name.
+        assert_eq!(post(host, "/", push(id)).send().await?.status(), 204, "{host}");
+        for path in ["/health/live", "/health/ready"] {
+            assert_eq!(
+                client.get(at(path)).header(HOST, host).send().await?.status(),
+                200,
+                "{host}"
+            );
+        }
+        assert_eq!(
+            over_http2(&server, &format!("http://{host}/metrics")).await?,
+            403,
+            "{host}"
+        );
+    }
+    assert_eq!(
+        server.metric("iceberg_records_written_total").await?,
+        others.len() as f64
+    );
+    assert_eq!(
+        server.metric("landfast_refused_requests_total").await?,
+        others.len() as f64
+    );
+    for host in &own {
+        for path in PAGES.into_iter().chain(["/metrics"]) {
+            assert_eq!(
+                client.get(at(path)).header(HOST, host).send().await?.status(),
+                200,
+                "{host}"
+            );
+        }
+        let landed = post(host, records, "{\"id\":1}".to_owned()).send().await?;
+        assert_eq!(landed.status(), 200, "{host}");
+        assert_eq!(
+            over_http2(&server, &format!("http://{host}/metrics")).await?,
+            200,
+            "{host}"
+        );
+    }
+    // No `Host` at all, and two of them.
+    for (head, expected) in [
+        ("GET /metrics HTTP/1.0\r\n\r\n", 403),
+        ("GET /health/live HTTP/1.0\r\n\r\n", 200),
+        ("GET /metrics HTTP/1.0\r\nhost: localhost\r\n\r\n", 200),
+        (
+            "GET /metrics HTTP/1.1\r\nhost: localhost\r\nhost: evil.example\r\n\r\n",
+            403,
+        ),
+        (
+            "GET http://localhost/metrics HTTP/1.1\r\nhost: evil.example\r\n\r\n",
+            403,
+        ),
+    ] {
+        let mut stream = connect(&server).await?;
+        stream.write_all(head.as_bytes()).await?;
+        assert_eq!(status(&mut stream).await?, expected, "{head}");
+    }
+    Ok(())
+}
+
+/// The status of a GET over HTTP/2, where the name is in the address.
+async fn over_http2(server: &Server, address: &str) -> TestResult<u16> {
+    let stream = TokioIo::new(connect(server).await?);
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await?;
+    let driven = tokio::spawn(connection);
+    let answer = sender
+        .send_request(Request::get(address).body(Empty::<Bytes>::new())?)
+        .await?;
+    driven.abort();
+    Ok(answer.status().as_u16())
+}
+
+async fn token_and_open_page_are_for_any_name() -> TestResult {
+    let client = reqwest::Client::builder().no_proxy().build()?;
+    for (keys, page, metrics, token) in [
+        ("status_page: open", 200, 403, "Bearer x"),
+        ("api_auth: { bearer: hush-hush }", 200, 200, "Bearer hush-hush"),
+        ("api_auth: { bearer: hush-hush }", 401, 401, "Bearer x"),
+    ] {
+        let lake = Lake::new()?;
+        let server = serve(&lake, "127.0.0.1", keys).await?;
+        let (own, others) = names(&server);
+        let get = async |host: &str, path: &str| {
+            let request = client.get(format!("{}{path}", server.url())).header(HOST, host);
+            request.header(AUTHORIZATION, token).send().await
+        };
+        for host in &others {
+            for path in PAGES {
+                assert_eq!(
+                    get(host, path).await?.status().as_u16(),
+                    page,
+                    "{keys} {host} {path}"
+                );
+            }
+            assert_eq!(
+                get(host, "/metrics").await?.status().as_u16(),
+                metrics,
+                "{keys} {host}"
+            );
+        }
+        let by_own = get(&own[0], "/metrics").await?.status().as_u16();
+        assert_eq!(by_own, if metrics == 401 { 401 } else { 200 }, "{keys}");
     }
     Ok(())
 }

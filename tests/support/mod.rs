@@ -66,7 +66,7 @@ impl<E: Into<Box<dyn Error + Send + Sync>>> From<E> for Stop {
 /// Something outside this package that a test needs.
 #[derive(Debug, Clone, Copy)]
 pub enum Component {
-    /// A Python with PyIceberg, DuckDB, polars, ClickHouse (chdb) and check-jsonschema.
+    /// A Python with PyIceberg, DuckDB, polars, ClickHouse (chdb) and the judges of `readers/requirements.txt`.
     Python,
     /// A PostgreSQL server; the URI of its database `postgres`.
     Postgres,

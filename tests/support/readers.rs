@@ -60,6 +60,8 @@ static CHDB: Reader = Reader::new("chdb_reader.py");
 static SAMPLE_WRITER: Reader = Reader::new("sample_writer.py");
 static SQL_WRITER: Reader = Reader::new("sql_writer.py");
 static DISCOVERY: Reader = Reader::new("discovery.py");
+static BILL: Reader = Reader::new("bill.py");
+static METRICS_PAGE: Reader = Reader::new("metrics_page.py");
 // One process, and so one JVM, for all that Spark does.
 static SPARK: Reader = Reader::of(Component::Spark, "spark_engine.py");
 
@@ -374,6 +376,29 @@ pub fn undocumented(api: &str, requests: &[Sent]) -> TestResult<Vec<String>> {
     DISCOVERY.request(&json!({ "call": "check", "api": api, "requests": requests }))
 }
 
+/// What `/metrics` tells under one name.
+#[derive(Debug, Deserialize)]
+pub struct Family {
+    /// `counter`, `gauge` or `histogram`.
+    pub kind: String,
+    pub help: String,
+    /// Name, labels and value, in the order of the page.
+    pub samples: Vec<(String, BTreeMap<String, String>, f64)>,
+}
+
+/// A page of metrics as Prometheus's own client reads it, by the names of its families; a page that is not by the format's
+/// rules is an error. Ends the test as ignored where there is no Python.
+pub fn metric_families(page: &str) -> TestResult<BTreeMap<String, Family>> {
+    needs(Component::Python)?;
+    METRICS_PAGE.request(&json!({ "call": "families", "page": page }))
+}
+
+/// What CycloneDX's own schema finds wrong with a bill of materials. Ends the test as ignored where there is no Python.
+pub fn bill_problems(bill: &str) -> TestResult<Vec<String>> {
+    needs(Component::Python)?;
+    BILL.request(&json!({ "call": "problems", "bill": bill }))
+}
+
 /// Stops every reader. Call when the tests are over: statics are not dropped.
 pub fn stop_all() {
     for reader in [
@@ -384,6 +409,8 @@ pub fn stop_all() {
         &SAMPLE_WRITER,
         &SQL_WRITER,
         &DISCOVERY,
+        &BILL,
+        &METRICS_PAGE,
         &SPARK,
     ] {
         reader.lock().take().into_iter().for_each(Process::stop);

@@ -7,6 +7,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use super::status::{Commit, InFlight, Instance, Letters, Publish, Status, Sums, TableStatus, Totals};
 use super::text::{Html, ago, bytes, duration, number};
 use super::{SCRIPT, STYLE, chart};
+use crate::publish::NO_TABLE;
 
 const HEAD: &str = "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
     <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
@@ -331,6 +332,11 @@ fn publish(publish: &Publish, html: &mut Html) {
         }
         "waiting" => {
             html.markup("<span class=\"none\">no commit yet</span>");
+        }
+        NO_TABLE => {
+            html.markup("<span class=\"none\">not published yet</span><small>")
+                .text(NO_TABLE)
+                .markup("</small>");
         }
         "current" => {
             html.markup("current");

@@ -59,7 +59,7 @@ pub(super) fn routes(has_page: bool) -> Router<Arc<Server>> {
 }
 
 async fn show(State(server): State<Arc<Server>>, headers: HeaderMap, uri: Uri) -> Response {
-    answer(&server, &headers, |page, permit| {
+    answer(&server, &uri, &headers, |page, permit| {
         let status = page.status(is_draining(&server), number(&uri));
         let headers = [
             (CONTENT_TYPE, "text/html; charset=utf-8"),
@@ -72,7 +72,7 @@ async fn show(State(server): State<Arc<Server>>, headers: HeaderMap, uri: Uri) -
 }
 
 async fn list(State(server): State<Arc<Server>>, headers: HeaderMap, uri: Uri) -> Response {
-    answer(&server, &headers, |page, permit| {
+    answer(&server, &uri, &headers, |page, permit| {
         Ok(json(&page.status(is_draining(&server), number(&uri)), permit))
     })
 }
@@ -80,9 +80,10 @@ async fn list(State(server): State<Arc<Server>>, headers: HeaderMap, uri: Uri) -
 async fn tell(
     State(server): State<Arc<Server>>,
     headers: HeaderMap,
+    uri: Uri,
     table: Result<Path<String>, PathRejection>,
 ) -> Response {
-    answer(&server, &headers, |page, permit| {
+    answer(&server, &uri, &headers, |page, permit| {
         let found = table.ok().and_then(|Path(table)| page.table(&table));
         let unknown = || {
             let message = "The configuration has no table of this name, and this process has met none.";
@@ -114,11 +115,12 @@ impl AsRef<[u8]> for Held {
 /// Answers whoever may look, a few at a time. What is shown is of this moment, and for no cache.
 fn answer(
     server: &Server,
+    uri: &Uri,
     headers: &HeaderMap,
     show: impl FnOnce(&Page, OwnedSemaphorePermit) -> Result<Response>,
 ) -> Response {
     let shown = match &server.page {
-        Some(page) => page.access.check_viewer(headers).and_then(|()| {
+        Some(page) => page.access.check_viewer(uri, headers).and_then(|()| {
             let permit = page.answers.clone().try_acquire_owned();
             let full = |_| {
                 Error::new(

@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use crate::batch::Shared;
 use crate::config::{CatalogConfig, Config, Platform, StatusPage};
 use crate::error::ErrorKind;
-use crate::publish::PublishStatus;
+use crate::publish::{NO_TABLE, PublishStatus};
 use crate::telemetry::{self, Landed, Tables, read_tables};
 use crate::trigger::Access;
 use crate::version::VERSION;
@@ -181,7 +181,8 @@ pub(super) struct Failure {
 /// What BigQuery shows of a table.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Publish {
-    /// `off`, `by_catalog`, `waiting` for a first commit of this process, `current` or `behind`.
+    /// `off`, `by_catalog`, `waiting` for a first commit of this process, `current`, `behind`, or `no_table` where the
+    /// catalog had none when it was last asked.
     pub(super) state: &'static str,
     pub(super) external_table: Option<String>,
     /// For how long the oldest commit waits.
@@ -304,6 +305,8 @@ fn publish(table: &mut TableStatus, published: Option<&PublishStatus>, is_seen_b
     table.publish = Publish {
         state: match status.behind {
             Some(_) => "behind",
+            // Nothing waits since there is nothing to show, not since it is shown.
+            None if status.last == Some(NO_TABLE) => NO_TABLE,
             None if status.was_noted => "current",
             None => "waiting",
         },
@@ -369,7 +372,7 @@ fn table(name: &str, known: &Tables, now: &Now) -> TableStatus {
             Some(known) if known.was_open => "open",
             _ => "not_opened",
         },
-        rows: known.and_then(|known| known.total_rows),
+        rows: known.and_then(telemetry::Table::total_rows),
         last_commit: recent.last().cloned(),
         freshness_seconds: recent.iter().rev().find_map(|commit| commit.freshness_seconds),
         sums: known.map(|known| sums(&known.sums, now)).unwrap_or_default(),
@@ -451,24 +454,27 @@ pub(super) mod tests {
 
     #[test]
     fn table_is_behind_once_bigquery_has_shown_old_rows_for_a_minute() {
-        let told = |seconds: Option<u64>, was_noted: bool, state: &'static str| {
+        let told = |seconds: Option<u64>, last: Option<&'static str>, state: &'static str| {
             let status = PublishStatus {
                 to: "p.d.t".to_owned(),
                 behind: seconds.map(Duration::from_secs),
-                was_noted,
-                last: None,
+                was_noted: last.is_some(),
+                last,
                 failed: seconds.map(|_| ErrorKind::Unavailable),
             };
             let mut table = table_of("t.rows", state);
             publish(&mut table, Some(&status), false);
             (table.publish.state, table.state)
         };
-        assert_eq!(told(None, false, "not_opened"), ("waiting", "not_opened"));
-        assert_eq!(told(None, true, "open"), ("current", "open"));
-        assert_eq!(told(Some(59), true, "open"), ("behind", "open"));
-        assert_eq!(told(Some(60), true, "open"), ("behind", "behind"));
+        let moved = Some("moved");
+        assert_eq!(told(None, None, "not_opened"), ("waiting", "not_opened"));
+        assert_eq!(told(None, moved, "open"), ("current", "open"));
+        assert_eq!(told(Some(59), moved, "open"), ("behind", "open"));
+        assert_eq!(told(Some(60), moved, "open"), ("behind", "behind"));
+        assert_eq!(told(None, Some(NO_TABLE), "open"), ("no_table", "open"));
+        assert_eq!(told(Some(1), Some(NO_TABLE), "open"), ("behind", "open"));
         assert_eq!(
-            told(Some(60), true, "failing"),
+            told(Some(60), moved, "failing"),
             ("behind", "failing"),
             "rows that land not at all come first"
         );

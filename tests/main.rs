@@ -110,7 +110,11 @@ fn main() -> ExitCode {
     .into_iter()
     .flatten()
     .collect();
-    let conclusion = run(&Arguments::from_args(), tests);
+    let mut arguments = Arguments::from_args();
+    // Many tests wait for most of their time, for a server that is away or for what comes again.
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    arguments.test_threads.get_or_insert(cores + 1);
+    let conclusion = run(&arguments, tests);
     support::readers::stop_all();
     conclusion.exit_code()
 }

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use axum::http::header::{AUTHORIZATION, HOST};
+use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Uri};
 use base64::Engine;
@@ -49,10 +49,22 @@ impl Access {
         self.check_sent(bearer(headers).or(password.as_deref()), uri, headers)
     }
 
+    /// Whether a push may be taken that whoever may reach the server may send. A page from elsewhere can have a browser send
+    /// here, without being let read the answer; the browser says from where.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Forbidden`] for a page from elsewhere, where the server listens on a loopback address only.
+    pub(super) fn check_origin(&self, headers: &HeaderMap) -> Result<()> {
+        match self {
+            Self::Loopback => check_origin(headers),
+            _ => Ok(()),
+        }
+    }
+
     fn check_sent(&self, sent: Option<&str>, uri: &Uri, headers: &HeaderMap) -> Result<()> {
         match self {
             Self::Open => Ok(()),
-            Self::Loopback => check_host(uri, headers),
+            Self::Loopback => check_origin(headers).and_then(|()| check_host(uri, headers)),
             Self::Refused => Err(Error::new(
                 ErrorKind::Forbidden,
                 "Set server.api_auth to use this call on an address that is not loopback.",
@@ -90,6 +102,25 @@ fn check_host(uri: &Uri, headers: &HeaderMap) -> Result<()> {
          of these, or set server.api_auth.",
     )
     .with("host", shown(&hosts.join(", "))))
+}
+
+/// Whether a browser, if one sends this, does so for a page of this machine.
+fn check_origin(headers: &HeaderMap) -> Result<()> {
+    let origins = headers.get_all(ORIGIN).iter();
+    let mut others = origins.filter(|origin| {
+        let page = Uri::try_from(origin.as_bytes()).ok();
+        let host = page.as_ref().and_then(Uri::host);
+        !host.is_some_and(is_loopback)
+    });
+    match others.next() {
+        None => Ok(()),
+        Some(origin) => Err(Error::new(
+            ErrorKind::Forbidden,
+            "Without server.api_auth nothing is taken of a page from elsewhere that a browser sends here. Send it otherwise, or \
+             set server.api_auth.",
+        )
+        .with("origin", shown(&String::from_utf8_lossy(origin.as_bytes())))),
+    }
 }
 
 /// Whether a name is one that no DNS server says the address of, or is the address.
@@ -195,6 +226,34 @@ mod tests {
             text.contains("Host") && text.contains("server.api_auth"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn page_from_elsewhere_sends_nothing() {
+        let sent = |access: &Access, origin: &str| {
+            let mut headers = headers("none");
+            headers.append(HOST, "localhost".parse().unwrap());
+            headers.append(ORIGIN, origin.parse().unwrap());
+            let pushed = access.check_origin(&headers).is_ok();
+            (pushed, access.check(&Uri::from_static("/"), &headers).is_ok())
+        };
+        for own in [
+            "http://localhost",
+            "http://localhost:8080",
+            "https://127.0.0.1:1",
+            "http://[::1]:8080",
+        ] {
+            assert_eq!(sent(&Access::Loopback, own), (true, true), "{own}");
+        }
+        for other in [
+            "https://evil.example",
+            "http://localhost.evil.example",
+            "null",
+            "",
+        ] {
+            assert_eq!(sent(&Access::Loopback, other), (false, false), "{other}");
+            assert_eq!(sent(&Access::Open, other), (true, true), "{other}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use hyper::Request;
 use hyper::body::Bytes;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use libtest_mimic::Trial;
-use reqwest::header::{AUTHORIZATION, CACHE_CONTROL, HOST, WWW_AUTHENTICATE};
+use reqwest::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST, ORIGIN, WWW_AUTHENTICATE};
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 
@@ -23,6 +23,7 @@ pub fn tests() -> Vec<Trial> {
         page_that_is_off_leaves_the_server_as_it_was,
         loopback_answers_by_its_own_names_alone,
         token_and_open_page_are_for_any_name,
+        page_from_elsewhere_lands_nothing,
     ]
 }
 
@@ -141,6 +142,30 @@ async fn password_opens_nothing_that_writes() -> TestResult {
         server.pusher().push(&Push::new("rows", 1, "{\"id\":1}")).await,
         204
     );
+    Ok(())
+}
+
+/// What a browser sends for a page from elsewhere, without asking: no type of content that a page may not set.
+async fn page_from_elsewhere_lands_nothing() -> TestResult {
+    let lake = Lake::new()?;
+    let server = serve(&lake, "127.0.0.1", "").await?;
+    let client = reqwest::Client::builder().no_proxy().build()?;
+    let push = r#"{"subscription":"rows","message":{"messageId":"1","publishTime":"2026-11-22T12:00:00Z","data":"eyJpZCI6MX0="}}"#;
+    for (origin, expected) in [
+        ("https://evil.example", [403, 403]),
+        ("http://localhost:3000", [200, 204]),
+    ] {
+        let calls = [("/v1/tables/t.rows/records", "{\"id\":1}"), ("/", push)];
+        for ((path, body), expected) in calls.into_iter().zip(expected) {
+            let request = client.post(format!("{}{path}", server.url()));
+            let request = request
+                .header(ORIGIN, origin)
+                .header(CONTENT_TYPE, "application/json");
+            let answered = request.body(body).send().await?.status().as_u16();
+            assert_eq!(answered, expected, "{origin} {path}");
+        }
+    }
+    assert_eq!(server.metric("iceberg_records_written_total").await?, 2.0);
     Ok(())
 }
 

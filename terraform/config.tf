@@ -68,12 +68,13 @@ locals {
       cpu_idle               = false
     }
     worker = {
-      ack_deadline           = "60s"
+      ack_deadline           = "${var.worker_ack_deadline_seconds}s"
       max_in_flight_requests = var.worker_max_in_flight_requests
       max_in_flight_bytes    = coalesce(var.worker_max_in_flight_bytes, local.quarters.worker)
       cpu_idle               = false
     }
-    maintenance = {}
+    # Nothing comes there; whatever commit_interval the tables have is held against it.
+    maintenance = { ack_deadline = "600s" }
   }
   processes = toset(concat(
     length(local.push_topics) > 0 ? ["service"] : [],
@@ -157,6 +158,12 @@ locals {
   ])
   bucket_names      = concat(values(local.landing_names), [local.warehouse_bucket_name, local.dead_letters_bucket_name])
   all_subscriptions = concat(local.made_subscriptions, [for name, landing in var.landings : "${var.name}-${name}-push" if landing.transport == "notification"])
+  # In seconds, by where it is said; a precondition holds them against the deadlines.
+  commit_intervals = { for place, batch in merge({ defaults = try(var.defaults.batch, {}) }, { for name, table in var.tables : name => try(table.batch, {}) }) :
+    place => try(tonumber(regex("^([0-9]+)(?:ms|s|m|h)$", batch.commit_interval)[0]) * { ms = 0.001, s = 1, m = 60, h = 3600 }[regex("^[0-9]+(ms|s|m|h)$", batch.commit_interval)[0]], 0)
+  }
+  shortest_deadline = min(600, concat(length(local.push_topics) > 0 ? [var.service_ack_deadline_seconds] : [], length(local.pull_topics) > 0 ? [var.worker_ack_deadline_seconds] : [])...)
+  slow_places       = [for place, seconds in local.commit_intervals : place if seconds > local.shortest_deadline / 2]
   forgetful_tables  = [for name, table in var.tables : name if try(tonumber(regex("^([0-9]+)d$", table.ledger.retention)[0]) < var.ledger_retention_days, false)]
   retentions = [for topic in values(var.topics) : max(
     tonumber(trimsuffix(topic.message_retention_duration, "s")),
@@ -177,6 +184,10 @@ resource "terraform_data" "preconditions" {
     precondition {
       condition     = alltrue([for seconds in local.retentions : seconds + 86400 <= var.ledger_retention_days * 86400])
       error_message = "A subscription or topic keeps messages for ${floor(max(0, local.retentions...) / 86400)} days, and the tables remember them for ${var.ledger_retention_days}: ledger_retention_days must be a day more, or a late copy is a dead letter."
+    }
+    precondition {
+      condition     = length(local.slow_places) == 0
+      error_message = "batch.commit_interval of ${join(", ", local.slow_places)} is more than half of the acknowledgement deadline, ${local.shortest_deadline} s, so messages would come again while they wait: a shorter one, or service_ack_deadline_seconds and worker_ack_deadline_seconds."
     }
     precondition {
       condition     = length(local.forgetful_tables) == 0

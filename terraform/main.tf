@@ -180,6 +180,7 @@ module "topic" {
 
   pull_subscriptions = { for name in each.value.pull ? ["${each.key}-pull"] : [] : name => {
     subscribers                = { service = local.service_member }
+    ack_deadline_seconds       = var.worker_ack_deadline_seconds
     filter                     = each.value.filter
     message_retention_duration = each.value.message_retention_duration
     dead_letter_policy         = each.value.dead_letter_policy

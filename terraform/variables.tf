@@ -430,7 +430,7 @@ variable "service_concurrency" {
 
 variable "service_ack_deadline_seconds" {
   type        = number
-  description = "The subscriptions' acknowledgement deadline. Pub/Sub's default of 10 is shorter than Cloud Run's queue and a retry."
+  description = "The pushed subscriptions' acknowledgement deadline, at least twice the longest commit_interval. Pub/Sub's default of 10 is shorter than Cloud Run's queue and a retry."
   default     = 60
   validation {
     condition     = var.service_ack_deadline_seconds >= 20 && var.service_ack_deadline_seconds <= 600
@@ -555,6 +555,16 @@ variable "worker_instance_count" {
   validation {
     condition     = var.worker_instance_count >= 0 && var.worker_instance_count <= 100
     error_message = "0 to 100."
+  }
+}
+
+variable "worker_ack_deadline_seconds" {
+  type        = number
+  description = "The pulled subscriptions' acknowledgement deadline, at least twice the longest commit_interval. A worker that is killed keeps what it had leased for so long."
+  default     = 60
+  validation {
+    condition     = var.worker_ack_deadline_seconds >= 20 && var.worker_ack_deadline_seconds <= 600
+    error_message = "20 to 600: Pub/Sub takes 10, but landfast keeps 10 s of it to answer."
   }
 }
 

@@ -331,7 +331,9 @@ pub async fn run(
         clock: app.shared.clock.clone(),
         random: app.shared.random.clone(),
         metrics: metrics.clone(),
-        pushers: work.pushers(config, app.shared.clock.clone())?,
+        pushers: work
+            .pushers(config, app.shared.clock.clone())?
+            .listening_on(address.ip()),
         access,
         page,
         max_body_bytes: usize::try_from(config.max_body_bytes).unwrap_or(usize::MAX),

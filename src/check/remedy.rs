@@ -115,7 +115,8 @@ pub(super) fn turned_off(told: &str) -> Option<String> {
     let (_, page) = page.split_once("/apis/api/")?;
     let (api, project) = page.split_once("/overview?project=")?;
     let is_of_name = |letter: char| letter.is_ascii_alphanumeric() || ".-:".contains(letter);
-    let project = project.split(|letter| !is_of_name(letter)).next()?;
+    // Something follows it, or it was cut.
+    let (project, _) = project.split_once(|letter| !is_of_name(letter))?;
     let is_named = !project.is_empty() && !api.is_empty() && api.chars().all(is_of_name);
     is_named.then(|| {
         format!("Turn the API on, and wait some minutes: gcloud services enable {api} --project={project}")
@@ -293,6 +294,9 @@ mod tests {
         let remedy = turned_off(&told("biglake.googleapis.com"));
         let wanted = "Turn the API on, and wait some minutes: gcloud services enable biglake.googleapis.com --project=123";
         assert_eq!(remedy.as_deref(), Some(wanted));
+        let cut = told("biglake.googleapis.com");
+        let (cut, _) = cut.split_once(" then retry").unwrap();
+        assert_eq!(turned_off(cut), None);
         assert_eq!(turned_off(&told("a; rm -rf /")), None);
         assert_eq!(
             turned_off("it is disabled. Enable it by visiting /apis/api/"),

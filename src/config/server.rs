@@ -30,7 +30,7 @@ pub(super) const LISTEN: Key = Key::defaulted(
 pub(super) const API_AUTH: Key = Key::optional(
     "api_auth",
     Shape::Map(&API_AUTH_KEYS),
-    "none: open on a loopback address, refused elsewhere",
+    "none: open on a loopback address to callers by the machine's own names, refused elsewhere",
     "who may send records, and see `/metrics` and the status page",
 );
 pub(super) const BEARER: Key = Key::required(

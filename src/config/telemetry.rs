@@ -59,6 +59,8 @@ impl Platform {
         let mut kinds = CLOUD_RUN.into_iter();
         let run = kinds.find_map(|[service, revision]| Some((set(env, service)?, set(env, revision))));
         let (service, revision) = run.unzip();
+        // As Google documents it for worker pools.
+        let revision = revision.map(|seen| seen.or_else(|| set(env, "CLOUD_RUN_WORKER_POOL_REVISION")));
         let host = || set(env, "GCE_METADATA_HOST").unwrap_or_else(|| METADATA_HOST.to_owned());
         Self {
             project: set(env, "GOOGLE_CLOUD_PROJECT"),

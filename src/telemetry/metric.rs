@@ -100,8 +100,8 @@ described! {
     REFUSALS = "landfast_refused_requests_total", Counter, "requests", ["reason"],
         "requests refused before a delivery was taken in: `full` (429), `not_an_event` (400), `too_large` (413), \
         `unsupported_format` (415), `shutting_down` (503); `unavailable` (503); `unauthenticated` (401) and `forbidden` \
-        (403) by `push_auth` or `api_auth`; for rows sent directly also `table_name`, `empty_payload`, `compression`, \
-        `idempotency_key` (400), `not_found` (404)";
+        (403) by `push_auth` or `api_auth`, or on loopback by `Host` and `Origin`; for rows sent directly also \
+        `table_name`, `empty_payload`, `compression`, `idempotency_key` (400), `not_found` (404)";
     UNCONFIRMED_ACKS = "landfast_unconfirmed_acks_total", Counter, "messages", ["subscription"],
         "acknowledgements that a pulled subscription with exactly-once delivery did not confirm; their messages may come \
         again, and land no second time";

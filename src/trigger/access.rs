@@ -28,6 +28,9 @@ pub enum Access {
     Bearer(SecretString),
 }
 
+/// What the forms of a push have in their heads that are not wrapped.
+const OF_PUSHES: [&str; 3] = ["x-goog-pubsub-message-id", "ce-id", "ce-type"];
+
 impl Access {
     /// Whether the caller may use the calls that are not pushes.
     ///
@@ -47,18 +50,6 @@ impl Access {
     pub(super) fn check_viewer(&self, uri: &Uri, headers: &HeaderMap) -> Result<()> {
         let password = password(headers);
         self.check_sent(bearer(headers).or(password.as_deref()), uri, headers)
-    }
-
-    /// Whether a push may be taken that whoever may reach the server may send. A page from elsewhere can have a browser send
-    /// here, without being let read the answer; the browser says from where.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Forbidden`] for a page from elsewhere, where the server listens on a loopback address only.
-    pub(super) fn check_origin(&self, headers: &HeaderMap) -> Result<()> {
-        match self {
-            Self::Loopback => check_origin(headers),
-            _ => Ok(()),
-        }
     }
 
     fn check_sent(&self, sent: Option<&str>, uri: &Uri, headers: &HeaderMap) -> Result<()> {
@@ -104,20 +95,42 @@ fn check_host(uri: &Uri, headers: &HeaderMap) -> Result<()> {
     .with("host", shown(&hosts.join(", "))))
 }
 
+/// Whether a push may be taken of whoever reaches a loopback address. A page from elsewhere can have a browser send here,
+/// without being let read the answer; the browser says from where.
+///
+/// # Errors
+/// [`ErrorKind::Forbidden`] for a page from elsewhere.
+pub(super) fn check_page(headers: &HeaderMap) -> Result<()> {
+    // A page may send these to its own server only, unless another says that it may, which nobody does here. In a push
+    // that has them `origin` may be an attribute of the message.
+    if !OF_PUSHES.iter().any(|name| headers.contains_key(*name)) {
+        return check_origin(headers);
+    }
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+    let is_own_server = |origin: &str| {
+        origin
+            .split_once("://")
+            .is_some_and(|(_, name)| Some(name) == host)
+    };
+    match headers.get(ORIGIN).and_then(|origin| origin.to_str().ok()) {
+        Some(origin) if is_own_server(origin) => check_origin(headers),
+        _ => Ok(()),
+    }
+}
+
 /// Whether a browser, if one sends this, does so for a page of this machine.
 fn check_origin(headers: &HeaderMap) -> Result<()> {
-    let origins = headers.get_all(ORIGIN).iter();
-    let mut others = origins.filter(|origin| {
+    let mut origins = headers.get_all(ORIGIN).iter();
+    let other = origins.find(|origin| {
         let page = Uri::try_from(origin.as_bytes()).ok();
         let host = page.as_ref().and_then(Uri::host);
         !host.is_some_and(is_loopback)
     });
-    match others.next() {
+    match other {
         None => Ok(()),
         Some(origin) => Err(Error::new(
             ErrorKind::Forbidden,
-            "Without server.api_auth nothing is taken of a page from elsewhere that a browser sends here. Send it otherwise, or \
-             set server.api_auth.",
+            "On a loopback address nothing is taken of a page from elsewhere that a browser sends; send it otherwise.",
         )
         .with("origin", shown(&String::from_utf8_lossy(origin.as_bytes())))),
     }
@@ -234,8 +247,16 @@ mod tests {
             let mut headers = headers("none");
             headers.append(HOST, "localhost".parse().unwrap());
             headers.append(ORIGIN, origin.parse().unwrap());
-            let pushed = access.check_origin(&headers).is_ok();
-            (pushed, access.check(&Uri::from_static("/"), &headers).is_ok())
+            access.check(&Uri::from_static("/"), &headers).is_ok()
+        };
+        let pushed = |origin: &str, host: &str, more: &[&'static str]| {
+            let mut headers = headers("none");
+            headers.append(HOST, host.parse().unwrap());
+            headers.append(ORIGIN, origin.parse().unwrap());
+            for name in more {
+                headers.append(*name, "1".parse().unwrap());
+            }
+            check_page(&headers).is_ok()
         };
         for own in [
             "http://localhost",
@@ -243,7 +264,8 @@ mod tests {
             "https://127.0.0.1:1",
             "http://[::1]:8080",
         ] {
-            assert_eq!(sent(&Access::Loopback, own), (true, true), "{own}");
+            assert!(sent(&Access::Loopback, own), "{own}");
+            assert!(pushed(own, "localhost:8080", &[]), "{own}");
         }
         for other in [
             "https://evil.example",
@@ -251,9 +273,24 @@ mod tests {
             "null",
             "",
         ] {
-            assert_eq!(sent(&Access::Loopback, other), (false, false), "{other}");
-            assert_eq!(sent(&Access::Open, other), (true, true), "{other}");
+            assert!(!sent(&Access::Loopback, other), "{other}");
+            assert!(sent(&Access::Open, other), "{other}");
+            assert!(!pushed(other, "localhost:8080", &[]), "{other}");
+            // An attribute of a message that comes unwrapped.
+            assert!(
+                pushed(other, "localhost:8080", &["x-goog-pubsub-message-id"]),
+                "{other}"
+            );
+            assert!(pushed(other, "localhost:8080", &["ce-id", "ce-type"]), "{other}");
         }
+        // Its own name was made to lead here.
+        let rebound = "http://evil.example:8080";
+        assert!(!pushed(
+            rebound,
+            "evil.example:8080",
+            &["x-goog-pubsub-message-id"]
+        ));
+        assert!(pushed("http://localhost:8080", "localhost:8080", &["ce-id"]));
     }
 
     #[test]

@@ -267,7 +267,6 @@ impl Server {
     async fn take_event(&self, request: Request, arrived: Instant) -> Result<Option<Answer>> {
         // Before a slot is taken: who may not push takes none from who may.
         self.pushers.check(request.headers()).await?;
-        self.access.check_origin(request.headers())?;
         let mut held = self.admit()?;
         let (parts, body) = request.into_parts();
         let form = Form::of(&parts.headers)?;

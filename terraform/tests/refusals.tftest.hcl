@@ -123,6 +123,26 @@ run "a_pause_of_what_is_pulled_and_a_page_for_everybody" {
   }
 }
 
+run "an_interval_that_outlasts_the_deadline" {
+  command         = plan
+  expect_failures = [terraform_data.preconditions]
+  variables {
+    service_ack_deadline_seconds = 600
+    topics                       = { orders = { pull = true } }
+    defaults                     = { batch = { commit_interval = "1m" } }
+  }
+}
+
+run "an_interval_that_the_deadline_leaves_room_for" {
+  command = plan
+  variables {
+    worker_ack_deadline_seconds  = 120
+    service_ack_deadline_seconds = 600
+    topics                       = { orders = { pull = true } }
+    defaults                     = { batch = { commit_interval = "1m" } }
+  }
+}
+
 run "messages_that_are_kept_for_weeks_in_days" {
   command         = plan
   expect_failures = [var.topics]

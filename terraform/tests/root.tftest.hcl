@@ -141,7 +141,7 @@ run "everything_at_once" {
     error_message = "landfast's metrics are not collected."
   }
   assert {
-    condition     = yamldecode(output.config_files["maintenance"]).server == { push_auth = "off" }
+    condition     = yamldecode(output.config_files["maintenance"]).server == { push_auth = "off", ack_deadline = "600s" }
     error_message = "The jobs want a token that they have no use for."
   }
   assert {

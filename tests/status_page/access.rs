@@ -5,7 +5,7 @@ use hyper::Request;
 use hyper::body::Bytes;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use libtest_mimic::Trial;
-use reqwest::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST, ORIGIN, WWW_AUTHENTICATE};
+use reqwest::header::{AUTHORIZATION, CACHE_CONTROL, HOST, ORIGIN, WWW_AUTHENTICATE};
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 
@@ -149,6 +149,8 @@ async fn password_opens_nothing_that_writes() -> TestResult {
 async fn page_from_elsewhere_lands_nothing() -> TestResult {
     let lake = Lake::new()?;
     let server = serve(&lake, "127.0.0.1", "").await?;
+    let guarded = Lake::new()?;
+    let guarded = serve(&guarded, "127.0.0.1", "api_auth: { bearer: hush-hush }").await?;
     let client = reqwest::Client::builder().no_proxy().build()?;
     let push = r#"{"subscription":"rows","message":{"messageId":"1","publishTime":"2026-11-22T12:00:00Z","data":"eyJpZCI6MX0="}}"#;
     for (origin, expected) in [
@@ -158,14 +160,16 @@ async fn page_from_elsewhere_lands_nothing() -> TestResult {
         let calls = [("/v1/tables/t.rows/records", "{\"id\":1}"), ("/", push)];
         for ((path, body), expected) in calls.into_iter().zip(expected) {
             let request = client.post(format!("{}{path}", server.url()));
-            let request = request
-                .header(ORIGIN, origin)
-                .header(CONTENT_TYPE, "application/json");
+            let request = request.header(ORIGIN, origin);
             let answered = request.body(body).send().await?.status().as_u16();
             assert_eq!(answered, expected, "{origin} {path}");
         }
     }
     assert_eq!(server.metric("iceberg_records_written_total").await?, 2.0);
+    // The token is for other calls: who may push does not hang on it.
+    let request = client.post(format!("{}/", guarded.url())).body(push);
+    let answered = request.header(ORIGIN, "https://evil.example").send().await?;
+    assert_eq!(answered.status().as_u16(), 403);
     Ok(())
 }
 

@@ -104,7 +104,7 @@ async fn table_that_is_gone_is_not_told_to_be_current() -> TestResult {
     );
     let (_, _, html) = get(&server, "/").await?;
     assert!(
-        html.contains("not published yet</span><small>no_table</small>"),
+        html.contains("no such table in the catalog</span><small>no_table</small>"),
         "{html}"
     );
     // It is made anew for the deliveries after that, and shown.

@@ -334,7 +334,7 @@ fn publish(publish: &Publish, html: &mut Html) {
             html.markup("<span class=\"none\">no commit yet</span>");
         }
         NO_TABLE => {
-            html.markup("<span class=\"none\">not published yet</span><small>")
+            html.markup("<span class=\"none\">no such table in the catalog</span><small>")
                 .text(NO_TABLE)
                 .markup("</small>");
         }

@@ -1,5 +1,6 @@
 //! The check that a push passes before it is read.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::http::HeaderMap;
@@ -9,12 +10,15 @@ use super::token::Token;
 use crate::clock::Clock;
 use crate::config::{PushAuth, SignedPushes};
 use crate::error::Result;
+use crate::trigger::access::check_page;
 
 /// Who may push.
 #[derive(Debug)]
 pub enum Pushers {
     /// Anyone: what stands in front of the server lets only the push in.
     Anyone,
+    /// Anyone who reaches a loopback address, but for browsers with pages from elsewhere.
+    Local,
     /// Whoever shows a token that Google signed.
     Signed(Signed),
 }
@@ -45,6 +49,14 @@ impl Pushers {
         })
     }
 
+    /// The same of a server that listens on this address.
+    pub fn listening_on(self, address: IpAddr) -> Self {
+        match self {
+            Self::Anyone if address.is_loopback() => Self::Local,
+            other => other,
+        }
+    }
+
     /// Checks a push by the head of its request. It may wait for keys, for a few seconds at most.
     ///
     /// # Errors
@@ -54,6 +66,7 @@ impl Pushers {
     pub async fn check(&self, headers: &HeaderMap) -> Result<()> {
         match self {
             Self::Anyone => Ok(()),
+            Self::Local => check_page(headers),
             Self::Signed(signed) => signed.check(headers).await,
         }
     }

@@ -22,6 +22,11 @@ output "run_command" {
   value       = module.landfast.run_command
 }
 
+output "status_page_command" {
+  description = "Brings the status page to http://127.0.0.1:8080/, once the service lets you in; null until then."
+  value       = module.landfast.status_page_command
+}
+
 output "dead_letters" {
   description = "Where records lie that did not fit, with their reasons."
   value       = module.landfast.dead_letters

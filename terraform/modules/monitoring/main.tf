@@ -33,11 +33,11 @@ locals {
       severity     = "WARNING"
       duration     = "120s"
       query        = <<-EOT
-        (sum by (service_name) (increase(run_googleapis_com:request_count{monitored_resource="cloud_run_revision",service_name=~"${local.services}",response_code=~"401|403"}[10m])) > 0)
+        (sum by (service_name) (increase(run_googleapis_com:request_count{monitored_resource="cloud_run_revision",service_name=~"${local.services}",response_code=~"401|403"}[10m])) > 5)
         or (sum by (subscription_id) (rate(${format(local.pushes, ",response_class=\"remote_server_4xx\"")}[5m]))
         / sum by (subscription_id) (rate(${format(local.pushes, "")}[5m])) > 0.9)
       EOT
-      means        = "Somebody was not let in, or nearly all pushes of a subscription are answered 4xx, as Cloud Run's IAM does. Look at roles/run.invoker of the push account, and whether Pub/Sub's agent may sign for it."
+      means        = "Somebody was not let in, more than five times in ten minutes, or nearly all pushes of a subscription are answered 4xx, as Cloud Run's IAM does. Look at roles/run.invoker of the push account, and whether Pub/Sub's agent may sign for it."
     }
   }
 
@@ -128,9 +128,10 @@ locals {
   queries = { for name, query in merge(local.google_queries, var.landfast_metrics ? local.landfast_queries : {}) : name => query if query != null && !contains(var.disabled_alerts, name) }
 
   ages = { for name, age in {
-    oldest_unacked_page = { severity = "CRITICAL", threshold = var.unacked_page_seconds, duration = "60s" }
-    oldest_unacked_warn = { severity = "WARNING", threshold = var.unacked_warn_seconds, duration = "300s" }
-  } : name => age if local.awaited != "" && !contains(var.disabled_alerts, name) }
+    oldest_unacked_page = { severity = "CRITICAL", threshold = var.unacked_page_seconds, duration = "60s", of = local.awaited }
+    oldest_unacked_warn = { severity = "WARNING", threshold = var.unacked_warn_seconds, duration = "300s", of = local.awaited }
+    paused_too_long     = { severity = "CRITICAL", threshold = var.paused_seconds, duration = "60s", of = join("|", var.paused_subscriptions) }
+  } : name => age if age.of != "" && !contains(var.disabled_alerts, name) }
 
   # Whose memory is watched, by what Cloud Run calls them. A job may be over soon.
   containers = { for type, container in {
@@ -142,7 +143,7 @@ locals {
   # What every alert says, and where to read on.
   means = merge(
     { for name, query in local.queries : name => query.means },
-    { for name, age in local.ages : name => "The oldest message that is not acknowledged waits for longer than ${age.threshold} s: less lands than comes, or nothing does." },
+    { for name, age in local.ages : name => name == "paused_too_long" ? "A message of a paused subscription waits for longer than ${age.threshold} s. Past the subscription's retention it is deleted." : "The oldest message that is not acknowledged waits for longer than ${age.threshold} s: less lands than comes, or nothing does." },
     {
       memory = "Cloud Run ends an instance that goes past its memory; what it held comes again. Give it more memory, or lower server.max_in_flight_bytes."
       jobs   = "The job's log names the table and the error. verify exits 3 where it found a table damaged."
@@ -195,7 +196,7 @@ resource "google_monitoring_alert_policy" "oldest_unacked" {
   conditions {
     display_name = "oldest unacknowledged message"
     condition_threshold {
-      filter          = "resource.type = \"pubsub_subscription\" AND metric.type = \"pubsub.googleapis.com/subscription/oldest_unacked_message_age\" AND resource.labels.subscription_id = monitoring.regex.full_match(\"${local.awaited}\")"
+      filter          = "resource.type = \"pubsub_subscription\" AND metric.type = \"pubsub.googleapis.com/subscription/oldest_unacked_message_age\" AND resource.labels.subscription_id = monitoring.regex.full_match(\"${each.value.of}\")"
       comparison      = "COMPARISON_GT"
       threshold_value = each.value.threshold
       duration        = each.value.duration

@@ -125,7 +125,7 @@ variable "disabled_alerts" {
   validation {
     condition = alltrue([for one in var.disabled_alerts : contains([
       "conflicts", "dead_letters", "deliveries_nacked", "jobs", "late", "may_land_twice", "memory", "metadata_large", "nothing_lands",
-      "oldest_unacked_page", "oldest_unacked_warn", "publish_stale", "requests_full", "requests_refused", "sender_wrong", "store_failures", "tokens_refused",
+      "oldest_unacked_page", "oldest_unacked_warn", "paused_too_long", "publish_stale", "requests_full", "requests_refused", "sender_wrong", "store_failures", "tokens_refused",
     ], one)])
     error_message = "An alert is called as in the README's table: nothing_lands, oldest_unacked_page, jobs and so on."
   }
@@ -167,6 +167,16 @@ variable "unacked_warn_seconds" {
   default     = 60
   validation {
     condition     = var.unacked_warn_seconds > 0
+    error_message = "More than 0."
+  }
+}
+
+variable "paused_seconds" {
+  type        = number
+  description = "Age of the oldest message of a paused subscription that pages: before the subscription's retention, 7 days unless it is set, is over."
+  default     = 432000
+  validation {
+    condition     = var.paused_seconds > 0
     error_message = "More than 0."
   }
 }

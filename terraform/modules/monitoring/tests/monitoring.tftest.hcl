@@ -167,6 +167,10 @@ run "what_waits_on_purpose_wakes_nobody" {
     error_message = "An alert counts what waits on purpose."
   }
   assert {
+    condition     = strcontains(google_monitoring_alert_policy.oldest_unacked["paused_too_long"].conditions[0].condition_threshold[0].filter, "full_match(\"orders-push\")") && google_monitoring_alert_policy.oldest_unacked["paused_too_long"].conditions[0].condition_threshold[0].threshold_value == 432000
+    error_message = "Nobody is told before what waits is deleted."
+  }
+  assert {
     condition     = strcontains(google_monitoring_dashboard.this.dashboard_json, "orders-push|landing-push")
     error_message = "What waits is not shown."
   }

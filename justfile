@@ -58,9 +58,9 @@ image:
     tests/image/run install .tools/image
     tests/image/run release .tools/image
 
-# Licences, advisories and sources of the dependencies.
+# Licences, bans and sources of the dependencies.
 deny:
-    cargo deny --locked check
+    cargo deny --locked check licenses bans sources
 
 # Messages per second, latency, memory, and whether a late commit costs what an early one did.
 bench:

@@ -115,7 +115,7 @@ impl UnknownFields {
     }
 }
 
-/// The value of a label that is not of our own words, as the exporter has to be given it: it takes two backslashes for one
+/// The value of a label that is not of our own words, as the exporter (metrics-exporter-prometheus 0.18) has to be given it: it takes two backslashes for one
 /// that is escaped, and one before a quote for none, so that other names would be the same on the page.
 fn label_value(text: &str) -> String {
     text.replace('\\', "\\\\")

@@ -268,7 +268,7 @@ async fn python_and_sql_of_the_readme_read_the_rows() -> TestResult {
     );
     for text in [asked, duckdb] {
         // What the reader prints when it is asked nothing does not matter.
-        let ended = wait_for("the rows to be named", Duration::from_secs(15), async || {
+        let ended = wait_for("the rows to be named", Duration::from_secs(60), async || {
             let mut command = Command::new(&python);
             command
                 .arg("-c")

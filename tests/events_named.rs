@@ -243,7 +243,9 @@ async fn messages_without_their_attribute_are_known_by_their_ids() -> TestResult
     let rows = lake.rows("t.rows", "id")?;
     let ids: Vec<i64> = rows.iter().filter_map(|row| row["id"].as_i64()).collect();
     assert_eq!(ids, [1, 1, 2, 3, 4]);
-    assert_eq!(server.metric("landfast_no_dedupe_attribute_total").await?, 5.0);
+    server
+        .metric_is("landfast_no_dedupe_attribute_total", 5.0)
+        .await?;
     server.logged(&["lack the dedupe_attribute", "event_id"]).await?;
     Ok(())
 }
@@ -266,7 +268,7 @@ async fn forwarded_messages_are_told() -> TestResult {
     for push in [forwarded(1, "rows"), forwarded(2, "rows"), forwarded(3, "others")] {
         assert_eq!(server.pusher().push(&push).await, 204);
     }
-    assert_eq!(server.metric("landfast_forwarded_messages_total").await?, 3.0);
+    server.metric_is("landfast_forwarded_messages_total", 3.0).await?;
     server
         .logged(&["has forwarded messages", "dedupe_attribute", "rows"])
         .await?;

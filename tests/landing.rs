@@ -321,7 +321,7 @@ async fn unknown_fields_are_ignored_and_counted_by_name() -> TestResult {
         "{metrics}"
     );
     assert_eq!(count("field=\"o.deep\""), Some(1), "{metrics}");
-    assert_eq!(server.metric("landfast_unknown_fields_total").await?, 4.0);
+    server.metric_is("landfast_unknown_fields_total", 4.0).await?;
     assert_eq!(lake.dead_letters()?, Vec::<Value>::new());
 
     // Names come from outside: a flood of them is one more series, not a thousand.
@@ -339,7 +339,7 @@ async fn unknown_fields_are_ignored_and_counted_by_name() -> TestResult {
         .filter(|line| line.starts_with("landfast_unknown_fields_total{"))
         .count();
     assert!(series <= 101, "{series} series");
-    assert_eq!(server.metric("landfast_unknown_fields_total").await?, 1004.0);
+    server.metric_is("landfast_unknown_fields_total", 1004.0).await?;
     Ok(())
 }
 
@@ -388,7 +388,7 @@ async fn thousand_pushes_with_poison_land_and_letter_once() -> TestResult {
     // Redelivered at once, and again after a restart: no letter is there twice.
     let poisoned: Vec<_> = pushes.iter().skip(7).step_by(20).cloned().collect();
     assert_eq!(server.pusher().push_all(&poisoned, 32).await, vec![204; 50]);
-    assert_eq!(server.metric("landfast_dead_letters_total").await?, 50.0);
+    server.metric_is("landfast_dead_letters_total", 50.0).await?;
     drop(server);
     let server = Server::dev(lake.path()).await?;
     assert_eq!(server.pusher().push_all(&poisoned, 32).await, vec![204; 50]);

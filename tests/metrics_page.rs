@@ -8,7 +8,6 @@ use landfast::telemetry::{Kind, METRICS};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
-use crate::refusals::held_is;
 use crate::support::lake::{Lake, files};
 use crate::support::push::Push;
 use crate::support::readers::{Family, metric_families};
@@ -81,7 +80,7 @@ async fn prometheus_reads_what_was_done() -> TestResult {
     assert_eq!(server.pusher().push_all(&pushes, 1).await, [204; 10]);
     let refused = server.pusher().post("/", "application/json", "{").await?;
     assert_eq!(refused.status(), 400);
-    held_is(&server, "landfast_held_requests", 0.0).await?;
+    server.metric_is("landfast_held_requests", 0.0).await?;
 
     let answer = reqwest::Client::builder()
         .no_proxy()

@@ -105,7 +105,7 @@ async fn read_only_warehouse_refuses_until_it_is_writable() -> TestResult {
     assert_eq!(pusher.push_all(&first, 3).await, [503; 3]);
     server.logged(&["ERROR", "t.rows"]).await?;
     mount.remount("rw")?;
-    let all = wait_for("the table to be made", Duration::from_secs(10), async || {
+    let all = wait_for("the table to be made", Duration::from_secs(60), async || {
         let statuses = pusher.push_all(&first, 3).await;
         (statuses == [204; 3]).then_some(())
     });
@@ -148,7 +148,7 @@ async fn table_folder_that_is_a_file_refuses_its_table_only() -> TestResult {
     server.logged(&["t.broken"]).await?;
     assert_eq!(lake.rows("t.good", "id")?, [json!({"id": 2})]);
     fs::remove_file(lake.table("t.broken"))?;
-    wait_for("the table to be made", Duration::from_secs(10), async || {
+    wait_for("the table to be made", Duration::from_secs(60), async || {
         (pusher.push(&pushes[0]).await == 204).then_some(())
     })
     .await?;

@@ -94,7 +94,7 @@ async fn answered_pushes_survive_twenty_kills() -> TestResult {
         let pushes: Vec<_> = ids.iter().map(|id| message(*id)).collect();
         let (statuses, killed) = tokio::join!(pusher.push_all(&pushes, AT_ONCE), async {
             if !young {
-                wait_for("the tables to be made", Duration::from_secs(10), async || {
+                wait_for("the tables to be made", Duration::from_secs(60), async || {
                     TABLES
                         .iter()
                         .all(|table| lake.metadata(table).is_ok())

@@ -72,7 +72,7 @@ async fn one_of_two_processes_is_killed_and_the_other_goes_on() -> TestResult {
         .collect();
     let (pusher, other) = (first.pusher(), second.pusher());
     let kill = async {
-        wait_for("both to commit", Duration::from_secs(10), async || {
+        wait_for("both to commit", Duration::from_secs(60), async || {
             let committed = async |server: &Server| server.metric("iceberg_records_written_total").await.ok();
             (committed(&first).await? > 20.0 && committed(&second).await? > 20.0).then_some(())
         })

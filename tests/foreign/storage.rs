@@ -157,7 +157,7 @@ async fn warehouse_that_is_moved_away_takes_nothing() -> TestResult {
     shop.server.logged(&words).await?;
     fs::remove_dir(&warehouse)?;
     fs::rename(&away, &warehouse)?;
-    wait_for("the order to land", Duration::from_secs(10), async || {
+    wait_for("the order to land", Duration::from_secs(60), async || {
         (shop.push("orders", 3).await == 204).then_some(())
     })
     .await?;

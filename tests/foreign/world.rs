@@ -255,7 +255,7 @@ impl<'w> Shop<'w> {
         let pusher = self.server.pusher();
         for (id, push) in &self.sent {
             if !self.ids.contains(id) {
-                wait_for("the delivery to land", Duration::from_secs(15), async || {
+                wait_for("the delivery to land", Duration::from_secs(60), async || {
                     (pusher.push(push).await == 204).then_some(())
                 })
                 .await?;

@@ -125,8 +125,10 @@ async fn files_of_every_shape_land_and_are_moved() -> TestResult {
         );
     }
     let bytes: usize = contents.iter().map(|(_, content)| content.len()).sum();
-    assert_eq!(server.metric("landfast_landed_files_total").await?, 6.0);
-    assert_eq!(server.metric("landfast_landed_bytes_total").await?, bytes as f64);
+    server.metric_is("landfast_landed_files_total", 6.0).await?;
+    server
+        .metric_is("landfast_landed_bytes_total", bytes as f64)
+        .await?;
     assert_eq!(lake.dead_letters()?, Vec::<Value>::new());
     // What was not complete is, and a push goes to the same table.
     fs::rename(landing.join("orders/y.part"), landing.join("orders/y.json"))?;
@@ -196,7 +198,7 @@ async fn commits_of_files_are_counted_like_those_of_messages() -> TestResult {
         ("iceberg_records_per_batch_sum", 12.0),
         ("landfast_unknown_fields_total", 2.0),
     ] {
-        assert_eq!(server.metric(name).await?, expected, "{name}");
+        server.metric_is(name, expected).await?;
     }
     let last = server.metric("landfast_last_commit_timestamp_seconds").await?;
     assert!(
@@ -254,7 +256,7 @@ async fn files_that_cannot_become_rows_are_refused_with_the_reason() -> TestResu
     // The bytes are those that came.
     let refused = lake.path().join("dead-letters/files/good/cut.json.gz");
     assert_eq!(fs::read(refused)?, &zipped[..zipped.len() - 5]);
-    assert_eq!(server.metric("landfast_refused_files_total").await?, 4.0);
+    server.metric_is("landfast_refused_files_total", 4.0).await?;
     server.logged(&["A file is refused."]).await?;
     assert!(!server.log().contains("secret"), "a payload is in the log");
     Ok(())

@@ -109,7 +109,7 @@ async fn object_lands_once_however_it_is_told_of() -> TestResult {
         204
     );
     assert_eq!(site.ids()?, ((0..100).collect(), 100));
-    assert_eq!(server.metric("landfast_duplicates_total").await?, 5.0);
+    server.metric_is("landfast_duplicates_total", 5.0).await?;
     assert_eq!(outcome(&server, "read").await?, 6);
     // Written again with the same bytes it is another.
     let again = site.landing.put("orders/a b/größe.json", rows(0..100)).await?;
@@ -127,7 +127,7 @@ async fn large_object_is_one_commit_and_is_not_read_again() -> TestResult {
     let pushes = [put.notification("1"), put.notification("2")];
     assert_eq!(server.pusher().push_all(&pushes, 1).await, [204, 204]);
     assert_eq!(site.ids()?, ((0..count).collect(), count as usize));
-    assert_eq!(server.metric("iceberg_batches_committed_total").await?, 1.0);
+    server.metric_is("iceberg_batches_committed_total", 1.0).await?;
     server.kill()?;
     // Read again, it would be refused.
     let front = Front::start(site.landing.server()).await?;
@@ -136,7 +136,7 @@ async fn large_object_is_one_commit_and_is_not_read_again() -> TestResult {
     let server = site.serve().await?;
     assert_eq!(server.pusher().push(&put.notification("3")).await, 204);
     assert_eq!((front.left(), outcome(&server, "loaded").await?), (0, 1));
-    assert_eq!(server.metric("landfast_duplicates_total").await?, 1.0);
+    server.metric_is("landfast_duplicates_total", 1.0).await?;
     assert_eq!(site.ids()?.1, count as usize);
     Ok(())
 }

@@ -223,7 +223,7 @@ async fn commit_whose_answer_was_lost_is_visible() -> TestResult {
     );
     lands_at_once(&server, 1).await?;
     let retries = "landfast_commit_retries_total{table=\"shop.orders\",kind=\"outcome_unknown\"}";
-    assert_eq!(server.metric(retries).await?, 1.0);
+    server.metric_is(retries, 1.0).await?;
     site.caught_up().await?;
     assert_eq!(site.visible().await?, (0..2).collect());
     Ok(())

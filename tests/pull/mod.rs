@@ -84,8 +84,9 @@ async fn messages_land_once() -> TestResult {
     worker.logged(&["Pulling.", &pubsub.full("rows")]).await?;
     pubsub.publish("rows", ids(1_500..3_000)).await?;
     counted(&worker, "landed", 3_000.0).await?;
-    let freshness = worker.metric("landfast_freshness_seconds_count").await?;
-    assert_eq!(freshness, 3_000.0);
+    worker
+        .metric_is("landfast_freshness_seconds_count", 3_000.0)
+        .await?;
     stopped(worker).await?;
     assert_eq!(lake.ids("t.rows", "id")?, ((0..3_000).collect(), 3_000));
     assert_eq!(lake.dead_letters()?, Vec::<Value>::new());
@@ -128,7 +129,8 @@ async fn messages_of_several_subscriptions_go_to_their_tables() -> TestResult {
 }
 
 /// The emulator goes on giving messages to streams whose client is gone, for a lease's time each: one that does not come
-/// again proves something only beside one that does.
+/// again proves something only beside one that does. The deadline is one that nothing misses on a machine with much else to
+/// do: a message whose lease ran out would come again by right.
 async fn acknowledged_messages_do_not_come_again() -> TestResult {
     let (lake, pubsub) = (Lake::new()?, PubSub::new()?);
     for queue in ["rows", "poison", "refused"] {
@@ -141,7 +143,7 @@ async fn acknowledged_messages_do_not_come_again() -> TestResult {
         format!("t.{name}: {{ from: [{{ subscription: {name} }}], schema: [{{ name: id, type: long }}] }}")
     };
     let tables = ["rows", "poison", "refused", "confirmed"].map(table).join(", ");
-    let file = lake.config(SERVER, &format!("tables: {{ {tables} }}"))?;
+    let file = lake.config("ack_deadline: 30s", &format!("tables: {{ {tables} }}"))?;
     // Nothing can be written under a file, by whatever user.
     let refused = lake.table("t.refused");
     fs::create_dir_all(refused.parent().ok_or("a folder")?)?;
@@ -156,7 +158,7 @@ async fn acknowledged_messages_do_not_come_again() -> TestResult {
     counted(&worker, "landed", 100.0).await?;
     counted(&worker, "dead_letter", 50.0).await?;
     counted(&worker, "nacked", 50.0).await?;
-    assert_eq!(worker.metric("landfast_unconfirmed_acks_total").await?, 0.0);
+    worker.metric_is("landfast_unconfirmed_acks_total", 0.0).await?;
     stopped(worker).await?;
     let stop = Instant::now();
     wait_for("the refused ones to come again", LONG, async || {
@@ -166,7 +168,7 @@ async fn acknowledged_messages_do_not_come_again() -> TestResult {
             assert!(again.is_empty(), "{} of {queue} came again", again.len());
         }
         let again = pubsub.waiting("refused").await.ok()?;
-        (!again.is_empty() && stop.elapsed() > LEASE).then_some(())
+        (!again.is_empty() && stop.elapsed() > Duration::from_secs(32)).then_some(())
     })
     .await?;
     for (table, rows) in [("t.rows", 50), ("t.confirmed", 50)] {

@@ -156,7 +156,7 @@ async fn nobody_is_let_in_before_there_are_keys() -> TestResult {
     keys.publish(&[&key], "max-age=3600");
     wait_for(
         "keys to be asked for again",
-        Duration::from_secs(20),
+        Duration::from_secs(60),
         async || (pusher.push(&row(1)).await == 204).then_some(()),
     )
     .await?;

@@ -328,7 +328,7 @@ async fn refused_connection_is_known_not_to_be_sent() -> TestResult {
     // The first may still find the connection that was open.
     wait_for(
         "a connection to be refused",
-        Duration::from_secs(10),
+        Duration::from_secs(60),
         async || {
             let error = writer.attempt(&mut changes).await.err()?;
             assert_eq!(error.kind(), ErrorKind::OutcomeUnknown, "{}", error.report());

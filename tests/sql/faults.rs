@@ -176,7 +176,7 @@ async fn terminated_session_is_unknown_and_changes_nothing() -> TestResult {
         .await?;
     let terminate = wait_for(
         "the commit to wait for the row",
-        Duration::from_secs(5),
+        Duration::from_secs(60),
         async || {
             let waiting = "SELECT CAST(pg_terminate_backend(pid) AS TEXT) FROM pg_stat_activity \
                        WHERE datname = current_database() AND application_name = 'landfast' \

@@ -135,7 +135,7 @@ async fn password_opens_nothing_that_writes() -> TestResult {
         .get(format!("{}/metrics", server.url()))
         .header(AUTHORIZATION, PASSWORD);
     assert_eq!(metrics.send().await?.status(), 401);
-    assert_eq!(server.metric("iceberg_records_written_total").await?, 0.0);
+    server.metric_is("iceberg_records_written_total", 0.0).await?;
     assert_eq!(post("Bearer hush-hush").await?.status(), 200);
     // A push is another matter, whatever the page's rules are.
     assert_eq!(
@@ -165,7 +165,7 @@ async fn page_from_elsewhere_lands_nothing() -> TestResult {
             assert_eq!(answered, expected, "{origin} {path}");
         }
     }
-    assert_eq!(server.metric("iceberg_records_written_total").await?, 2.0);
+    server.metric_is("iceberg_records_written_total", 2.0).await?;
     // The token is for other calls: who may push does not hang on it.
     let request = client.post(format!("{}/", guarded.url())).body(push);
     let answered = request.header(ORIGIN, "https://evil.example").send().await?;
@@ -256,14 +256,12 @@ async fn loopback_answers_by_its_own_names_alone() -> TestResult {
             "{host}"
         );
     }
-    assert_eq!(
-        server.metric("iceberg_records_written_total").await?,
-        others.len() as f64
-    );
-    assert_eq!(
-        server.metric("landfast_refused_requests_total").await?,
-        others.len() as f64
-    );
+    server
+        .metric_is("iceberg_records_written_total", others.len() as f64)
+        .await?;
+    server
+        .metric_is("landfast_refused_requests_total", others.len() as f64)
+        .await?;
     for host in &own {
         for path in PAGES.into_iter().chain(["/metrics"]) {
             assert_eq!(

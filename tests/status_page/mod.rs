@@ -254,7 +254,7 @@ async fn table_that_fails_says_why_until_something_lands() -> TestResult {
     std::fs::remove_file(&data)?;
     wait_for(
         "the table to take rows again",
-        Duration::from_secs(20),
+        Duration::from_secs(60),
         async || (pusher.push(&refused).await == 204).then_some(()),
     )
     .await?;

@@ -108,7 +108,7 @@ async fn parts_of_a_file_that_is_not_made_are_given_up(at: &Fronted) -> TestResu
     let mut upload = store.upload("refused")?;
     upload.write(vec![7; PART_BYTES].into()).await?;
     upload.finish().await.expect_err("it is refused");
-    wait_for("the parts to be given up", Duration::from_secs(10), async || {
+    wait_for("the parts to be given up", Duration::from_secs(60), async || {
         (front.count(&Method::DELETE, "uploadId") == 1).then_some(())
     })
     .await?;

@@ -1,17 +1,19 @@
 //! The real binary as a child process: started, asked, stopped kindly, or killed between two instructions.
 
 use std::ffi::OsStr;
-use std::io::{BufRead, BufReader, Read};
+use std::fs::OpenOptions;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
 use std::time::Duration;
+
+use tempfile::NamedTempFile;
 
 use super::push::Pusher;
 use super::{TestResult, note, wait_for};
 
-const START: Duration = Duration::from_secs(20);
+const START: Duration = Duration::from_secs(60);
+// Long enough for what is told from time to time, on a machine that has much else to do.
+const TOLD: Duration = Duration::from_secs(60);
 // Cloud Run gives 10 s between SIGTERM and SIGKILL.
 const STOP: Duration = Duration::from_secs(10);
 
@@ -41,19 +43,18 @@ impl Server {
 
     /// Starts any command that prints `listening on http://HOST:PORT` and answers `/health/ready`.
     pub async fn start(mut command: Command) -> TestResult<Self> {
+        let log = Log::new()?;
         let child = command
             .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stdout(log.output()?)
+            .stderr(log.output()?)
             .spawn()?;
         let mut server = Self {
             child,
-            log: Log::default(),
+            log,
             pusher: Pusher::new(""),
             url: String::new(),
         };
-        server.log.follow(server.child.stdout.take());
-        server.log.follow(server.child.stderr.take());
         let address = wait_for("the server to print its address", START, async || {
             let exit = || server.child.try_wait().transpose().map(Err);
             server.log.address().map(Ok).or_else(exit)
@@ -95,9 +96,9 @@ impl Server {
         self.log.text()
     }
 
-    /// Waits until it has printed all of `texts`: what a process has written is read a moment later.
+    /// Waits until it has printed all of `texts`.
     pub async fn logged(&self, texts: &[&str]) -> TestResult {
-        wait_for(&format!("the log to hold {texts:?}"), STOP, async || {
+        wait_for(&format!("the log to hold {texts:?}"), TOLD, async || {
             let log = self.log();
             texts.iter().all(|text| log.contains(text)).then_some(())
         })
@@ -108,6 +109,18 @@ impl Server {
     pub async fn metric(&self, name: &str) -> TestResult<f64> {
         let (_, text) = self.pusher.get("/metrics").await?;
         Ok(text.lines().filter_map(|line| sample(line, name)).sum())
+    }
+
+    /// Waits until a metric's samples come to `expected`: what is counted after an answer is there a moment later.
+    pub async fn metric_is(&self, name: &str, expected: f64) -> TestResult {
+        let mut last = None;
+        let counted = wait_for("a count", TOLD, async || {
+            last = self.metric(name).await.ok();
+            (last == Some(expected)).then_some(())
+        });
+        counted
+            .await
+            .map_err(|_late| format!("{name} is {last:?}, not {expected}").into())
     }
 
     /// SIGKILL: no instruction of it runs after this returns.
@@ -194,25 +207,24 @@ fn sample(line: &str, name: &str) -> Option<f64> {
     value.split(' ').next()?.parse().ok()
 }
 
-/// The lines of a child's outputs.
-#[derive(Debug, Default)]
-struct Log(Arc<Mutex<Vec<String>>>);
+/// What a process prints, in a file: what it printed before an answer is there when the answer is.
+#[derive(Debug)]
+struct Log(NamedTempFile);
 
 impl Log {
-    /// Reads to the end on a thread, so that the child never blocks on a full pipe.
-    fn follow(&self, output: Option<impl Read + Send + 'static>) {
-        let lines = Arc::clone(&self.0);
-        let output = output.expect("the output is piped");
-        thread::spawn(move || {
-            for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
-                let line = String::from_utf8_lossy(&line).into_owned();
-                lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
-            }
-        });
+    fn new() -> TestResult<Self> {
+        Ok(Self(NamedTempFile::new()?))
+    }
+
+    /// Where an output goes; each line is added to the end.
+    fn output(&self) -> TestResult<Stdio> {
+        let file = OpenOptions::new().append(true).open(self.0.path())?;
+        Ok(file.into())
     }
 
     fn text(&self) -> String {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).join("\n")
+        let bytes = std::fs::read(self.0.path()).expect("the log is a file of ours");
+        String::from_utf8_lossy(&bytes).trim_end().to_owned()
     }
 
     fn address(&self) -> Option<String> {

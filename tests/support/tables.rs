@@ -71,7 +71,7 @@ pub async fn create_or_find(catalog: &dyn Catalog, ident: TableIdent) -> TestRes
     };
     // A server that keeps objects as files refuses the name a moment before it lists what has it.
     let what = format!("{taken}: the table to be there");
-    let found = wait_for(&what, Duration::from_secs(10), async || {
+    let found = wait_for(&what, Duration::from_secs(60), async || {
         match catalog.load_table(&ident).await {
             Err(error) if error.kind() == ErrorKind::NotFound => None,
             loaded => Some(loaded),

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use google_cloud_auth::credentials::anonymous;
 use google_cloud_gax::retry_policy::RetryPolicyExt;
 use google_cloud_pubsub::client::Publisher;
 use google_cloud_pubsub::error::PublishError;
@@ -14,7 +13,7 @@ use tokio::time::timeout;
 use super::message::CHECK;
 use crate::config::Env;
 use crate::error::{Error, ErrorKind, Result};
-use crate::google::{EMULATOR, Google, PROJECT, emulator_address, prepare_client};
+use crate::google::{EMULATOR, PROJECT, PubSub, not_made};
 
 /// How long Google's client tries by itself. What it has is held in memory until then, so a long outage must not leave it
 /// the letters of many attempts: their deliveries come again.
@@ -53,20 +52,12 @@ impl Topic {
         };
         let retries = RetryableErrors.with_time_limit(PATIENCE);
         let publisher = Publisher::builder(name.as_str()).with_retry_policy(retries);
-        let publisher = match set(EMULATOR) {
-            Some(host) => publisher
-                .with_endpoint(emulator_address(&host))
-                .with_credentials(anonymous::Builder::new().build()),
-            None => {
-                prepare_client()?;
-                publisher.with_credentials(Google::from_env(env, None, TOKEN)?.into_credentials())
-            }
-        };
-        let publisher = publisher.build().await.map_err(|error| {
-            let message = "Pub/Sub's client cannot be made: give the process credentials (a service account, or \
-                           GOOGLE_APPLICATION_CREDENTIALS).";
-            Error::new(ErrorKind::Rejected, message).with_source(error)
-        })?;
+        let pubsub = PubSub::at(set(EMULATOR).as_deref(), env, TOKEN)?;
+        let mut publisher = publisher.with_credentials(pubsub.credentials);
+        if let Some(endpoint) = pubsub.endpoint {
+            publisher = publisher.with_endpoint(endpoint);
+        }
+        let publisher = publisher.build().await.map_err(not_made)?;
         Ok(Self { name, publisher })
     }
 

@@ -2,11 +2,13 @@
 
 mod identity;
 mod project;
+mod pubsub;
 mod token;
 
 use rustls::crypto::ring;
 
 pub(crate) use project::project_of_machine;
+pub(crate) use pubsub::{PubSub, not_made};
 pub(crate) use token::Google;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -30,23 +32,4 @@ pub(crate) fn prepare_client() -> Result<()> {
     // They leave the cryptography to the process, and panic without any. An error says that it is chosen already.
     let _chosen_before = ring::default_provider().install_default();
     Ok(())
-}
-
-/// The emulator's variable holds a host and port; some write an address.
-pub(crate) fn emulator_address(host: &str) -> String {
-    match host.contains("://") {
-        true => host.to_owned(),
-        false => format!("http://{host}"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn emulator_is_named_by_host_or_address() {
-        assert_eq!(emulator_address("127.0.0.1:8085"), "http://127.0.0.1:8085");
-        assert_eq!(emulator_address("http://[::1]:8085"), "http://[::1]:8085");
-    }
 }

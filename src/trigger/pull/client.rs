@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use google_cloud_auth::credentials::anonymous;
 use google_cloud_pubsub::client::{Subscriber, SubscriptionAdmin};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -11,7 +10,7 @@ use tokio::task::JoinSet;
 use super::puller::Puller;
 use crate::config::process_env;
 use crate::error::{Error, ErrorKind, Result};
-use crate::google::{Google, emulator_address, prepare_client};
+use crate::google::{PubSub, not_made};
 use crate::trigger::Server;
 
 /// Streams of one connection. A stream without messages takes one of the hundred requests that may be open on it.
@@ -37,15 +36,11 @@ impl Pulls {
     pub async fn connect(emulator: Option<&str>, subscriptions: Vec<String>) -> Result<Self> {
         let connections = subscriptions.len().div_ceil(STREAMS_PER_CONNECTION);
         let client = Subscriber::builder().with_grpc_subchannel_count(connections);
-        let client = match emulator {
-            Some(host) => client
-                .with_endpoint(emulator_address(host))
-                .with_credentials(anonymous::Builder::new().build()),
-            None => {
-                prepare_client()?;
-                client.with_credentials(Google::from_env(&process_env, None, PATIENCE)?.into_credentials())
-            }
-        };
+        let pubsub = PubSub::at(emulator, &process_env, PATIENCE)?;
+        let mut client = client.with_credentials(pubsub.credentials);
+        if let Some(endpoint) = pubsub.endpoint {
+            client = client.with_endpoint(endpoint);
+        }
         let client = client.build().await.map_err(not_made)?;
         Ok(Self {
             client,
@@ -87,21 +82,10 @@ impl Pulls {
 /// # Errors
 /// As [`Pulls::connect`].
 pub(crate) async fn admin(emulator: Option<&str>) -> Result<SubscriptionAdmin> {
-    let client = SubscriptionAdmin::builder();
-    let client = match emulator {
-        Some(host) => client
-            .with_endpoint(emulator_address(host))
-            .with_credentials(anonymous::Builder::new().build()),
-        None => {
-            prepare_client()?;
-            client.with_credentials(Google::from_env(&process_env, None, PATIENCE)?.into_credentials())
-        }
-    };
+    let pubsub = PubSub::at(emulator, &process_env, PATIENCE)?;
+    let mut client = SubscriptionAdmin::builder().with_credentials(pubsub.credentials);
+    if let Some(endpoint) = pubsub.endpoint {
+        client = client.with_endpoint(endpoint);
+    }
     client.build().await.map_err(not_made)
-}
-
-fn not_made(error: impl std::error::Error + Send + Sync + 'static) -> Error {
-    let message = "Pub/Sub's client cannot be made: give the process credentials (a service account, or \
-                   GOOGLE_APPLICATION_CREDENTIALS).";
-    Error::new(ErrorKind::Rejected, message).with_source(error)
 }

@@ -437,15 +437,6 @@ impl Answers {
             "A delivery was refused; it comes again."
         );
     }
-
-    pub(super) fn tell_retry(&self, error: &Error) {
-        telemetry::count_retry(&self.table_name, error.kind());
-        tracing::debug!(
-            table.ident = %self.ident,
-            error = error.report(),
-            "The commit is attempted again."
-        );
-    }
 }
 
 /// Answers a delivery whose rows are committed; where no CPU comes after the last answer, once the publish is done. It is

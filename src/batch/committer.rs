@@ -234,7 +234,6 @@ impl Committer {
             if error.kind().action() != Action::Retry {
                 return Err(error);
             }
-            self.answers.tell_retry(&error);
             flight.may_have_landed |= error.kind() == ErrorKind::OutcomeUnknown;
             flight.failed = Some(error.clone());
             // Step 8: back to the load, whatever the outcome was called.

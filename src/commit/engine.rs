@@ -17,6 +17,7 @@ use crate::error::{Action, Error, ErrorKind, Result};
 use crate::ledger::{Entry, Known, Ledger, LedgerState};
 use crate::random::Random;
 use crate::storage::Store;
+use crate::telemetry;
 
 /// Commits change sets to the tables of one catalog.
 #[derive(Debug, Clone)]
@@ -211,6 +212,13 @@ impl Engine {
         deadline: Instant,
         mut error: Error,
     ) -> Result<()> {
+        let table = head.table.identifier().to_string();
+        telemetry::count_retry(&table, error.kind());
+        tracing::debug!(
+            table.ident = table,
+            error = error.report(),
+            "The commit is attempted again."
+        );
         loop {
             let wait = match error.kind() {
                 ErrorKind::Conflict => head.turn.next(backoff.lose(), &self.random),

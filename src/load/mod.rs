@@ -33,7 +33,7 @@ use crate::batch::opening::TableSettings;
 use crate::clock::Moment;
 use crate::config::TableConfig;
 use crate::error::{Error, ErrorKind, Result};
-use crate::trigger::DeliveryId;
+use crate::trigger::{DeliveryId, Receipt};
 use finish::{Terms, finish};
 use prepare::Preparing;
 
@@ -99,6 +99,17 @@ impl Loaded {
             same_as: None,
             ..Self::same_as(self.id.clone(), String::new())
         };
+    }
+}
+
+impl From<&Loaded> for Receipt {
+    fn from(loaded: &Loaded) -> Self {
+        Self {
+            row_count: loaded.row_count,
+            dead_letter_count: loaded.dead_letter_count,
+            snapshot_id: loaded.snapshot_id,
+            duplicate: loaded.duplicate,
+        }
     }
 }
 

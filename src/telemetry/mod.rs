@@ -31,7 +31,8 @@ pub use self::otlp::{flush_traces, start_traces};
 pub use self::span::{COMMIT, DECODE, PUBLISH, Span, TRIGGER};
 pub use self::tables::{
     Failure, Landed, Letters, MAX_COMMITS, Sums, Table, TableState, Tables, count_abandoned, count_commit,
-    count_duplicates, count_letter, count_retry, read_tables, table_not_opened, table_opened,
+    count_duplicates, count_letter, count_refused_file, count_retry, read_tables, table_not_loaded,
+    table_not_opened, table_opened,
 };
 pub use self::trace::{Trace, within};
 use crate::config::Platform;

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::{
     BATCHES_ABANDONED, BATCHES_COMMITTED, BYTES_WRITTEN, COMMIT_DURATION, COMMIT_RETRIES, DEAD_LETTERS,
-    DUPLICATES, LAST_COMMIT, RECORDS_PER_BATCH, RECORDS_WRITTEN,
+    DUPLICATES, LAST_COMMIT, RECORDS_PER_BATCH, RECORDS_WRITTEN, REFUSED_FILES,
 };
 use crate::error::ErrorKind;
 
@@ -323,6 +323,21 @@ pub fn count_letter(table: Option<&str>, reason: &str) {
     let labels = [("table", name.to_owned()), ("reason", reason.to_owned())];
     metrics::counter!(DEAD_LETTERS, &labels).increment(1);
     tables().letter(table, reason);
+}
+
+/// Counts a file of a folder that is moved to the dead letters. `table` is none where no table wanted it.
+pub fn count_refused_file(table: Option<&str>, reason: &'static str) {
+    let name = table.unwrap_or("none").to_owned();
+    metrics::counter!(REFUSED_FILES, "table" => name, "reason" => reason).increment(1);
+    tables().letter(table, "refused_file");
+}
+
+/// Takes note that a file or an object did not land in a table now. What the process has no room or no time for says nothing
+/// of the table.
+pub fn table_not_loaded(table: &str, kind: ErrorKind) {
+    if !matches!(kind, ErrorKind::Full | ErrorKind::ShuttingDown) {
+        tables().failed(table, kind, false);
+    }
 }
 
 /// Takes note that a table is open, and in which state.

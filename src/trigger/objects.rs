@@ -349,7 +349,7 @@ impl Objects {
                 count("loaded");
                 self.tell(ident, envelope, &loaded);
                 let publication = self.shared.publishers.waiting(ident);
-                Ok(Next::Landed(receipt(&loaded), table.after, publication))
+                Ok(Next::Landed(Receipt::from(&loaded), table.after, publication))
             }
             Err(error) if error.kind() == ErrorKind::Rejected && error.names("file") => {
                 count("letter");
@@ -398,7 +398,7 @@ impl Objects {
         let named = (&envelope.id, envelope.source.as_str());
         if let Some(loaded) = landed_before(&self.shared, ident, table, named, until).await? {
             count("landed_before");
-            return Ok(Next::Done(receipt(&loaded)));
+            return Ok(Next::Done(Receipt::from(&loaded)));
         }
         self.tell_gone(envelope);
         Ok(Next::Done(Receipt::default()))
@@ -418,6 +418,9 @@ impl Objects {
 
     fn refuse(&self, object: &ObjectEvent, ack: Ack, error: Error) {
         count("refused");
+        if let Ok((ident, _table)) = self.route(&object.bucket, &object.name) {
+            telemetry::table_not_loaded(&ident.to_string(), error.kind());
+        }
         metrics::counter!(telemetry::DELIVERIES, "outcome" => "nacked").increment(1);
         if let Some(count) = self.told.tell(error.kind().name()) {
             tracing::warn!(
@@ -483,15 +486,6 @@ async fn read_small(opened: Generation, held: &mut Held, limits: &Limits) -> Res
         // A load says what is wrong with it, or has the room for it.
         Err(_) => Read::Large(Box::new(Cursor::new(stored))),
     })
-}
-
-fn receipt(loaded: &Loaded) -> Receipt {
-    Receipt {
-        row_count: loaded.row_count,
-        dead_letter_count: loaded.dead_letter_count,
-        snapshot_id: loaded.snapshot_id,
-        duplicate: loaded.duplicate,
-    }
 }
 
 /// Counts what became of an event of an object.

@@ -18,7 +18,7 @@ use landfast::error::ErrorKind;
 use landfast::ledger::Ledger;
 use landfast::random::Random;
 use landfast::storage::Store;
-use landfast::telemetry::UnknownFields;
+use landfast::telemetry::{UnknownFields, read_tables};
 use landfast::trigger::{Landing, Limits};
 use libtest_mimic::Trial;
 use object_store::memory::InMemory;
@@ -204,30 +204,42 @@ async fn store_that_fails_delays_its_files_until_it_heals() -> TestResult {
 async fn table_that_fails_stops_no_other_table() -> TestResult {
     let dir = TempDir::new()?;
     let house = House::new(&dir)?;
-    house.faults.always(Op::Put, "shop/a/", Fault::Refuse);
+    // Whatever is told of them is the process's, so their names are no other test's.
+    house.faults.always(Op::Put, "shop/unwell/", Fault::Refuse);
     for file in 0..5 {
-        house.put(&format!("a/{file}.json"), lines(0..1))?;
-        house.put(&format!("b/{file}.json"), lines(file..file + 1))?;
+        house.put(&format!("unwell/{file}.json"), lines(file..file + 1))?;
+        house.put(&format!("well/{file}.json"), lines(file..file + 1))?;
     }
     sleep(Duration::from_secs(10)).await;
-    assert_eq!(house.ids("b").await?, [0, 1, 2, 3, 4]);
-    assert_eq!((house.waiting()?.len(), house.ids("a").await?.len()), (5, 0));
+    assert_eq!(house.ids("well").await?, [0, 1, 2, 3, 4]);
+    assert_eq!((house.waiting()?.len(), house.ids("unwell").await?.len()), (5, 0));
+    let failing = |table| read_tables(|tables| Some(tables.of(table)?.failure?.lasts));
+    assert_eq!((failing("shop.unwell"), failing("shop.well")), (Some(true), None));
+    house.faults.clear();
+    house.emptied().await?;
+    assert_eq!(failing("shop.unwell"), Some(false));
     house.end().await
 }
 
 async fn every_answer_of_the_commit_is_survived() -> TestResult {
-    for fault in [
-        Fault::Refuse,
-        Fault::FailAfter,
-        Fault::Repeat,
-        Fault::Delay(Duration::from_secs(20)),
+    let lost = || read_tables(|tables| Some(tables.of("shop.answers")?.sums.unknown_outcome_count));
+    for (fault, lost_so_far) in [
+        (Fault::Refuse, 1),
+        (Fault::FailAfter, 2),
+        (Fault::Repeat, 2),
+        (Fault::Delay(Duration::from_secs(20)), 2),
     ] {
         let dir = TempDir::new()?;
         let house = House::new(&dir)?;
         house.faults.once(Op::Put, "v2.metadata.json", fault.clone());
-        house.put("rows/a.json", lines(0..10))?;
+        house.put("answers/a.json", lines(0..10))?;
         house.emptied().await?;
-        assert_eq!(house.ids("rows").await?, (0..10).collect::<Vec<_>>(), "{fault:?}");
+        assert_eq!(
+            house.ids("answers").await?,
+            (0..10).collect::<Vec<_>>(),
+            "{fault:?}"
+        );
+        assert_eq!(lost(), Some(lost_so_far), "{fault:?}");
         house.end().await?;
     }
     Ok(())

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use serde_json::Value;
+
 use super::bucket::Landing;
 use crate::support::TestResult;
 use crate::support::lake::Lake;
@@ -62,6 +64,12 @@ impl Site {
 
     pub fn ids(&self) -> TestResult<(BTreeSet<i64>, usize)> {
         self.lake.ids("shop.orders", "id")
+    }
+
+    /// What the status page tells of the table of orders.
+    pub async fn told(&self, server: &Server) -> TestResult<Value> {
+        let (_, text) = server.pusher().get("/v1/tables/shop.orders").await?;
+        Ok(serde_json::from_str::<Value>(&text)?["table"].take())
     }
 }
 

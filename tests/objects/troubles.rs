@@ -178,7 +178,9 @@ async fn object_that_may_not_be_read_comes_again() -> TestResult {
     server
         .logged(&["roles/storage.objectViewer", "orders/1.json"])
         .await?;
+    assert_eq!(site.told(&server).await?["state"], "failing");
     assert_eq!(server.pusher().push(&put.notification("1")).await, 204);
+    assert_eq!(site.told(&server).await?["state"], "open");
     assert_eq!(site.ids()?, ([0, 1, 2].into(), 3));
     assert!(site.lake.dead_letters()?.is_empty());
     Ok(())

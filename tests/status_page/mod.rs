@@ -24,6 +24,7 @@ pub fn tests() -> Vec<Trial> {
         table_that_fails_says_why_until_something_lands,
         conflicts_of_two_processes_are_counted,
         letters_without_a_table_are_told,
+        files_that_are_refused_are_told,
         attributes_of_senders_are_no_markup,
         thousands_of_tables_are_paged,
         dev_says_where_its_page_is,
@@ -300,6 +301,25 @@ async fn letters_without_a_table_are_told() -> TestResult {
     assert_eq!(told["totals"]["tables"], 2);
     let (_, _, html) = get(&server, "/").await?;
     assert!(html.contains("1 dead letters that no table wanted"), "{html}");
+    Ok(())
+}
+
+async fn files_that_are_refused_are_told() -> TestResult {
+    let lake = Lake::new()?;
+    let landing = lake.path().join("landing");
+    std::fs::create_dir_all(landing.join("rows"))?;
+    let shown = landing.display();
+    let routes = format!("routes: [{{ bucket: \"file://{shown}\", objects: \"rows/**\", table: t.rows }}]");
+    let server = Server::serve(&lake.config("", &routes)?).await?;
+    std::fs::write(landing.join("rows/cut.json.gz"), [0x1f, 0x8b, 8, 0])?;
+    std::fs::write(landing.join("astray.json"), "{}")?;
+    server.metric_is("landfast_refused_files_total", 2.0).await?;
+    let told = told(&server).await?;
+    for letters in [&table(&told, "t.rows")["dead_letters"], &told["unrouted"]] {
+        assert_eq!(letters["count"], 1, "{told}");
+        assert_eq!(letters["latest"][0]["reason"], "refused_file", "{told}");
+    }
+    assert_eq!(told["totals"]["dead_letters"]["count"], 2);
     Ok(())
 }
 

@@ -263,6 +263,7 @@ impl Lander {
                 table: Some(ident.to_string()),
             }));
         }
+        telemetry::table_not_loaded(&ident.to_string(), error.kind());
         let sentence = "A file cannot be loaded now; it stays, and is tried again.";
         self.reports
             .retry(error.kind().name(), &path, &error.report(), sentence);

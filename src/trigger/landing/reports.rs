@@ -43,14 +43,7 @@ impl Reports {
 
     /// Tells of a file that was moved to the dead letters.
     pub(super) fn refused(&self, path: &Path, to: &Path, refusal: &Refusal) {
-        let labels = [
-            (
-                "table",
-                refusal.table.clone().unwrap_or_else(|| "none".to_owned()),
-            ),
-            ("reason", refusal.kind.to_owned()),
-        ];
-        metrics::counter!(telemetry::REFUSED_FILES, &labels).increment(1);
+        telemetry::count_refused_file(refusal.table.as_deref(), refusal.kind);
         if let Some(count) = self.told.tell(&format!("refused {}", refusal.kind)) {
             tracing::warn!(
                 file = ?path,

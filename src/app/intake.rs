@@ -62,7 +62,7 @@ impl Intake for App {
 
     fn accept(&self, delivery: Delivery) {
         if is_of_check(&delivery.envelope.attributes, &delivery.payload) {
-            metrics::counter!(telemetry::DELIVERIES, "outcome" => "check").increment(1);
+            telemetry::count_deliveries("check", 1);
             return delivery.ack.ack(Receipt::default());
         }
         let delivery = self.marked(delivery);

@@ -14,8 +14,8 @@ use super::commit_log::CommitLog;
 use super::division::{has_other_content, other_content, redivided};
 use super::flight::{EarlierAttempt, Flight};
 use super::part::{self, Part, divided_otherwise};
+use super::shared::Shared;
 use super::whole::write_whole;
-use super::writers::Shared;
 use crate::commit::state_of;
 use crate::dead_letter::{LetterName, still_rejected};
 use crate::decode::{Reason, RejectKind};
@@ -69,9 +69,9 @@ impl Answers {
             match first.join(part) {
                 true => {
                     telemetry::count_duplicates(&self.table_name, "in_flight", 1);
-                    outcome("duplicate", 1);
+                    telemetry::count_deliveries("duplicate", 1);
                 }
-                false => outcome("nacked", 1),
+                false => telemetry::count_deliveries("nacked", 1),
             }
         }
         kept
@@ -159,12 +159,12 @@ impl Answers {
                 if attempt.snapshot_id.is_some() {
                     self.tell_freshness(std::slice::from_ref(&part));
                 }
-                outcome("landed", 1);
+                telemetry::count_deliveries("landed", 1);
                 once_visible(publication, part, move |part| part.ack(attempt.snapshot_id));
             }
             None => {
                 telemetry::count_duplicates(&self.table_name, "landed", 1);
-                outcome("duplicate", 1);
+                telemetry::count_deliveries("duplicate", 1);
                 once_visible(publication, part, move |part| part.ack_copy(&kept));
             }
         }
@@ -243,7 +243,7 @@ impl Answers {
 
     /// Refuses a dead letter that came back and is no row yet: it stays the letter that it is.
     fn leave(&self, part: Part, reason: &Reason) {
-        outcome("nacked", 1);
+        telemetry::count_deliveries("nacked", 1);
         part.nack(&still_rejected(reason));
     }
 
@@ -256,7 +256,7 @@ impl Answers {
                 Some(reason) if part.is_replay => self.leave(part, &reason),
                 Some(_) => rest.push(part),
                 None => {
-                    outcome("landed", 1);
+                    telemetry::count_deliveries("landed", 1);
                     part.ack(None);
                 }
             }
@@ -304,7 +304,7 @@ impl Answers {
     /// Refuses a part whose letters are not kept, or do not count yet: its redelivery finds it in the table then, and
     /// confirms them.
     fn unkept(&self, part: Part, error: &Error) {
-        outcome("nacked", 1);
+        telemetry::count_deliveries("nacked", 1);
         let letters = &self.shared.dead_letters;
         part.trace
             .scope(|| letters.tell_refused(error, &self.table_name, &part.envelope.id));
@@ -371,9 +371,9 @@ impl Answers {
 
     fn count_ack(&self, part: &Part) {
         if part.rows.is_empty() {
-            outcome("dead_letter", 1);
+            telemetry::count_deliveries("dead_letter", 1);
         } else {
-            outcome("landed", 1);
+            telemetry::count_deliveries("landed", 1);
         }
     }
 
@@ -419,7 +419,7 @@ impl Answers {
 
     pub(super) fn tell_abandoned(&self, error: &Error, deliveries: usize) {
         telemetry::count_abandoned(&self.table_name, error.kind());
-        outcome("nacked", deliveries as u64);
+        telemetry::count_deliveries("nacked", deliveries as u64);
         tracing::error!(
             table.ident = %self.ident,
             deliveries,
@@ -430,7 +430,7 @@ impl Answers {
 
     /// One delivery is refused; its batch goes on.
     fn tell_refused(&self, error: &Error) {
-        outcome("nacked", 1);
+        telemetry::count_deliveries("nacked", 1);
         tracing::error!(
             table.ident = %self.ident,
             error = error.report(),
@@ -449,8 +449,4 @@ fn once_visible(publication: Option<Publication>, part: Part, answer: impl FnOnc
         publication.visible_soon(part.deadline).await;
         answer(part);
     });
-}
-
-pub(super) fn outcome(outcome: &'static str, deliveries: u64) {
-    metrics::counter!(telemetry::DELIVERIES, "outcome" => outcome).increment(deliveries);
 }

@@ -8,15 +8,15 @@
 use bytes::Bytes;
 use futures::future::join_all;
 
-use super::answers::outcome;
 use super::decoding::{plain_payload, unforeseen};
 use super::division::{Had, digest};
+use super::shared::Shared;
 use super::whole::keep_whole;
-use super::writers::{Shared, Writers};
+use super::writers::Writers;
 use crate::decode::{Condition, Reason, RejectedRecord, Room, Split, split};
 use crate::error::Result;
 use crate::route::ByRecord;
-use crate::telemetry::shown;
+use crate::telemetry::{self, shown};
 use crate::trigger::{Ack, Answer, Delivery, DeliveryId, Envelope, Limits, PartOf, Receipt};
 
 /// Hands the parts of a delivery to their tables' writers, and answers it once all of them are answered.
@@ -44,7 +44,7 @@ pub async fn accept_by_record(
     };
     match split {
         Err(error) => {
-            outcome("nacked", 1);
+            telemetry::count_deliveries("nacked", 1);
             delivery.ack.nack(error);
         }
         Ok(Err(reason)) => keep_whole(shared, delivery, &reason).await,
@@ -130,7 +130,7 @@ impl Asked<'_> {
             }
             Ok(Had::Otherwise(reason)) => return keep_whole(self.shared, delivery, &reason).await,
             Err(error) => {
-                outcome("nacked", 1);
+                telemetry::count_deliveries("nacked", 1);
                 tracing::error!(
                     message.id = shown(&delivery.envelope.id.to_string()),
                     error = error.report(),
@@ -232,7 +232,7 @@ impl Shares {
 /// Keeps records that no table wants, while others of their delivery are in tables.
 async fn unwanted(shared: &Shared, envelope: &Envelope, records: Vec<RejectedRecord>) -> Result<Receipt> {
     shared.dead_letters.write_unwanted(envelope, &records).await?;
-    outcome("dead_letter", 1);
+    telemetry::count_deliveries("dead_letter", 1);
     Ok(Receipt {
         dead_letter_count: records.len() as u64,
         ..Receipt::default()

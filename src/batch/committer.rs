@@ -11,7 +11,7 @@ use super::answers::Answers;
 use super::commit_log::CommitLog;
 use super::flight::{EarlierAttempt, Flight};
 use super::part::{Batch, Part, Want, nack_all, rows_of};
-use super::writers::Shared;
+use super::shared::Shared;
 use crate::commit::{self, Backoff, Group, Head, validate_append};
 use crate::error::{Action, Error, ErrorKind, Result};
 use crate::ledger::{Entry, Known};

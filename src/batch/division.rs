@@ -13,7 +13,7 @@ use moka::future::Cache;
 use sha2::{Digest, Sha256};
 use tokio::time::{Instant, timeout_at};
 
-use super::writers::Shared;
+use super::shared::Shared;
 use crate::decode::{Reason, RejectKind, Split};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::{Entry, Kept, Known, LedgerState};

@@ -6,7 +6,7 @@ use iceberg::table::Table;
 use tokio::time::{Duration, Instant};
 
 use super::part::{Batch, Part};
-use super::writers::Shared;
+use super::shared::Shared;
 use crate::clock::Moment;
 use crate::commit::{ChangeSet, Group};
 use crate::error::Error;

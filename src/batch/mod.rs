@@ -11,13 +11,16 @@ mod committer;
 mod decoding;
 mod division;
 mod flight;
+mod gauge;
 pub(crate) mod opening;
 mod part;
+mod shared;
 mod whole;
 mod writer;
 mod writers;
 
 pub use by_record::accept_by_record;
 pub(crate) use division::has_other_content;
+pub use shared::Shared;
 pub use whole::keep_whole;
-pub use writers::{Shared, Writers};
+pub use writers::Writers;

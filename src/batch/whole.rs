@@ -2,11 +2,11 @@
 
 use bytes::Bytes;
 
-use super::answers::outcome;
-use super::writers::Shared;
+use super::shared::Shared;
 use crate::dead_letter::still_rejected;
 use crate::decode::Reason;
 use crate::error::Result;
+use crate::telemetry;
 use crate::trigger::{Delivery, Envelope, Receipt};
 
 /// Keeps a delivery as one letter of no table, which is replayed by the rules of then, and acknowledges it. One that came
@@ -20,7 +20,7 @@ pub async fn keep_whole(shared: &Shared, delivery: Delivery, reason: &Reason) {
         ..
     } = delivery;
     if is_replay {
-        outcome("nacked", 1);
+        telemetry::count_deliveries("nacked", 1);
         return ack.nack(still_rejected(reason));
     }
     match write_whole(shared, &envelope, None, reason, &payload).await {
@@ -42,11 +42,11 @@ pub(super) async fn write_whole(
 ) -> Result<Receipt> {
     let letters = &shared.dead_letters;
     if let Err(error) = letters.write_delivery(envelope, table, reason, payload).await {
-        outcome("nacked", 1);
+        telemetry::count_deliveries("nacked", 1);
         letters.tell_refused(&error, table.unwrap_or("none"), &envelope.id);
         return Err(error);
     }
-    outcome("dead_letter", 1);
+    telemetry::count_deliveries("dead_letter", 1);
     Ok(Receipt {
         dead_letter_count: 1,
         ..Receipt::default()

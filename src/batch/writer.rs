@@ -8,9 +8,10 @@ use tokio::sync::mpsc;
 use tokio::time::{Duration, Instant};
 
 use super::decoding::{Decoded, Sample, decode};
+use super::gauge::Gauge;
 use super::opening::{TableSettings, create_inferred, open};
 use super::part::{Batch, Part, Want, nack_all};
-use super::writers::{Gauge, Shared};
+use super::shared::Shared;
 use crate::commit::state_of;
 use crate::decode::Decoder;
 use crate::error::{Error, ErrorKind, Result};
@@ -284,7 +285,7 @@ impl Writer {
     fn late(&mut self, deliveries: usize) -> Error {
         // One slow commit keeps nobody out for good: whoever comes next needs less.
         self.commit_took /= 2;
-        super::answers::outcome("nacked", deliveries as u64);
+        telemetry::count_deliveries("nacked", deliveries as u64);
         tracing::warn!(
             table.ident = %self.ident,
             deliveries,
@@ -470,7 +471,7 @@ impl Writer {
 }
 
 fn nack_deliveries(deliveries: Vec<Delivery>, error: &Error) {
-    super::answers::outcome("nacked", deliveries.len() as u64);
+    telemetry::count_deliveries("nacked", deliveries.len() as u64);
     deliveries
         .into_iter()
         .for_each(|delivery| delivery.ack.nack(error.clone()));

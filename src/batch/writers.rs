@@ -1,61 +1,24 @@
 //! The writers of a process: one per table, made on its first delivery.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use iceberg::TableIdent;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::committer::Committer;
 use super::division::Ledgers;
+use super::gauge::Gauge;
 use super::opening::TableSettings;
+use super::shared::Shared;
 use super::writer::Writer;
-use crate::clock::Clock;
-use crate::commit::Engine;
 use crate::config::TableConfig;
-use crate::dead_letter::DeadLetters;
 use crate::error::{Error, ErrorKind};
-use crate::publish::Publishers;
-use crate::random::Random;
-use crate::telemetry::UnknownFields;
-use crate::trigger::{Delivery, Limits};
+use crate::trigger::Delivery;
 
 /// Tables that one process feeds at the most; each costs two tasks and its cached metadata.
 const MAX_TABLES: usize = 1000;
-
-/// What the writers and committers of a process share.
-#[derive(Debug)]
-pub struct Shared {
-    /// Commits change sets.
-    pub engine: Engine,
-    /// Keeps what cannot become a row.
-    pub dead_letters: DeadLetters,
-    /// The process's counters of held bytes and requests.
-    pub limits: Arc<Limits>,
-    /// The time.
-    pub clock: Arc<dyn Clock>,
-    /// Names and jitter.
-    pub random: Arc<Random>,
-    /// Counts the fields that tables have no column for.
-    pub unknown_fields: UnknownFields,
-    /// Whoever is told of commits.
-    pub publishers: Publishers,
-}
-
-/// What others see of a writer: how many deliveries wait in its open batch, and a bell that makes it flush.
-#[derive(Debug, Default)]
-pub(super) struct Gauge {
-    waiting: AtomicUsize,
-    pub(super) flush: Notify,
-}
-
-impl Gauge {
-    pub(super) fn set_waiting(&self, deliveries: usize) {
-        self.waiting.store(deliveries, Ordering::Release);
-    }
-}
 
 struct Handle {
     deliveries: mpsc::UnboundedSender<Delivery>,
@@ -148,7 +111,7 @@ impl Writers {
             let fullest = tables
                 .iter()
                 .flatten()
-                .max_by_key(|(_, table)| table.gauge.waiting.load(Ordering::Acquire));
+                .max_by_key(|(_, table)| table.gauge.waiting());
             if let Some((_, table)) = fullest {
                 table.gauge.flush.notify_one();
             }

@@ -70,13 +70,13 @@ pub(super) struct Places {
 impl Place {
     pub(super) fn read(field: &Field<'_>) -> Option<Self> {
         if !field.is_mapping() || field.is_empty_mapping() {
-            return super::load::read_apart("the dead letters", field).map(Self::Location);
+            return field.location_apart("the dead letters").map(Self::Location);
         }
         let mut keys = field.mapping()?;
         let topic = keys.key(&TOPIC).and_then(|field| field.parse(parse_topic));
         let before = keys
             .key(&BEFORE)
-            .and_then(|field| super::load::read_apart("the dead letters of before", &field));
+            .and_then(|field| field.location_apart("the dead letters of before"));
         keys.finish();
         topic.map(|topic| Self::Topic(topic, before))
     }

@@ -204,7 +204,7 @@ fn read_config(root: &Field<'_>, cx: &Context<'_>) -> Option<Config> {
     let warehouse_field = keys.key(&WAREHOUSE);
     let warehouse = warehouse_field
         .as_ref()
-        .and_then(|field| read_apart("the warehouse", field));
+        .and_then(|field| field.location_apart("the warehouse"));
     let beside = warehouse_field
         .filter(|field| !field.has_variable())
         .and(warehouse.as_ref())
@@ -270,11 +270,4 @@ fn read_config(root: &Field<'_>, cx: &Context<'_>) -> Option<Config> {
     };
     files::check(&config, root);
     Some(config)
-}
-
-/// Reads a location that nothing else may lie in.
-pub(super) fn read_apart(name: &'static str, field: &Field<'_>) -> Option<Location> {
-    let location = field.parse(Location::parse)?;
-    field.apart(name, &location);
-    Some(location)
 }

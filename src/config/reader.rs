@@ -110,6 +110,13 @@ impl<'a> Field<'a> {
         self.cx.problem(self.key_at, &self.path, message);
     }
 
+    /// A location that nothing else may lie in.
+    pub(super) fn location_apart(&self, name: &'static str) -> Option<Location> {
+        let location = self.parse(Location::parse)?;
+        self.apart(name, &location);
+        Some(location)
+    }
+
     /// Notes what lies at a location. Whether it lies apart from everything else that was noted; if not, that is a
     /// broken rule. One place may be noted again under the same name.
     pub(super) fn apart(&self, name: &'static str, location: &Location) -> bool {

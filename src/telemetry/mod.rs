@@ -122,6 +122,11 @@ fn label_value(text: &str) -> String {
     text.replace('\\', "\\\\")
 }
 
+/// Counts deliveries that were answered, by what became of them.
+pub fn count_deliveries(outcome: &'static str, count: u64) {
+    metrics::counter!(DELIVERIES, "outcome" => outcome).increment(count);
+}
+
 /// Installs the process's metrics recorder, and tells it what runs; the handle renders Prometheus text.
 ///
 /// # Errors

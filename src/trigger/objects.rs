@@ -371,7 +371,7 @@ impl Objects {
 
     fn tell(&self, ident: &TableIdent, envelope: &Envelope, loaded: &Loaded) {
         let outcome = if loaded.duplicate { "duplicate" } else { "landed" };
-        metrics::counter!(telemetry::DELIVERIES, "outcome" => outcome).increment(1);
+        telemetry::count_deliveries(outcome, 1);
         if loaded.snapshot_id.is_some() {
             let age = self.shared.clock.now() - envelope.published_at;
             let age = age.to_std().unwrap_or_default().as_secs_f64();
@@ -421,7 +421,7 @@ impl Objects {
         if let Ok((ident, _table)) = self.route(&object.bucket, &object.name) {
             telemetry::table_not_loaded(&ident.to_string(), error.kind());
         }
-        metrics::counter!(telemetry::DELIVERIES, "outcome" => "nacked").increment(1);
+        telemetry::count_deliveries("nacked", 1);
         if let Some(count) = self.told.tell(error.kind().name()) {
             tracing::warn!(
                 bucket = object.bucket,

@@ -205,7 +205,7 @@ async fn pulled_copies_land_once() -> TestResult {
     pubsub.send("dead", messages(0..40).collect()).await?;
     let file = lake.config("", RULES)?;
     let worker = pubsub.worker(&file).await?;
-    wait_for("all of them", Duration::from_secs(120), async || {
+    wait_for("all of them", Duration::from_secs(300), async || {
         (worker.metric("landfast_deliveries_total").await.ok()? >= 130.0).then_some(())
     })
     .await?;

@@ -157,7 +157,7 @@ async fn every_commit_is_in_a_line_of_the_log() -> TestResult {
     };
     wait_for(
         "the last commits to be told",
-        Duration::from_secs(60),
+        Duration::from_secs(20),
         async || (told("rows").await?.1 == 100.0).then_some(()),
     )
     .await?;

@@ -223,7 +223,7 @@ async fn requests_that_break_off_hold_nothing() -> TestResult {
     drop(open);
     wait_for(
         "what they held to be given back",
-        Duration::from_secs(60),
+        Duration::from_secs(20),
         async || {
             let held = server.metric("landfast_held_requests").await.ok()?
                 + server.metric("landfast_held_bytes").await.ok()?;
@@ -423,7 +423,8 @@ async fn requests_over_the_limit_get_429_while_held_ones_land() -> TestResult {
 async fn bytes_over_the_limit_get_429_while_held_ones_land() -> TestResult {
     let lake = Lake::new()?;
     let limits = "max_in_flight_bytes: 1MiB, max_body_bytes: 1MiB";
-    let server = Server::serve(&lake.config(limits, SLOW)?).await?;
+    let slow = SLOW.replace("3s", "15s");
+    let server = Server::serve(&lake.config(limits, &slow)?).await?;
     let pusher = server.pusher();
     assert_eq!(pusher.push(&Push::new("rows", 0, "{\"id\":0}")).await, 204);
     let push = |id: i64| Push::json("rows", id, &json!({"id": id, "pad": "x".repeat(330_000)}));

@@ -48,7 +48,7 @@ async fn held_pushes_land_at_once_on_sigterm() -> TestResult {
     assert_eq!(statuses, [204; 50]);
     assert!(server.exited().await?.success());
     assert!(
-        stopped.elapsed() < Duration::from_secs(5),
+        stopped.elapsed() < Duration::from_secs(9),
         "{:?}",
         stopped.elapsed()
     );
@@ -62,19 +62,27 @@ async fn sample_of_a_new_table_lands_on_sigint() -> TestResult {
     let lake = Lake::new()?;
     let mut server = Server::dev(lake.path()).await?;
     let pusher = server.pusher();
-    let pushes: Vec<_> = (0..5)
-        .map(|id| Push::json("new", id, &json!({"id": id})))
-        .collect();
-    let stop = async {
-        server.metric_is("landfast_held_requests", 5.0).await?;
-        server.interrupt()
-    };
-    let (statuses, stopped) = tokio::join!(pusher.push_all(&pushes, 5), stop);
-    stopped?;
-    assert_eq!(statuses, [204; 5]);
-    assert!(server.exited().await?.success());
-    assert_eq!(lake.ids("landfast.new", "id")?.1, 5);
-    Ok(())
+    for attempt in 0..10 {
+        let name = format!("new{attempt}");
+        let pushes: Vec<_> = (0..5)
+            .map(|id| Push::json(&name, id, &json!({"id": id})))
+            .collect();
+        let stop = async {
+            let held = wait_for("the pushes to be held", Duration::from_secs(2), async || {
+                (server.metric("landfast_held_requests").await.ok()? == 5.0).then_some(())
+            });
+            held.await.is_ok() && server.interrupt().is_ok()
+        };
+        let (statuses, is_told) = tokio::join!(pusher.push_all(&pushes, 5), stop);
+        assert_eq!(statuses, [204; 5]);
+        if is_told {
+            assert!(server.exited().await?.success());
+            assert_eq!(lake.ids(&format!("landfast.{name}"), "id")?.1, 5);
+            return Ok(());
+        }
+        // Their second was over before they were seen together.
+    }
+    Err("they were never held together".into())
 }
 
 /// A client that takes up a connection as it is closed may wait for an answer without one.

@@ -215,7 +215,7 @@ impl Engine {
         let table = head.table.identifier().to_string();
         telemetry::count_retry(&table, error.kind());
         tracing::debug!(
-            table.ident = table,
+            table.ident = %table,
             error = error.report(),
             "The commit is attempted again."
         );

@@ -68,7 +68,11 @@ impl Landed {
     }
 }
 
-/// Why the last batch of a table did not land, or the table could not be opened.
+/// How long a failure may go without being repeated before it has passed: what failed comes again within ten minutes, the
+/// longest pause of Pub/Sub, or was taken back, or has landed by another process.
+const REPEATED_WITHIN: Duration = Duration::from_secs(15 * 60);
+
+/// Why the last batch, file or object for a table did not land, or the table could not be opened.
 #[derive(Debug, Clone, Copy)]
 pub struct Failure {
     /// The kind of the error.
@@ -77,8 +81,15 @@ pub struct Failure {
     pub at: Instant,
     /// Whether the table was not even open.
     is_of_opening: bool,
-    /// Whether nothing shows that it has passed.
-    pub lasts: bool,
+    /// Whether something shows that it has passed.
+    has_passed: bool,
+}
+
+impl Failure {
+    /// Whether nothing shows that it has passed, and it is not long ago.
+    pub fn lasts(&self, now: Instant) -> bool {
+        !self.has_passed && now.saturating_duration_since(self.at) < REPEATED_WITHIN
+    }
 }
 
 /// Dead letters, by reason.
@@ -224,7 +235,7 @@ impl Tables {
             table.met(state);
         }
         if let Some(failure) = &mut table.failure {
-            failure.lasts = false;
+            failure.has_passed = true;
         }
     }
 
@@ -233,7 +244,7 @@ impl Tables {
         self.add(table, |sums| sums.duplicate_count += copies);
         let failure = self.table(table).and_then(|table| table.failure.as_mut());
         if let Some(failure) = failure.filter(|_| have_landed && copies > 0) {
-            failure.lasts = false;
+            failure.has_passed = true;
         }
     }
 
@@ -241,7 +252,7 @@ impl Tables {
         let Some(table) = self.table(table) else { return };
         table.met(state);
         if let Some(failure) = table.failure.as_mut().filter(|failure| failure.is_of_opening) {
-            failure.lasts = false;
+            failure.has_passed = true;
         }
     }
 
@@ -251,7 +262,7 @@ impl Tables {
             kind,
             at: Instant::now(),
             is_of_opening,
-            lasts: true,
+            has_passed: false,
         });
     }
 
@@ -328,8 +339,8 @@ pub fn count_letter(table: Option<&str>, reason: &str) {
 /// Counts a file of a folder that is moved to the dead letters. `table` is none where no table wanted it.
 pub fn count_refused_file(table: Option<&str>, reason: &'static str) {
     let name = table.unwrap_or("none").to_owned();
-    metrics::counter!(REFUSED_FILES, "table" => name, "reason" => reason).increment(1);
     tables().letter(table, "refused_file");
+    metrics::counter!(REFUSED_FILES, "table" => name, "reason" => reason).increment(1);
 }
 
 /// Takes note that a file or an object did not land in a table now. What the process has no room or no time for says nothing
@@ -443,9 +454,12 @@ mod tests {
     #[test]
     fn failures_last_until_something_shows_otherwise() {
         let mut tables = Tables::default();
-        let lasts = |tables: &Tables| tables.of("t").unwrap().failure.unwrap().lasts;
+        let failure = |tables: &Tables| tables.of("t").unwrap().failure.unwrap();
+        let lasts = |tables: &Tables| failure(tables).lasts(Instant::now());
         tables.failed("t", ErrorKind::TableMismatch, true);
         assert!(lasts(&tables));
+        let (met, minute) = (failure(&tables), Duration::from_secs(60));
+        assert!(met.lasts(met.at + 10 * minute) && !met.lasts(met.at + 15 * minute));
         tables.opened("t", state(1, 7));
         assert!(!lasts(&tables));
         tables.failed("t", ErrorKind::Unavailable, false);

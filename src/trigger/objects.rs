@@ -418,7 +418,10 @@ impl Objects {
 
     fn refuse(&self, object: &ObjectEvent, ack: Ack, error: Error) {
         count("refused");
-        if let Ok((ident, _table)) = self.route(&object.bucket, &object.name) {
+        // What looks like a copy that was put away may be nobody's.
+        if generation_in(&object.name).is_none()
+            && let Ok((ident, _table)) = self.route(&object.bucket, &object.name)
+        {
             telemetry::table_not_loaded(&ident.to_string(), error.kind());
         }
         telemetry::count_deliveries("nacked", 1);

@@ -152,7 +152,7 @@ async fn hint_names_a_commit_whose_answer_was_lost() -> TestResult {
     world.faults.once(Op::Put, "v2.metadata.json", Fault::FailAfter);
     let outcome = world.catalog.commit_table(&table, touch()).await;
     assert!(matches!(outcome, Outcome::OutcomeUnknown(_)), "{outcome:?}");
-    wait_for("the hint of v2", Duration::from_secs(60), async || {
+    wait_for("the hint of v2", Duration::from_secs(5), async || {
         world.hinted().await.ok().flatten().filter(|hint| hint == "2")
     })
     .await?;

@@ -44,7 +44,7 @@ const ROWS: i64 = 40;
 const MESSAGES: i64 = 10;
 
 /// Until everything landed, redeliveries by the emulator included.
-const UNTIL: Duration = Duration::from_secs(120);
+const UNTIL: Duration = Duration::from_secs(300);
 
 /// The emulator gives what waits to one stream at a time, until the lease ends; those of the dead have turns, too.
 const ROUND: Duration = Duration::from_secs(10);

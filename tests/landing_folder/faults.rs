@@ -213,7 +213,8 @@ async fn table_that_fails_stops_no_other_table() -> TestResult {
     sleep(Duration::from_secs(10)).await;
     assert_eq!(house.ids("well").await?, [0, 1, 2, 3, 4]);
     assert_eq!((house.waiting()?.len(), house.ids("unwell").await?.len()), (5, 0));
-    let failing = |table| read_tables(|tables| Some(tables.of(table)?.failure?.lasts));
+    let failing =
+        |table| read_tables(|tables| Some(tables.of(table)?.failure?.lasts(std::time::Instant::now())));
     assert_eq!((failing("shop.unwell"), failing("shop.well")), (Some(true), None));
     house.faults.clear();
     house.emptied().await?;

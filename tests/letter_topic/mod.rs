@@ -32,7 +32,7 @@ pub fn tests() -> Vec<Trial> {
         .collect()
 }
 
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_secs(180);
 
 const ROWS: &str = "tables: { t.rows: { from: [{ subscription: rows }], schema: [{ name: id, type: long, required: true }] } }";
 

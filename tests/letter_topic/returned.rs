@@ -56,7 +56,7 @@ async fn letters_come_back_by_a_subscription_and_land_once() -> TestResult {
     let worker = worker(&pubsub, &config(&lake, &pubsub, "", &back("t.mended"))?).await?;
     wait_for("all four", LONG, async || {
         let landed = worker.metric("landfast_deliveries_total").await.ok()?;
-        (landed == 4.0).then_some(())
+        (landed >= 4.0).then_some(())
     })
     .await?;
     let rows = lake.rows("t.mended", "id")?;

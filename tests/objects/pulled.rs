@@ -36,7 +36,7 @@ async fn objects_land_once_by_notifications_that_are_pulled() -> TestResult {
     for (expected, count) in [("loaded", 2), ("read", 2), ("deleted", 1)] {
         wait_for(
             &format!("{count} {expected}"),
-            Duration::from_secs(120),
+            Duration::from_secs(300),
             async || (outcome(&worker, expected).await.ok()? >= count).then_some(()),
         )
         .await?;

@@ -77,9 +77,9 @@ async fn stopped_worker_lands_what_it_holds() -> TestResult {
         pubsub.topic("rows").await?;
         let more = json!({ "enableExactlyOnceDelivery": exactly_once });
         pubsub.subscribe("rows", "rows", more).await?;
-        let rest = format!("defaults: {{ batch: {{ commit_interval: 30s }} }}\n{ROWS}");
-        let mut worker = pubsub.worker(&lake.config("", &rest)?).await?;
-        // The first commit is made at once, the next one half a minute later.
+        let rest = format!("defaults: {{ batch: {{ commit_interval: 100s }} }}\n{ROWS}");
+        let mut worker = pubsub.worker(&lake.config("ack_deadline: 600s", &rest)?).await?;
+        // The first commit is made at once, the next one long after.
         pubsub.publish("rows", ids(0..1)).await?;
         counted(&worker, "landed", 1.0).await?;
         pubsub.publish("rows", ids(1..300)).await?;
@@ -87,7 +87,7 @@ async fn stopped_worker_lands_what_it_holds() -> TestResult {
         let told = Instant::now();
         worker.terminate()?;
         assert!(worker.exited().await?.success());
-        assert!(told.elapsed() < Duration::from_secs(8), "{:?}", told.elapsed());
+        assert!(told.elapsed() < Duration::from_secs(10), "{:?}", told.elapsed());
         worker.logged(&["everything taken in is answered"]).await?;
         assert!(!worker.log().contains("was not confirmed"), "{}", worker.log());
         assert_eq!(lake.ids("t.rows", "id")?, (all(0..300), 300));
@@ -107,7 +107,13 @@ async fn failed_commits_acknowledge_nothing() -> TestResult {
     pubsub.publish("rows", ids(0..200)).await?;
     counted(&worker, "nacked", 200.0).await?;
     // What is refused holds no room while it waits to be given back, or the next ones would wait for it.
+    let refused = Instant::now();
     worker.metric_is("landfast_held_requests", 0.0).await?;
+    assert!(
+        refused.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        refused.elapsed()
+    );
     fs::remove_file(&table)?;
     // Had one been acknowledged, it would be missing.
     counted(&worker, "landed", 200.0).await?;

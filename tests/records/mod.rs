@@ -240,7 +240,7 @@ async fn rows_reach_the_tables_that_routes_make() -> TestResult {
 
 async fn abandoned_requests_hold_nothing() -> TestResult {
     let lake = Lake::new()?;
-    let config = TABLE.replace("schema", "batch: { commit_interval: 2s }, schema");
+    let config = TABLE.replace("schema", "batch: { commit_interval: 12s }, schema");
     let server = Server::serve(&lake.config("", &config)?).await?;
     sent(&server, "t.rows", "{\"id\":0}").await?;
     let head = |length: usize| {

@@ -14,8 +14,11 @@ use super::{TestResult, note, wait_for};
 const START: Duration = Duration::from_secs(60);
 // Long enough for what is told from time to time, on a machine that has much else to do.
 const TOLD: Duration = Duration::from_secs(60);
-// Cloud Run gives 10 s between SIGTERM and SIGKILL.
-const STOP: Duration = Duration::from_secs(10);
+// Cloud Run gives 10 s between SIGTERM and SIGKILL, and the server itself 9 s: whatever it may still do in them is not cut off
+// here by a machine that has much else to do.
+const STOP: Duration = Duration::from_secs(15);
+// Shorter than the time after which the server gives up a body that does not come.
+const COUNTED: Duration = Duration::from_secs(20);
 
 /// A running server. Dropping it kills it and keeps its log for the failure that may be under way.
 #[derive(Debug)]
@@ -114,7 +117,7 @@ impl Server {
     /// Waits until a metric's samples come to `expected`: what is counted after an answer is there a moment later.
     pub async fn metric_is(&self, name: &str, expected: f64) -> TestResult {
         let mut last = None;
-        let counted = wait_for("a count", TOLD, async || {
+        let counted = wait_for("a count", COUNTED, async || {
             last = self.metric(name).await.ok();
             (last == Some(expected)).then_some(())
         });
@@ -160,7 +163,7 @@ impl Server {
         Some(kibibytes * 1024)
     }
 
-    /// Waits at most 10 s for it to exit of its own.
+    /// Waits a while for it to exit of its own.
     pub async fn exited(&mut self) -> TestResult<ExitStatus> {
         wait_for("the server to exit", STOP, async || {
             self.child.try_wait().transpose()

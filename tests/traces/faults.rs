@@ -56,7 +56,7 @@ async fn collector_that_hangs_slows_no_request_and_no_stop() -> TestResult {
     server.terminate()?;
     assert!(server.exited().await?.success());
     assert!(
-        stopped.elapsed() < Duration::from_secs(6),
+        stopped.elapsed() < Duration::from_secs(9),
         "{:?}",
         stopped.elapsed()
     );
@@ -82,7 +82,10 @@ async fn collector_that_takes_nothing_is_told_of_and_counted() -> TestResult {
             .logged(&["The collector of traces did not take spans", told])
             .await?;
         // One push: itself, its decoding, its commit.
-        assert_eq!(dropped(&server, reason).await?, 3.0);
+        wait_for("three to be counted", Duration::from_secs(60), async || {
+            (dropped(&server, reason).await.ok()? == 3.0).then_some(())
+        })
+        .await?;
         assert!(!server.log().contains("s3cret"), "{}", server.log());
     }
     // One that is not there.

@@ -202,7 +202,12 @@ impl Lander {
         }
         let claim = match self.claim(folder, found).await {
             Ok(claim) => claim,
-            Err(step) => return step,
+            Err(step) => {
+                if matches!(step, Step::Again) {
+                    telemetry::table_not_loaded(&ident.to_string(), ErrorKind::Unavailable);
+                }
+                return step;
+            }
         };
         let started = Instant::now();
         let Some(loaded) = self.load_within(&ident, &table, (&path, found)).await else {

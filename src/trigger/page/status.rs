@@ -168,13 +168,13 @@ pub(super) struct Reason {
     pub(super) last_at: DateTime<Utc>,
 }
 
-/// Why the last batch did not land, or the table could not be opened.
+/// Why the last batch, file or object did not land, or the table could not be opened.
 #[derive(Debug, Serialize)]
 pub(super) struct Failure {
     pub(super) kind: &'static str,
     #[serde(serialize_with = "time")]
     pub(super) at: DateTime<Utc>,
-    /// Whether nothing has landed since.
+    /// Whether nothing has landed since, and it is not long ago.
     pub(super) lasts: bool,
 }
 
@@ -349,7 +349,7 @@ fn totals(tables: usize, known: &Tables, behind: usize, now: &Now) -> Totals {
         tables,
         opened: each().filter(|table| table.was_open).count(),
         failing: each()
-            .filter(|table| table.failure.is_some_and(|failure| failure.lasts))
+            .filter(|table| table.failure.is_some_and(|failure| failure.lasts(now.steady)))
             .count(),
         behind,
         sums: sums(&known.sums, now),
@@ -368,7 +368,7 @@ fn table(name: &str, known: &Tables, now: &Now) -> TableStatus {
     TableStatus {
         name: name.to_owned(),
         state: match known {
-            Some(_) if failure.is_some_and(|failure| failure.lasts) => "failing",
+            Some(_) if failure.is_some_and(|failure| failure.lasts(now.steady)) => "failing",
             Some(known) if known.was_open => "open",
             _ => "not_opened",
         },
@@ -379,7 +379,7 @@ fn table(name: &str, known: &Tables, now: &Now) -> TableStatus {
         failure: failure.map(|failure| Failure {
             kind: failure.kind.name(),
             at: now.wall_of(failure.at),
-            lasts: failure.lasts,
+            lasts: failure.lasts(now.steady),
         }),
         publish: Publish::default(),
         recent_commits: recent,

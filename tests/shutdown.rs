@@ -40,6 +40,8 @@ async fn held_pushes_land_at_once_on_sigterm() -> TestResult {
         .collect();
     let stop = async {
         server.metric_is("landfast_held_requests", 50.0).await?;
+        // What is held of a push is its payload alone once it is read and handed over: nine of 8 bytes, the rest of 9.
+        server.metric_is("landfast_held_bytes", 441.0).await?;
         server.terminate()?;
         TestResult::Ok(Instant::now())
     };
@@ -69,7 +71,10 @@ async fn sample_of_a_new_table_lands_on_sigint() -> TestResult {
             .collect();
         let stop = async {
             let held = wait_for("the pushes to be held", Duration::from_secs(2), async || {
-                (server.metric("landfast_held_requests").await.ok()? == 5.0).then_some(())
+                // Eight bytes each, once they are read and handed over.
+                let requests = server.metric("landfast_held_requests").await.ok()?;
+                let bytes = server.metric("landfast_held_bytes").await.ok()?;
+                ((requests, bytes) == (5.0, 40.0)).then_some(())
             });
             held.await.is_ok() && server.interrupt().is_ok()
         };

@@ -300,15 +300,17 @@ async fn rows_while_stopping_get_503() -> TestResult {
     let mut server = Server::serve(&lake.config("", &config)?).await?;
     sent(&server, "t.rows", "{\"id\":0}").await?;
     // One waits for company, one is still on its way when the process is told to stop.
-    let mut half = connect(&server).await?;
     let head = "POST /v1/tables/t.rows/records HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 8\r\n\r\n";
-    half.write_all(head.as_bytes()).await?;
     let stop = async {
+        server.metric_is("landfast_held_requests", 1.0).await?;
+        let mut half = connect(&server).await?;
+        half.write_all(head.as_bytes()).await?;
         server.metric_is("landfast_held_requests", 2.0).await?;
-        server.terminate()
+        server.terminate()?;
+        TestResult::Ok(half)
     };
     let (waited, stop) = tokio::join!(sent(&server, "t.rows", "{\"id\":1}"), stop);
-    stop?;
+    let mut half = stop?;
     assert_eq!(waited?["rows"], 1);
     // What waited was answered once nothing more was taken.
     half.write_all(b"{\"id\":2}").await?;

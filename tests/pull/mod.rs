@@ -128,10 +128,21 @@ async fn messages_of_several_subscriptions_go_to_their_tables() -> TestResult {
     Ok(())
 }
 
-/// Another worker gets what comes again: that nothing of the acknowledged does proves something only beside what was given
-/// back, which does. The deadline is one that nothing misses on a machine with much else to do, since a message whose lease
-/// ran out would come again by right.
+/// A message whose lease runs out, on a machine with much else to do, comes again by right: then it proves nothing, and is
+/// done anew.
 async fn acknowledged_messages_do_not_come_again() -> TestResult {
+    for _ in 0..5 {
+        if acknowledged_in_time_they_stay_away().await? {
+            return Ok(());
+        }
+    }
+    Err("leases ran out each time".into())
+}
+
+/// Other workers get what comes again: that nothing of the acknowledged does proves something only beside what was given back,
+/// which does. The emulator gives it to the dead worker's stream, too, for a lease's time each, so there are several. Says
+/// whether no lease ran out before the acknowledgement.
+async fn acknowledged_in_time_they_stay_away() -> TestResult<bool> {
     let (lake, pubsub) = (Lake::new()?, PubSub::new()?);
     for queue in ["rows", "poison", "refused"] {
         pubsub.queue(queue).await?;
@@ -143,7 +154,7 @@ async fn acknowledged_messages_do_not_come_again() -> TestResult {
         format!("t.{name}: {{ from: [{{ subscription: {name} }}], schema: [{{ name: id, type: long }}] }}")
     };
     let tables = ["rows", "poison", "refused", "confirmed"].map(table).join(", ");
-    let file = lake.config("ack_deadline: 30s", &format!("tables: {{ {tables} }}"))?;
+    let file = lake.config(SERVER, &format!("tables: {{ {tables} }}"))?;
     // Nothing can be written under a file, by whatever user.
     let refused = lake.table("t.refused");
     fs::create_dir_all(refused.parent().ok_or("a folder")?)?;
@@ -158,32 +169,44 @@ async fn acknowledged_messages_do_not_come_again() -> TestResult {
     counted(&worker, "landed", 100.0).await?;
     counted(&worker, "dead_letter", 50.0).await?;
     counted(&worker, "nacked", 50.0).await?;
-    worker.metric_is("landfast_unconfirmed_acks_total", 0.0).await?;
+    let late = worker.metric("landfast_unconfirmed_acks_total").await?
+        + worker.metric("landfast_duplicates_total").await?;
     stopped(worker).await?;
+    if late > 0.0 {
+        return Ok(false);
+    }
     let stop = Instant::now();
     fs::remove_file(&refused)?;
-    let other = pubsub.worker(&file).await?;
+    let others = [
+        pubsub.worker(&file).await?,
+        pubsub.worker(&file).await?,
+        pubsub.worker(&file).await?,
+    ];
+    let total = async |name: &str| {
+        let mut total = 0.0;
+        for other in &others {
+            total += other.metric(name).await?;
+        }
+        TestResult::Ok(total)
+    };
     wait_for("the refused ones to come again", LONG, async || {
         sleep(Duration::from_millis(200)).await;
-        let landed = other.metric("iceberg_records_written_total").await.ok()?;
-        (landed >= 1.0 && stop.elapsed() > Duration::from_secs(40)).then_some(())
+        let landed = total("iceberg_records_written_total").await.ok()?;
+        (landed >= 1.0 && stop.elapsed() > 3 * LEASE).then_some(())
     })
     .await?;
-    for table in ["t.rows", "t.confirmed"] {
-        for counted in ["landfast_duplicates_total", "iceberg_records_written_total"] {
-            let again = format!("{counted}{{table=\"{table}\"");
-            assert!(
-                !other.pusher().get("/metrics").await?.1.contains(&again),
-                "{again}"
-            );
-        }
+    for table in ["rows", "poison", "confirmed"] {
+        let again = format!("landfast_duplicates_total{{table=\"t.{table}\",reason=\"landed\"}}");
+        assert_eq!(total(&again).await?, 0.0, "{again}");
     }
-    other.metric_is("landfast_dead_letters_total", 0.0).await?;
-    stopped(other).await?;
+    for other in others {
+        stopped(other).await?;
+    }
     for (table, rows) in [("t.rows", 50), ("t.confirmed", 50)] {
         assert_eq!(lake.ids(table, "id")?, (all(0..50), rows));
     }
-    Ok(())
+    assert_eq!(lake.dead_letters()?.len(), 50);
+    Ok(true)
 }
 
 /// The second message waits for its commit for longer than its subscription's own deadline.

@@ -220,7 +220,7 @@ async fn not_found_by_another_than_cloud_storage_is_not_gone() -> TestResult {
 
 async fn busy_bucket_is_asked_again_for_a_while() -> TestResult {
     let mut site = Site::new().await?;
-    site.configure("10s")?;
+    site.configure("20s")?;
     let front = Front::start(site.landing.server()).await?;
     site.endpoint = front.url();
     let server = site.serve().await?;

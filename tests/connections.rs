@@ -27,7 +27,7 @@ pub fn tests() -> Vec<Trial> {
 }
 
 const LONG: Duration = Duration::from_secs(600);
-const SOON: Duration = Duration::from_secs(1);
+const SOON: Duration = Duration::from_secs(4);
 /// For what ought to come at once.
 const WITHIN: Duration = Duration::from_secs(30);
 

@@ -67,14 +67,23 @@ async fn freshness_of_rows_sent_directly_is_from_their_arrival() -> TestResult {
     let lake = Lake::new()?;
     let server = Server::serve(&lake.config("", TABLES)?).await?;
     // Half of the body comes a while after the first.
-    let slowly = futures::stream::once(tokio::time::sleep(Duration::from_secs(2)));
-    let second = slowly.map(|()| "{\"id\":2}\n");
+    let (let_go, go) = tokio::sync::oneshot::channel::<()>();
+    let second = futures::stream::once(go).map(|_gone| "{\"id\":2}\n");
     let halves = futures::stream::iter(["{\"id\":1}\n"]).chain(second);
     let frames = halves.map(|text| Ok::<_, Infallible>(Frame::data(Bytes::from_static(text.as_bytes()))));
     let body = reqwest::Body::wrap(StreamBody::new(frames));
     let path = "/v1/tables/t.rows/records";
-    let answer = server.pusher().post(path, "application/x-ndjson", body).await?;
-    assert_eq!(answer.status(), 200);
+    let later = async {
+        // Its arrival is noted.
+        server.metric_is("landfast_held_requests", 1.0).await?;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let _sent = let_go.send(());
+        TestResult::Ok(())
+    };
+    let pusher = server.pusher();
+    let (answer, later) = tokio::join!(pusher.post(path, "application/x-ndjson", body), later);
+    later?;
+    assert_eq!(answer?.status(), 200);
     let (count, sum) = counted(&server).await?;
     assert_eq!(count, 1.0);
     assert!((2.0..60.0).contains(&sum), "{sum}");

@@ -96,7 +96,7 @@ impl World {
     /// A catalog that gives up after a moment.
     async fn hasty(&self) -> TestResult<Arc<RestCatalog>> {
         let patience = Patience {
-            request: Duration::from_secs(3),
+            request: Duration::from_secs(6),
             ..Patience::default()
         };
         Ok(Arc::new(self.open(&self.config(), patience).await?))

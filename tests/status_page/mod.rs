@@ -226,7 +226,7 @@ async fn rows_are_those_of_the_newest_snapshot_met() -> TestResult {
 
 async fn table_that_fails_says_why_until_something_lands() -> TestResult {
     let lake = Lake::new()?;
-    let server = Server::serve(&lake.config("ack_deadline: 10s", TABLES)?).await?;
+    let server = Server::serve(&lake.config("", TABLES)?).await?;
     let pusher = server.pusher();
     assert_eq!(pusher.push(&Push::new("rows", 1, "{\"id\":1}")).await, 204);
     // A folder where no file can be written.

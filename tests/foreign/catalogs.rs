@@ -30,7 +30,7 @@ async fn is_away(shop: &mut Shop<'_>, words: &[&str]) -> TestResult {
     let begun = std::time::Instant::now();
     assert_eq!(shop.server.pusher().push(&push).await, 503, "delivery {id}");
     assert!(
-        begun.elapsed() < Duration::from_secs(15),
+        begun.elapsed() < Duration::from_secs(10),
         "later than its deadline"
     );
     shop.server.logged(&[TABLE]).await?;

@@ -293,8 +293,7 @@ async fn last_commit_is_visible_after_the_stop() -> TestResult {
     server.terminate()?;
     assert!(server.exited().await?.success());
     assert!(
-        // The request itself would take 15 s.
-        stopped.elapsed() < Duration::from_secs(14),
+        stopped.elapsed() < Duration::from_millis(9_500),
         "{:?}",
         stopped.elapsed()
     );
@@ -336,7 +335,6 @@ async fn last_answer_waits_for_the_pointer_where_no_cpu_comes_after_it() -> Test
     let begun = Instant::now();
     assert_eq!(server.pusher().push(&message(3)).await, 204);
     let waited = begun.elapsed().as_secs_f64();
-    // The hanging request itself would take 15 s.
-    assert!((5.0..14.0).contains(&waited), "{waited}");
+    assert!((5.0..8.0).contains(&waited), "{waited}");
     Ok(())
 }

@@ -87,7 +87,7 @@ async fn stopped_worker_lands_what_it_holds() -> TestResult {
         let told = Instant::now();
         worker.terminate()?;
         assert!(worker.exited().await?.success());
-        assert!(told.elapsed() < Duration::from_secs(10), "{:?}", told.elapsed());
+        assert!(told.elapsed() < Duration::from_secs(8), "{:?}", told.elapsed());
         worker.logged(&["everything taken in is answered"]).await?;
         assert!(!worker.log().contains("was not confirmed"), "{}", worker.log());
         assert_eq!(lake.ids("t.rows", "id")?, (all(0..300), 300));

@@ -250,8 +250,7 @@ async fn answer_that_never_comes_is_waited_for_in_bounds() -> TestResult {
     let all = join_all((0..50).map(|_| refusal(&pushers, &token))).await;
     assert_eq!(all, [Some(ErrorKind::Unavailable); 50]);
     let waited = started.elapsed();
-    // One after the other would be 50 times as long.
-    assert!(waited <= Duration::from_secs(20), "{waited:?}");
+    assert!(waited <= Duration::from_secs(6), "{waited:?}");
     assert!(server.asked() <= 1, "{}", server.asked());
     Ok(())
 }

@@ -14,9 +14,8 @@ use super::{TestResult, note, wait_for};
 const START: Duration = Duration::from_secs(60);
 // Long enough for what is told from time to time, on a machine that has much else to do.
 const TOLD: Duration = Duration::from_secs(60);
-// Cloud Run gives 10 s between SIGTERM and SIGKILL, and the server itself 9 s: whatever it may still do in them is not cut off
-// here by a machine that has much else to do.
-const STOP: Duration = Duration::from_secs(15);
+// Cloud Run gives 10 s between SIGTERM and SIGKILL.
+const STOP: Duration = Duration::from_secs(10);
 // Shorter than the time after which the server gives up a body that does not come.
 const COUNTED: Duration = Duration::from_secs(20);
 
@@ -163,7 +162,7 @@ impl Server {
         Some(kibibytes * 1024)
     }
 
-    /// Waits a while for it to exit of its own.
+    /// Waits at most 10 s for it to exit of its own.
     pub async fn exited(&mut self) -> TestResult<ExitStatus> {
         wait_for("the server to exit", STOP, async || {
             self.child.try_wait().transpose()
